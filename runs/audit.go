@@ -1,0 +1,109 @@
+package runs
+
+// Audit is one check of the run's own soundness.
+type Audit struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Detail is what was found, with figures; Remedy what to do about it.
+	Detail string `json:"detail,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+	// Voids names the groups of figures ([Groups]) that a failure makes
+	// worthless. A failed audit that voids nothing is a warning.
+	Voids []string `json:"voids,omitempty"`
+}
+
+// Groups of figures that an audit can void.
+const (
+	GroupLatency    = "latency"    // latencyMillis, and times in growth and crash
+	GroupThroughput = "throughput" // throughput, and growth.oldPartitionsDip
+	GroupCost       = "cost"       // cost
+	GroupPressure   = "pressure"   // pressure
+	GroupCounts     = "counts"     // records, and counts in growth and crash
+)
+
+// Groups lists the groups of figures.
+func Groups() []string {
+	return []string{GroupLatency, GroupThroughput, GroupCost, GroupPressure, GroupCounts}
+}
+
+// Withheld is a group of figures that was taken out of a cell.
+type Withheld struct {
+	Group  string `json:"group"`
+	Audit  string `json:"audit"`
+	Reason string `json:"reason"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Voided says whether a failed audit voids the group, and which one does. It
+// works before and after [Cell.Withhold].
+func (c *Cell) Voided(group string) (Audit, bool) {
+	for _, a := range c.Audits {
+		if a.OK {
+			continue
+		}
+		for _, g := range a.Voids {
+			if g == group {
+				return a, true
+			}
+		}
+	}
+	return Audit{}, false
+}
+
+// Withhold takes every figure that a failed audit voids out of the cell and
+// notes it in Withheld, so that no reader of summary.json can quote it by
+// mistake. The raw files keep what was measured. Calling it again changes
+// nothing.
+func (c *Cell) Withhold() {
+	c.Withheld = nil
+	for _, group := range Groups() {
+		a, voided := c.Voided(group)
+		if !voided {
+			continue
+		}
+		c.Withheld = append(c.Withheld, Withheld{Group: group, Audit: a.Name, Reason: a.Detail, Remedy: a.Remedy})
+		c.drop(group)
+	}
+}
+
+// drop removes one group's figures. What is shared between cells (a copy of a
+// Cell shares its pointers) is replaced, not written to.
+func (c *Cell) drop(group string) {
+	switch group {
+	case GroupLatency:
+		c.LatencyMillis = nil
+		if c.Growth != nil {
+			g := *c.Growth
+			g.FirstAppendedSeconds, g.DiscoveredSeconds, g.FirstResultSeconds = nil, nil, nil
+			c.Growth = &g
+		}
+		if c.Crash != nil {
+			k := *c.Crash
+			k.RestartedSeconds, k.FirstResultSeconds, k.VisibleSeconds, k.CaughtUpSeconds = nil, nil, nil, nil
+			c.Crash = &k
+		}
+	case GroupThroughput:
+		c.Throughput = nil
+		if c.Growth != nil {
+			g := *c.Growth
+			g.OldPartitionsDip = nil
+			c.Growth = &g
+		}
+	case GroupCost:
+		c.Cost = nil
+	case GroupPressure:
+		c.Pressure = nil
+	case GroupCounts:
+		c.Records = nil
+		if c.Growth != nil {
+			g := *c.Growth
+			g.LostBeforeDiscovery = nil
+			c.Growth = &g
+		}
+		if c.Crash != nil {
+			k := *c.Crash
+			k.Expected, k.ReplayedRecords = nil, nil
+			c.Crash = &k
+		}
+	}
+}
