@@ -135,10 +135,8 @@ func (s *SeriesWriter) flushLine() error {
 // unknown in every row. name is for the errors, which give the line. A last
 // line that was cut short by an interruption is left out.
 func ReadSeries(r io.Reader, name string) ([]Sample, error) {
-	buffered := bufio.NewReader(r)
-	in := csv.NewReader(buffered)
+	in := csv.NewReader(r)
 	in.FieldsPerRecord = -1
-	in.ReuseRecord = true
 	header, err := in.Read()
 	if err == io.EOF {
 		return nil, nil
@@ -146,6 +144,7 @@ func ReadSeries(r io.Reader, name string) ([]Sample, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	in.ReuseRecord = true
 	at := make([]int, len(header))
 	hasTime := false
 	for i, h := range header {
