@@ -1,0 +1,51 @@
+package scenarios
+
+// Load is the offered load: open loop, fixed before the run.
+type Load struct {
+	// Rate is the base rate of the whole job.
+	Rate Rate `json:"rate"`
+	// Shape of the rate over time; default constant.
+	Shape Shape `json:"shape,omitempty"`
+
+	// Steps (step): from the moment At on, the rate is Rate.
+	Steps []Step `json:"steps,omitempty"`
+	// To and Over (ramp): from Rate to To, evenly within Over.
+	To   Rate     `json:"to,omitempty"`
+	Over Duration `json:"over,omitempty"`
+	// Peak, Every and For (burst): Peak instead of Rate during the first For
+	// of each Every.
+	Peak  Rate     `json:"peak,omitempty"`
+	Every Duration `json:"every,omitempty"`
+	For   Duration `json:"for,omitempty"`
+	// Amplitude and Period (sine): Rate + Amplitude·sin(2πt/Period).
+	Amplitude Rate     `json:"amplitude,omitempty"`
+	Period    Duration `json:"period,omitempty"`
+	// File (trace): lines "seconds,recordsPerSecond", straight lines between
+	// them; relative to the scenario's folder.
+	File string `json:"file,omitempty"`
+
+	// RecordSize of generated records. 0: as the workload defines.
+	RecordSize Bytes `json:"recordSize,omitempty"`
+	// Speed: a replay workload offers its records by their own event times,
+	// this many times faster, instead of at Rate.
+	Speed float64 `json:"speed,omitempty"`
+}
+
+// Shape is how the offered rate moves.
+type Shape string
+
+// Shapes.
+const (
+	ShapeConstant Shape = "constant"
+	ShapeStep     Shape = "step"
+	ShapeRamp     Shape = "ramp"
+	ShapeBurst    Shape = "burst"
+	ShapeSine     Shape = "sine"
+	ShapeTrace    Shape = "trace"
+)
+
+// Step is one stair of a step load.
+type Step struct {
+	At   Duration `json:"at"`
+	Rate Rate     `json:"rate"`
+}

@@ -1,0 +1,43 @@
+package scenarios
+
+import "time"
+
+// QuickPhase is the longest a phase with a fixed length lasts in quick form.
+const QuickPhase = Duration(3 * time.Second)
+
+// Quicken shortens the scenario for `--quick`: the same load, faults, checks
+// and gates, in less time. The rule, as documented in docs/:
+//
+//   - a phase's duration becomes the smaller of itself and 3 s;
+//   - a pause that no longer fits its phase is cut to two thirds of it;
+//   - the times of a load shape (steps, ramp, burst, sine) shrink by the same
+//     factor as all fixed durations together; a trace is played as it is;
+//   - bounds (atMost), rates, crash points and hit counts stay.
+//
+// Figures of a quick run are for checks, not for quoting.
+func (s *Scenario) Quicken() {
+	var before, after time.Duration
+	for i := range s.Phases {
+		p := &s.Phases[i]
+		before += p.Duration.Std()
+		p.Duration = min(p.Duration, QuickPhase)
+		after += p.Duration.Std()
+		if p.Pause != nil && p.Duration > 0 && p.Pause.Worker > p.Duration {
+			p.Pause.Worker = p.Duration * 2 / 3
+		}
+	}
+	if after >= before {
+		return
+	}
+	shrink := func(d *Duration) {
+		*d = Duration(float64(*d) * float64(after) / float64(before))
+	}
+	l := &s.Load
+	for i := range l.Steps {
+		shrink(&l.Steps[i].At)
+	}
+	shrink(&l.Over)
+	shrink(&l.Every)
+	shrink(&l.For)
+	shrink(&l.Period)
+}

@@ -1,0 +1,219 @@
+package scenarios
+
+// SchemaV1 is the version of the scenario file that this package reads.
+const SchemaV1 = "streamduel/scenario/v1"
+
+// Scenario is one scenario file, decoded and checked: what is offered, what is
+// done to the system under test, and what must hold.
+type Scenario struct {
+	Schema   string `json:"schema"`
+	Name     string `json:"name"`
+	Question string `json:"question"`
+
+	Workload Workload `json:"workload"`
+	Topics   Topics   `json:"topics,omitzero"`
+	// Parallelism of the job: subtasks an operator (dataflow), task slots
+	// (micro-batch). Default 2.
+	Parallelism int         `json:"parallelism,omitempty"`
+	Load        Load        `json:"load"`
+	Engines     Engines     `json:"engines"`
+	Guarantees  []Guarantee `json:"guarantees"`
+	// Durability says what a durable write must survive: a kill of the
+	// process, or of the machine (file and folder synced; the default).
+	Durability Durability `json:"durability,omitempty"`
+	State      State      `json:"state,omitzero"`
+	Discovery  Discovery  `json:"discovery,omitzero"`
+	Phases     []Phase    `json:"phases"`
+	Gates      Gates      `json:"gates,omitempty"`
+	Matrix     Matrix     `json:"matrix,omitempty"`
+}
+
+// Workload names a registered workload and its parameters.
+type Workload struct {
+	Name string `json:"name"`
+	// Params is the pointer that WorkloadSpec.New returned, decoded.
+	Params any `json:"params,omitempty"`
+}
+
+// Topics of the job. Their names are the harness's business.
+type Topics struct {
+	// Partitions of the input topic. Default 4.
+	Partitions int `json:"partitions,omitempty"`
+	// Output is the number of partitions of the output topic; default as input.
+	Output int `json:"output,omitempty"`
+	// Subscribe is "list" (the input topic by name, the default) or "pattern"
+	// (every topic whose name matches, also one that is created later).
+	Subscribe Subscribe `json:"subscribe,omitempty"`
+}
+
+// Subscribe is how the source chooses its topics.
+type Subscribe string
+
+// Ways to subscribe.
+const (
+	SubscribeList    Subscribe = "list"
+	SubscribePattern Subscribe = "pattern"
+)
+
+// Durability is what a durable write survives.
+type Durability string
+
+// Durabilities.
+const (
+	DurableProcess Durability = "process"
+	DurableMachine Durability = "machine"
+)
+
+// State chooses the keyed state's backend.
+type State struct {
+	Backend string `json:"backend,omitempty"` // one of Vocabulary.StateBackends
+}
+
+// Discovery says how the source looks for new partitions and topics.
+type Discovery struct {
+	// Interval between looks; 0s turns discovery off. Default 1s. The
+	// micro-batch engine looks at the start of a batch, if the interval has
+	// passed.
+	Interval Duration `json:"interval,omitempty"`
+	// Reset is where reading of a partition found later starts: "earliest"
+	// (the default) or "latest", which loses what was written before the
+	// discovery and exists to show that.
+	Reset Reset `json:"reset,omitempty"`
+}
+
+// Reset is where an unknown partition is read from.
+type Reset string
+
+// Resets.
+const (
+	ResetEarliest Reset = "earliest"
+	ResetLatest   Reset = "latest"
+)
+
+// EngineBlock is one entry of `engines`: a built-in engine with its
+// configuration, or a user's own program.
+type EngineBlock struct {
+	Name string `json:"-"`
+	// Config is the pointer that EngineSpec.New returned, decoded; for an
+	// engine with Command, the free `config` mapping (map[string]any).
+	Config any `json:"config,omitempty"`
+	// Command starts a program that speaks the worker protocol, relative to
+	// the scenario's folder. Empty for the built-in engines.
+	Command []string `json:"command,omitempty"`
+	// Guarantees and CrashPoints that the engine offers.
+	Guarantees  []Guarantee `json:"guarantees,omitempty"`
+	CrashPoints []string    `json:"crashPoints,omitempty"`
+}
+
+// Engines are the engines of a scenario in the order of the file.
+type Engines []EngineBlock
+
+// Get finds an engine by name.
+func (e Engines) Get(name string) (EngineBlock, bool) {
+	for _, b := range e {
+		if b.Name == name {
+			return b, true
+		}
+	}
+	return EngineBlock{}, false
+}
+
+// Names lists the engines in the order of the file.
+func (e Engines) Names() []string {
+	out := make([]string, len(e))
+	for i, b := range e {
+		out[i] = b.Name
+	}
+	return out
+}
+
+// Phase is a stretch of a run with its own figures, in which at most one thing
+// is done to the system under test. The fault begins with the phase; a
+// throttle and a pause end with it.
+type Phase struct {
+	Name string `json:"name"`
+	// Duration of the phase. With Until it is the least time; a crash or kill
+	// phase needs none and ends when the worker has been restarted.
+	Duration Duration `json:"duration,omitempty"`
+	// Until ends the phase on a condition instead of the clock.
+	Until Until `json:"until,omitempty"`
+	// AtMost bounds a phase that waits; when it passes, the cell fails.
+	AtMost Duration `json:"atMost,omitempty"`
+
+	Throttle *Throttle `json:"throttle,omitempty"`
+	Grow     *Grow     `json:"grow,omitempty"`
+	Crash    *Crash    `json:"crash,omitempty"`
+	Kill     *Kill     `json:"kill,omitempty"`
+	Pause    *Pause    `json:"pause,omitempty"`
+}
+
+// DefaultFaultAtMost bounds a crash or kill phase that names no bound itself.
+const DefaultFaultAtMost = Duration(30e9)
+
+// Fault names what is done in the phase: throttle, grow, crash, kill, pause,
+// or "" for nothing.
+func (p Phase) Fault() string {
+	switch {
+	case p.Throttle != nil:
+		return "throttle"
+	case p.Grow != nil:
+		return "grow"
+	case p.Crash != nil:
+		return "crash"
+	case p.Kill != nil:
+		return "kill"
+	case p.Pause != nil:
+		return "pause"
+	}
+	return ""
+}
+
+// Until is a condition that ends a phase.
+type Until string
+
+// Conditions: caughtUp, the lag is back to where it was before the fault;
+// drained, every record offered so far has had its effect seen.
+const (
+	CaughtUp Until = "caughtUp"
+	Drained  Until = "drained"
+)
+
+// Throttle limits the job's sink for the length of its phase.
+type Throttle struct {
+	Sink SinkRate `json:"sink"`
+}
+
+// Grow adds partitions to the input topic, or a topic to the input.
+type Grow struct {
+	// Partitions is the new number of partitions (of the new topic, if Topic
+	// is set; its default is that of the first topic).
+	Partitions int `json:"partitions,omitempty"`
+	// Topic is the suffix of a new input topic's name; it needs
+	// topics.subscribe: pattern.
+	Topic string `json:"topic,omitempty"`
+}
+
+// Crash kills the worker at a named point of the engine's protocol.
+type Crash struct {
+	// At names the point for each engine.
+	At map[string]string `json:"at"`
+	// Hit is how often the point must be reached, counted from the start of
+	// the phase. Default 1.
+	Hit int `json:"hit,omitempty"`
+	// Down is how long the worker stays dead before its restart. Default 0s.
+	Down Duration `json:"down,omitempty"`
+}
+
+// Kill ends a process at an arbitrary moment: the worker, or one of its
+// children by number from 1.
+type Kill struct {
+	Worker      bool     `json:"worker,omitempty"`
+	Executor    int      `json:"executor,omitempty"`
+	TaskManager int      `json:"taskManager,omitempty"`
+	Down        Duration `json:"down,omitempty"`
+}
+
+// Pause stops the worker's process (SIGSTOP) and lets it go on afterwards.
+type Pause struct {
+	Worker Duration `json:"worker"`
+}

@@ -1,0 +1,294 @@
+package scenarios
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// nameRule: names become folder names and parts of figure paths.
+const nameRule = "letters, digits and dashes, beginning with a letter, at most 40 characters"
+
+var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,39}$`)
+
+func safeName(s string) bool { return namePattern.MatchString(s) }
+
+// validate checks what types alone cannot say. dir is the scenario's folder.
+func (d *decoder) validate(s *Scenario, dir string) {
+	d.validateHead(s)
+	d.validateLoad(&s.Load, dir)
+	d.validateEngines(s)
+	d.validatePhases(s)
+	d.finishGates(s)
+}
+
+func (d *decoder) require(path, want string) bool {
+	if d.given(path) {
+		return true
+	}
+	d.complain(path, "missing: "+want)
+	return false
+}
+
+func (d *decoder) validateHead(s *Scenario) {
+	if d.require("schema", `the first line of a scenario is "schema: `+SchemaV1+`"`) && s.Schema != SchemaV1 {
+		d.complain("schema", oneOf(s.Schema, []string{SchemaV1}))
+	}
+	if d.require("name", nameRule) && !safeName(s.Name) {
+		d.complain("name", nameRule)
+	}
+	if d.require("question", "the question that the scenario answers, in one sentence") && strings.TrimSpace(s.Question) == "" {
+		d.complain("question", "the question that the scenario answers, in one sentence")
+	}
+	if d.require("workload", "{ name: … }, one of "+strings.Join(d.vocab.WorkloadNames(), ", ")) {
+		d.require("workload.name", oneOf("", d.vocab.WorkloadNames()))
+	}
+	d.between("topics.partitions", s.Topics.Partitions, 1, 1024)
+	d.between("topics.output", s.Topics.Output, 1, 1024)
+	d.between("parallelism", s.Parallelism, 1, 64)
+	if len(d.vocab.StateBackends) > 0 && !slices.Contains(d.vocab.StateBackends, s.State.Backend) {
+		d.complain("state.backend", oneOf(s.State.Backend, d.vocab.StateBackends))
+	}
+}
+
+func (d *decoder) between(path string, v, low, high int) {
+	if d.given(path) && (v < low || v > high) {
+		d.complain(path, fmt.Sprintf("%d to %d", low, high))
+	}
+}
+
+func (d *decoder) positive(path string, v Duration) {
+	if d.given(path) && v <= 0 {
+		d.complain(path, "a duration above 0s, such as 5s")
+	}
+}
+
+// shapeFields says which fields a shape needs; every other shape refuses them.
+var shapeFields = map[Shape][]string{
+	ShapeStep:  {"steps"},
+	ShapeRamp:  {"to", "over"},
+	ShapeBurst: {"peak", "every", "for"},
+	ShapeSine:  {"amplitude", "period"},
+	ShapeTrace: {"file"},
+}
+
+func (d *decoder) validateLoad(l *Load, dir string) {
+	if !d.require("load", "{ rate: 5000/s }") {
+		return
+	}
+	if l.Shape != ShapeTrace && !(l.Speed > 0) {
+		d.require("load.rate", "a rate such as 5000/s")
+	}
+	for shape, fields := range shapeFields {
+		for _, f := range fields {
+			p := "load." + f
+			if shape == l.Shape {
+				d.require(p, fmt.Sprintf("shape %s needs %s", shape, strings.Join(fields, ", ")))
+			} else if d.given(p) {
+				d.complain(p, fmt.Sprintf("only for shape: %s, not %s", shape, l.Shape))
+			}
+		}
+	}
+	d.positive("load.over", l.Over)
+	d.positive("load.every", l.Every)
+	d.positive("load.for", l.For)
+	d.positive("load.period", l.Period)
+	if l.Shape == ShapeBurst && l.For >= l.Every && l.Every > 0 {
+		d.complain("load.for", "shorter than load.every")
+	}
+	if l.Shape == ShapeSine && l.Amplitude > l.Rate {
+		d.complain("load.amplitude", "at most load.rate, or the rate would be negative")
+	}
+	if l.Shape == ShapeStep {
+		if d.given("load.steps") && len(l.Steps) == 0 {
+			d.complain("load.steps", "at least one { at: 5s, rate: 10k/s }")
+		}
+		for i, st := range l.Steps {
+			p := fmt.Sprintf("load.steps[%d]", i)
+			d.require(p+".rate", "a rate such as 10k/s")
+			if d.require(p+".at", "the moment of the step, such as 5s") && i > 0 && st.At <= l.Steps[i-1].At {
+				d.complain(p+".at", "later than the step before it")
+			}
+		}
+	}
+	if l.Shape == ShapeTrace && l.File != "" {
+		l.File = resolve(dir, l.File)
+		if _, err := ReadTrace(l.File); err != nil {
+			d.complain("load.file", err.Error())
+		}
+	}
+	if d.given("load.recordSize") && (l.RecordSize < 1 || l.RecordSize > 1<<20) {
+		d.complain("load.recordSize", "1B to 1MiB")
+	}
+	if d.given("load.speed") && (l.Speed <= 0 || l.Speed > 1e6) {
+		d.complain("load.speed", "a factor above 0, such as 10 for ten times as fast as the records' own times")
+	}
+}
+
+// resolve names a file relative to the scenario's folder.
+func resolve(dir, name string) string {
+	if filepath.IsAbs(name) || dir == "" {
+		return name
+	}
+	return filepath.Join(dir, name)
+}
+
+func (d *decoder) validateEngines(s *Scenario) {
+	if d.require("engines", "one or more of "+strings.Join(d.vocab.EngineNames(), ", ")) && len(s.Engines) == 0 {
+		d.complain("engines", "at least one of "+strings.Join(d.vocab.EngineNames(), ", "))
+	}
+	if d.require("guarantees", "a list such as [at-least-once, exactly-once]") && len(s.Guarantees) == 0 {
+		d.complain("guarantees", "at least one of at-most-once, at-least-once, exactly-once")
+	}
+	for i, g := range s.Guarantees {
+		p := fmt.Sprintf("guarantees[%d]", i)
+		if g != "" && slices.Contains(s.Guarantees[:i], g) {
+			d.complain(p, "given twice")
+		}
+		for _, e := range s.Engines {
+			if g != "" && !slices.Contains(e.Guarantees, g) {
+				d.complain(p, fmt.Sprintf("engine %s offers %s", e.Name, joinAny(e.Guarantees)))
+			}
+		}
+	}
+}
+
+func joinAny[T ~string](list []T) string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	return strings.Join(out, ", ")
+}
+
+func (d *decoder) validatePhases(s *Scenario) {
+	if !d.require("phases", "a list such as [{ name: steady, duration: 15s }]") {
+		return
+	}
+	if len(s.Phases) == 0 {
+		d.complain("phases", "at least one phase such as { name: steady, duration: 15s }")
+	}
+	names := map[string]bool{}
+	partitions := s.Topics.Partitions
+	for i := range s.Phases {
+		p, path := &s.Phases[i], fmt.Sprintf("phases[%d]", i)
+		if d.require(path+".name", "every phase has a name: its figures are called by it") {
+			switch {
+			case !safeName(p.Name):
+				d.complain(path+".name", nameRule)
+			case names[p.Name]:
+				d.complain(path+".name", "given twice: figures are called by the phase's name")
+			}
+			names[p.Name] = true
+		}
+		d.validatePhaseLength(p, path)
+		d.validateFault(s, p, path, &partitions)
+	}
+}
+
+func (d *decoder) validatePhaseLength(p *Phase, path string) {
+	d.positive(path+".duration", p.Duration)
+	d.positive(path+".atMost", p.AtMost)
+	ends := p.Crash != nil || p.Kill != nil
+	switch {
+	case p.Until != "" && !d.given(path+".atMost"):
+		d.complain(path+".until", "a phase that waits needs a bound: add atMost, such as atMost: 60s")
+	case !d.given(path+".until") && d.given(path+".atMost") && !ends:
+		d.complain(path+".atMost", "only with until, crash or kill: a phase without them lasts for its duration")
+	case !d.given(path+".until") && !ends && !d.given(path+".duration"):
+		d.complain(path+".duration", "missing: how long the phase lasts, such as 15s (or until: caughtUp | drained with atMost)")
+	}
+	if p.AtMost > 0 && p.Duration > p.AtMost {
+		d.complain(path+".atMost", fmt.Sprintf("at least the phase's duration, %s", p.Duration))
+	}
+}
+
+func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *int) {
+	var faults []string
+	for _, f := range []string{"throttle", "grow", "crash", "kill", "pause"} {
+		if d.given(path + "." + f) {
+			faults = append(faults, f)
+		}
+	}
+	if len(faults) > 1 {
+		d.complain(path+"."+faults[1], "one fault a phase, and this one has "+strings.Join(faults, " and ")+": figures could not tell them apart")
+	}
+	switch {
+	case p.Throttle != nil:
+		d.require(path+".throttle.sink", "the sink's limit, such as 2000/s or 40%")
+	case p.Grow != nil:
+		d.validateGrow(s, p.Grow, path+".grow", partitions)
+	case p.Crash != nil:
+		d.validateCrash(s, p.Crash, path+".crash")
+	case p.Kill != nil:
+		k := p.Kill
+		d.between(path+".kill.executor", k.Executor, 1, 64)
+		d.between(path+".kill.taskManager", k.TaskManager, 1, 64)
+		chosen := 0
+		for _, c := range []bool{k.Worker, k.Executor > 0, k.TaskManager > 0} {
+			if c {
+				chosen++
+			}
+		}
+		if chosen != 1 {
+			d.complain(path+".kill", "one of worker: true, executor: N, taskManager: N")
+		}
+	case p.Pause != nil:
+		if d.require(path+".pause.worker", "how long the worker stands still, such as 20s") {
+			d.positive(path+".pause.worker", p.Pause.Worker)
+		}
+		if p.Duration > 0 && p.Pause.Worker > p.Duration {
+			d.complain(path+".pause.worker", fmt.Sprintf("at most the phase's duration, %s", p.Duration))
+		}
+	}
+}
+
+func (d *decoder) validateGrow(s *Scenario, g *Grow, path string, partitions *int) {
+	switch {
+	case g.Topic != "":
+		if !safeName(g.Topic) {
+			d.complain(path+".topic", nameRule)
+		}
+		if s.Topics.Subscribe != SubscribePattern {
+			d.complain(path+".topic", "needs topics.subscribe: pattern, or the source would never look for it")
+		}
+		d.between(path+".partitions", g.Partitions, 1, 1024)
+	case !d.given(path + ".partitions"):
+		d.complain(path, "partitions: N, or topic: name")
+	case g.Partitions <= *partitions || g.Partitions > 1024:
+		d.complain(path+".partitions", fmt.Sprintf("%d to 1024: more than the %d that the topic has by then", *partitions+1, *partitions))
+	default:
+		*partitions = g.Partitions
+	}
+}
+
+func (d *decoder) validateCrash(s *Scenario, c *Crash, path string) {
+	if d.given(path+".hit") && (c.Hit < 1 || c.Hit > 1_000_000) {
+		d.complain(path+".hit", "1 to 1000000: how often the point is reached before the crash")
+	}
+	if !d.require(path+".at", "the point for each engine, such as { microbatch: M3, dataflow: D5 }") {
+		return
+	}
+	if d.someEngineUnknown {
+		return
+	}
+	for name, point := range c.At {
+		p := join(path+".at", name)
+		e, ok := s.Engines.Get(name)
+		switch {
+		case !ok:
+			d.complain(p, "not an engine of this scenario: "+oneOf(name, s.Engines.Names()))
+		case len(e.CrashPoints) == 0:
+			d.complain(p, fmt.Sprintf("engine %s names no crashPoints", name))
+		case !slices.Contains(e.CrashPoints, point):
+			d.complain(p, fmt.Sprintf("a crash point of engine %s: %s", name, oneOf(point, e.CrashPoints)))
+		}
+	}
+	for _, e := range s.Engines {
+		if _, ok := c.At[e.Name]; !ok {
+			d.complain(path+".at", fmt.Sprintf("missing: a point for engine %s, one of %s", e.Name, strings.Join(e.CrashPoints, ", ")))
+		}
+	}
+}
