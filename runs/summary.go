@@ -94,13 +94,18 @@ type Floor struct {
 type Cell struct {
 	// ID is unique in the run and is the name of the cell's folder; see
 	// [CellID].
-	ID         string         `json:"id"`
-	Scenario   string         `json:"scenario"`
-	Workload   string         `json:"workload"`
-	Engine     string         `json:"engine"`
-	Guarantee  string         `json:"guarantee"`
-	Repetition int            `json:"repetition"`
-	Config     map[string]any `json:"config,omitempty"`
+	ID         string `json:"id"`
+	Scenario   string `json:"scenario"`
+	Workload   string `json:"workload"`
+	Engine     string `json:"engine"`
+	Guarantee  string `json:"guarantee"`
+	Repetition int    `json:"repetition"`
+	// Variant holds the values of the scenario's matrix that tell the cell
+	// apart from others of its scenario, engine and guarantee, such as
+	// "interval=500ms".
+	Variant []string `json:"variant,omitempty"`
+	// Config is the engine's configuration in full.
+	Config map[string]any `json:"config,omitempty"`
 	// Durability is what a durable write survived: process or machine.
 	Durability string    `json:"durability,omitempty"`
 	Started    time.Time `json:"started,omitzero"`
