@@ -1,0 +1,140 @@
+package connectors
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Gate stands between a job's operators and all of its sink writers. It does
+// two things for the harness, the same in both engines: it throttles the job's
+// output to a total rate, record by record and before any client buffer, and
+// at a failpoint it is closed, so that the requests in flight can be waited for
+// and counted before the process kills itself.
+//
+// The open gate costs two atomic operations a record.
+type Gate struct {
+	closed   atomic.Bool
+	rate     atomic.Int64 // records per second; 0 = unlimited
+	inFlight atomic.Int64 // records handed to writers and not yet acknowledged
+	written  atomic.Int64
+	acked    atomic.Int64
+
+	mu   sync.Mutex
+	next time.Time // when the next throttled record may pass
+	wake chan struct{}
+}
+
+// burst bounds how much a throttled writer may catch up at once after it was
+// late, so that the rate holds at the scale of 10 ms.
+const burst = 10 * time.Millisecond
+
+// NewGate returns an open gate.
+func NewGate() *Gate { return &Gate{wake: make(chan struct{})} }
+
+// Throttle limits all writers together to rate records per second; 0 lifts the
+// limit at once, also for writers that wait.
+func (g *Gate) Throttle(rate float64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// Rates are kept in thousandths, so that slow sinks can be described.
+	g.rate.Store(int64(rate * 1000))
+	g.next = time.Now()
+	close(g.wake)
+	g.wake = make(chan struct{})
+}
+
+// Enter lets one record through. It blocks while the throttle says so, and for
+// good after Close: the process is about to die, and an error would only make
+// the job say something else first. It returns the context's error.
+func (g *Gate) Enter(ctx context.Context) error {
+	if g == nil {
+		return nil
+	}
+	if g.rate.Load() != 0 {
+		if err := g.wait(ctx); err != nil {
+			return err
+		}
+	}
+	// Counting in before looking at closed, and Close setting closed before it
+	// looks at the count, is what makes Drain's zero final.
+	g.inFlight.Add(1)
+	if g.closed.Load() {
+		g.inFlight.Add(-1)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	g.written.Add(1)
+	return nil
+}
+
+func (g *Gate) wait(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		rate := g.rate.Load()
+		if rate == 0 {
+			g.mu.Unlock()
+			return nil
+		}
+		step := time.Duration(1e12 / rate)
+		now := time.Now()
+		if floor := now.Add(-burst); g.next.Before(floor) {
+			g.next = floor
+		}
+		if !g.next.After(now) {
+			g.next = g.next.Add(step)
+			g.mu.Unlock()
+			return nil
+		}
+		d, wake := g.next.Sub(now), g.wake
+		g.mu.Unlock()
+		t := time.NewTimer(d)
+		select {
+		case <-t.C:
+		case <-wake:
+			t.Stop()
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// Leave tells the gate that n records that had entered are settled: acked of
+// them acknowledged, the rest failed.
+func (g *Gate) Leave(n, acked int64) {
+	if g == nil {
+		return
+	}
+	g.acked.Add(acked)
+	g.inFlight.Add(-n)
+}
+
+// Close stops every further record. It does not wait.
+func (g *Gate) Close() {
+	g.closed.Store(true)
+}
+
+// Drain waits until nothing is in flight. Call it after Close.
+func (g *Gate) Drain(ctx context.Context) error {
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for g.inFlight.Load() > 0 {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Counts returns how many records have entered, were acknowledged and are in
+// flight.
+func (g *Gate) Counts() (written, acked, inFlight int64) {
+	if g == nil {
+		return 0, 0, 0
+	}
+	return g.written.Load(), g.acked.Load(), g.inFlight.Load()
+}

@@ -1,0 +1,138 @@
+package engines
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"streamduel/connectors"
+)
+
+// Event is something that happened in an engine. Events travel as JSON lines
+// {"event": kind, "at": monotonic nanoseconds, …fields} (docs/worker-protocol.md).
+type Event interface{ Kind() string }
+
+// Positions maps splits to positions in events and logs.
+type Positions = map[connectors.SplitID]connectors.Position
+
+// The events that both engines emit.
+type (
+	// Started tells that the job runs and has read what it restores from.
+	Started struct {
+		Attempt int `json:"attempt"`
+	}
+	// Restored tells from which durable point a job goes on; Batch or Checkpoint
+	// is set.
+	Restored struct {
+		Batch      *int64    `json:"batch,omitempty"`
+		Checkpoint *int64    `json:"checkpoint,omitempty"`
+		Positions  Positions `json:"positions"`
+		// Replay tells that a logged batch is run again.
+		Replay bool `json:"replay,omitempty"`
+	}
+	// Discovered tells of a split that the job has begun to read.
+	Discovered struct {
+		Split connectors.SplitID  `json:"split"`
+		From  connectors.Position `json:"from"`
+	}
+	// FirstRecord tells that a split's first record has been taken in.
+	FirstRecord struct {
+		Split connectors.SplitID `json:"split"`
+	}
+	// Durable tells that progress up to the positions is durable: nothing below
+	// them will be read again.
+	Durable struct {
+		Positions Positions `json:"positions"`
+	}
+	// Failed tells that the job has failed; the worker ends after it.
+	Failed struct {
+		Error string `json:"error"`
+	}
+	// Stopped tells that the job has ended as asked.
+	Stopped struct {
+		Mode StopMode `json:"mode"`
+	}
+	// Sampled carries the gauges.
+	Sampled struct{ Gauges }
+)
+
+// The events of micro-batch.
+type (
+	// BatchPlanned tells that a batch's ranges are logged.
+	BatchPlanned struct {
+		Batch   int64     `json:"batch"`
+		Records int64     `json:"records"`
+		Until   Positions `json:"until"`
+	}
+	// BatchCompleted tells that a batch is committed. Times are milliseconds.
+	BatchCompleted struct {
+		Batch           int64              `json:"batch"`
+		Records         int64              `json:"records"`
+		SchedulingDelay float64            `json:"schedulingDelayMillis"`
+		ProcessingDelay float64            `json:"processingDelayMillis"`
+		Durations       map[string]float64 `json:"durationMillis"` // latestOffset, walCommit, addBatch, commitOffsets, triggerExecution, …
+		WatermarkMs     *int64             `json:"watermarkMillis,omitempty"`
+		StateKeys       int                `json:"stateKeys"`
+		StateBytes      int64              `json:"stateBytes"`
+		Lag             int64              `json:"lag"`
+	}
+	// RateLimited tells that the rate limit has changed.
+	RateLimited struct {
+		RecordsPerSecond float64 `json:"recordsPerSecond"`
+	}
+)
+
+// The events of dataflow.
+type (
+	// CheckpointTriggered tells that barriers are on their way.
+	CheckpointTriggered struct {
+		Checkpoint int64 `json:"checkpoint"`
+	}
+	// CheckpointCompleted tells that a checkpoint is durable. Times are
+	// milliseconds.
+	CheckpointCompleted struct {
+		Checkpoint int64   `json:"checkpoint"`
+		Duration   float64 `json:"durationMillis"`
+		Durable    float64 `json:"durableMillis"` // of that, writing and syncing
+		Bytes      int64   `json:"bytes"`
+		Alignment  float64 `json:"alignmentMillis"` // longest over the subtasks
+	}
+	// CheckpointFailed tells why one was given up.
+	CheckpointFailed struct {
+		Checkpoint int64  `json:"checkpoint"`
+		Reason     string `json:"reason"`
+	}
+)
+
+// Kind names the event.
+func (Started) Kind() string             { return "started" }
+func (Restored) Kind() string            { return "restored" }            // Kind names the event.
+func (Discovered) Kind() string          { return "discovered" }          // Kind names the event.
+func (FirstRecord) Kind() string         { return "firstRecord" }         // Kind names the event.
+func (Durable) Kind() string             { return "durable" }             // Kind names the event.
+func (Failed) Kind() string              { return "failed" }              // Kind names the event.
+func (Stopped) Kind() string             { return "stopped" }             // Kind names the event.
+func (Sampled) Kind() string             { return "gauges" }              // Kind names the event.
+func (BatchPlanned) Kind() string        { return "batchPlanned" }        // Kind names the event.
+func (BatchCompleted) Kind() string      { return "batchCompleted" }      // Kind names the event.
+func (RateLimited) Kind() string         { return "rateLimited" }         // Kind names the event.
+func (CheckpointTriggered) Kind() string { return "checkpointTriggered" } // Kind names the event.
+func (CheckpointCompleted) Kind() string { return "checkpointCompleted" } // Kind names the event.
+func (CheckpointFailed) Kind() string    { return "checkpointFailed" }    // Kind names the event.
+func (FailpointReached) Kind() string    { return "failpointReached" }    // Kind names the event.
+
+// MarshalEvent returns the event's line without the newline.
+func MarshalEvent(at int64, e Event) ([]byte, error) {
+	fields, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("event %s: %w", e.Kind(), err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"event":%q,"at":%d`, e.Kind(), at)
+	if len(fields) > 2 {
+		b.WriteByte(',')
+		b.Write(fields[1 : len(fields)-1])
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}

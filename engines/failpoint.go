@@ -1,0 +1,84 @@
+package engines
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Failpoints are the named places where a job can be made to crash. Engines
+// call Hit at each; it costs one atomic load until a point is armed.
+type Failpoints struct {
+	armed  atomic.Bool
+	mu     sync.Mutex
+	point  string
+	hit    int
+	left   int
+	action func(FailpointReached, func() Recovery)
+}
+
+// Recovery is what an engine knows at a failpoint about its own recovery.
+type Recovery struct {
+	// Positions are the source positions that a restart will go on from.
+	Positions Positions
+	// Batch or checkpoint that the point was reached in.
+	Epoch int64
+	// Records is n, the number of records of the batch, where there is one.
+	Records int64
+}
+
+// FailpointReached is the event that a process writes before it kills itself.
+// The expectation is what the crash catalogue predicts for this guarantee and
+// point, computed from what the sinks have acknowledged.
+type FailpointReached struct {
+	Point     string    `json:"point"`
+	Hit       int       `json:"hit"`
+	Epoch     int64     `json:"epoch"`
+	Records   int64     `json:"records,omitempty"`
+	Acked     int64     `json:"acked"` // outputs acknowledged whose input lies at or after Positions
+	Missing   int64     `json:"missing"`
+	InFlight  int64     `json:"inFlight"` // 0 after the gate was drained
+	Positions Positions `json:"positions"`
+	// Expected copies and losses for one output an input.
+	ExpectedDuplicates int64 `json:"expectedDuplicates"`
+	ExpectedLosses     int64 `json:"expectedLosses"`
+}
+
+// Arm makes the hit-th passage through point, counted from now, call action,
+// which does not return. The engine's view of its recovery is read through the
+// function that action is given, after the sinks' gate was drained.
+func (f *Failpoints) Arm(point string, hit int, action func(FailpointReached, func() Recovery)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.point, f.hit, f.left, f.action = point, hit, hit, action
+	f.armed.Store(true)
+}
+
+// Armed reports whether this point is armed and will fire at its next passage;
+// engines use it where a point lies inside a loop that must otherwise stay
+// tight.
+func (f *Failpoints) Armed(point string) bool {
+	if f == nil || !f.armed.Load() {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.point == point && f.left == 1
+}
+
+// Hit tells that the job has come to a point.
+func (f *Failpoints) Hit(point string, recovery func() Recovery) {
+	if f == nil || !f.armed.Load() {
+		return
+	}
+	f.mu.Lock()
+	fire := false
+	if f.point == point {
+		f.left--
+		fire = f.left == 0
+	}
+	action, hit := f.action, f.hit
+	f.mu.Unlock()
+	if fire {
+		action(FailpointReached{Point: point, Hit: hit}, recovery)
+	}
+}

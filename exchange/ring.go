@@ -1,0 +1,111 @@
+package exchange
+
+import "sync"
+
+// Element is what waits in a ring: a buffer of records or an event (a
+// watermark, a barrier, the end of a partition).
+type Element struct {
+	Buffer *Buffer
+	Event  any
+}
+
+// Ring is the queue of one channel. It has a priority lane, which a barrier
+// uses to overtake, and its contents can be listed, which an unaligned snapshot
+// does. It is unbounded by itself: the pools bound the buffers in it.
+//
+// It is safe for concurrent use by one writer and one reader.
+type Ring struct {
+	mu       sync.Mutex
+	items    []Element // circular
+	head, n  int
+	priority []Element
+	records  int
+	bytes    int
+	notify   func()
+}
+
+// NewRing returns an empty ring. notify is called, from the writer's goroutine,
+// when an element arrives in a ring that was empty, and for each priority
+// element.
+func NewRing(notify func()) *Ring { return &Ring{items: make([]Element, 16), notify: notify} }
+
+// Push appends an element.
+func (r *Ring) Push(e Element) {
+	r.mu.Lock()
+	if r.n == len(r.items) {
+		grown := make([]Element, 2*len(r.items))
+		k := copy(grown, r.items[r.head:])
+		copy(grown[k:], r.items[:r.head])
+		r.items, r.head = grown, 0
+	}
+	r.items[(r.head+r.n)&(len(r.items)-1)] = e
+	r.n++
+	if e.Buffer != nil {
+		r.records += e.Buffer.Records
+		r.bytes += len(e.Buffer.Data)
+	}
+	wake := r.n == 1 && len(r.priority) == 0
+	r.mu.Unlock()
+	if wake && r.notify != nil {
+		r.notify()
+	}
+}
+
+// PushPriority puts an event before everything but earlier priority events.
+func (r *Ring) PushPriority(event any) {
+	r.mu.Lock()
+	r.priority = append(r.priority, Element{Event: event})
+	r.mu.Unlock()
+	if r.notify != nil {
+		r.notify()
+	}
+}
+
+// Pop takes the next element; ok is false when there is none.
+func (r *Ring) Pop() (e Element, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.priority) > 0 {
+		e = r.priority[0]
+		r.priority = r.priority[1:]
+		return e, true
+	}
+	if r.n == 0 {
+		return Element{}, false
+	}
+	e = r.items[r.head]
+	r.items[r.head] = Element{}
+	r.head = (r.head + 1) & (len(r.items) - 1)
+	r.n--
+	if e.Buffer != nil {
+		r.records -= e.Buffer.Records
+		r.bytes -= len(e.Buffer.Data)
+	}
+	return e, true
+}
+
+// Len returns the number of waiting elements.
+func (r *Ring) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n + len(r.priority)
+}
+
+// Queued returns the records and bytes in waiting buffers.
+func (r *Ring) Queued() (records, bytes int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.records, r.bytes
+}
+
+// Each lists the waiting elements in order, without taking them. The ring is
+// locked meanwhile.
+func (r *Ring) Each(f func(Element) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.n {
+		if !f(r.items[(r.head+i)&(len(r.items)-1)]) {
+			return
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package exchange
+
+// Outlet is where a writer's buffers come from and go to: an engine's decision.
+type Outlet interface {
+	// Acquire returns an empty buffer for a channel, or nil when there is none
+	// now; the engine calls Writer.Refill when there may be.
+	Acquire(channel int) *Buffer
+	// Overdraft returns an empty buffer beyond the engine's bound.
+	Overdraft(channel int) *Buffer
+	// Emit takes over a buffer with frames.
+	Emit(channel int, b *Buffer)
+}
+
+// Pressure counts the starved channels of all writers of one task. It belongs
+// to the task's goroutine.
+type Pressure struct{ Starved int }
+
+// Writer fills buffers, one a channel. It is used by one goroutine. The typed
+// side, which appends a frame between Begin and End, is in package pipeline.
+type Writer struct {
+	outlet   Outlet
+	pressure *Pressure
+	current  []*Buffer
+	flags    Flags
+	limit    int
+	records  int64
+	bytes    int64
+}
+
+// NewWriter returns a writer over so many channels. flags are set on all its
+// buffers.
+func NewWriter(channels int, flags Flags, outlet Outlet, pressure *Pressure) *Writer {
+	w := &Writer{outlet: outlet, pressure: pressure, current: make([]*Buffer, channels), flags: flags, limit: Size}
+	for ch := range w.current {
+		w.pressure.Starved++
+		w.refill(ch)
+	}
+	return w
+}
+
+// Channels returns the number of channels.
+func (w *Writer) Channels() int { return len(w.current) }
+
+// Flags returns what frames carry.
+func (w *Writer) Flags() Flags { return w.flags }
+
+// SetLimit changes how many bytes make a buffer full, for debloating. It is
+// clipped to 256 B … Size.
+func (w *Writer) SetLimit(bytes int) { w.limit = min(max(bytes, 256), Size) }
+
+// Counts returns how many records and bytes have been written.
+func (w *Writer) Counts() (records, bytes int64) { return w.records, w.bytes }
+
+func (w *Writer) refill(ch int) {
+	if b := w.outlet.Acquire(ch); b != nil {
+		b.Flags = w.flags
+		w.current[ch] = b
+		w.pressure.Starved--
+	}
+}
+
+// Refill tries to get a buffer for every starved channel.
+func (w *Writer) Refill() {
+	for ch, b := range w.current {
+		if b == nil {
+			w.refill(ch)
+		}
+	}
+}
+
+// Begin returns the channel's buffer; append one frame to its Data and call
+// End with the result.
+func (w *Writer) Begin(ch int) *Buffer {
+	if b := w.current[ch]; b != nil {
+		return b
+	}
+	return w.overdraw(ch)
+}
+
+func (w *Writer) overdraw(ch int) *Buffer {
+	b := w.outlet.Overdraft(ch)
+	b.Flags = w.flags
+	w.current[ch] = b
+	w.pressure.Starved--
+	return b
+}
+
+// End takes back the buffer's bytes with one more frame at their end.
+func (w *Writer) End(ch int, b *Buffer, data []byte) {
+	w.records++
+	w.bytes += int64(len(data) - len(b.Data))
+	if len(data) < w.limit {
+		b.Data = data
+		b.Records++
+		return
+	}
+	if len(data) <= cap(b.Data) {
+		b.Data = data
+		b.Records++
+		w.emit(ch)
+		return
+	}
+	w.split(ch, b, data)
+}
+
+// split sends a record that outgrew the buffer's slack (so append moved it to
+// an array of its own) in parts, behind the frames before it.
+func (w *Writer) split(ch int, b *Buffer, data []byte) {
+	rest := data[len(b.Data):]
+	if b.Records > 0 {
+		w.emit(ch)
+	}
+	for len(rest) > 0 {
+		b := w.Begin(ch)
+		n := min(len(rest), Size)
+		b.Data = append(b.Data, rest[:n]...)
+		b.Flags |= Part
+		if rest = rest[n:]; len(rest) == 0 {
+			b.Flags |= PartEnd
+			b.Records = 1
+		}
+		w.emit(ch)
+	}
+}
+
+func (w *Writer) emit(ch int) {
+	b := w.current[ch]
+	w.current[ch] = nil
+	w.pressure.Starved++
+	w.outlet.Emit(ch, b)
+	w.refill(ch)
+}
+
+// Flush emits the channels' partly filled buffers.
+func (w *Writer) Flush() {
+	for ch, b := range w.current {
+		if b != nil && len(b.Data) > 0 {
+			w.emit(ch)
+		}
+	}
+}
+
+// Pending reports whether any channel holds frames not yet emitted.
+func (w *Writer) Pending() bool {
+	for _, b := range w.current {
+		if b != nil && len(b.Data) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Close gives the writer's buffers back.
+func (w *Writer) Close() {
+	for ch, b := range w.current {
+		if b != nil {
+			b.Release()
+			w.current[ch] = nil
+		} else {
+			w.pressure.Starved--
+		}
+	}
+	w.current = nil
+}

@@ -1,0 +1,298 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"streamduel/clock"
+	"streamduel/codec"
+	"streamduel/connectors"
+	"streamduel/exchange"
+	"streamduel/state"
+)
+
+// The ends of a task's chain, where types meet bytes.
+
+// noOrigin is the origin of what a timer emits: it answers no single input.
+var noOrigin = connectors.Origin{Partition: -1}
+
+// outputOf returns the receiver that a node's output goes into: the chained
+// consumers and the exchange writers of its edges.
+func outputOf[T any](b *builder, n *Node, side string) Receiver[T] {
+	var rs []Receiver[T]
+	for _, e := range n.Out {
+		if e.Side != side {
+			continue
+		}
+		var r any
+		if b.fragment.chained[e] {
+			r = b.receiver(e.To)
+		} else {
+			var err error
+			if r, err = e.write(b, e); err != nil {
+				b.fail(err)
+				continue
+			}
+		}
+		typed, ok := r.(Receiver[T])
+		if !ok {
+			b.fail(fmt.Errorf("operator %q: output %q is read as another type than it is written", n.Name, side))
+			continue
+		}
+		rs = append(rs, typed)
+	}
+	switch len(rs) {
+	case 0:
+		return func(T, *Ctx) {}
+	case 1:
+		return rs[0]
+	}
+	return func(v T, c *Ctx) {
+		for _, r := range rs {
+			r(v, c)
+		}
+	}
+}
+
+// sourceHead decodes a source's records.
+type sourceHead[T any] struct {
+	task      *Task
+	node      *Node
+	decode    Decode[T]
+	eventTime func(T) int64
+	next      Receiver[T]
+	splits    map[connectors.SplitID]*int64 // largest event time
+}
+
+func (h *sourceHead[T]) split(s connectors.SplitID) *int64 {
+	m := h.splits[s]
+	if m == nil {
+		m = new(int64)
+		*m = NoTime
+		h.splits[s] = m
+	}
+	return m
+}
+
+func (h *sourceHead[T]) MaxTimestamp(s connectors.SplitID) int64        { return *h.split(s) }
+func (h *sourceHead[T]) SetMaxTimestamp(s connectors.SplitID, ts int64) { *h.split(s) = ts }
+
+func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (int, error) {
+	t, c := h.task, &h.task.ctx
+	largest := h.split(b.Split.ID)
+	var intake int64
+	if t.origins {
+		intake = clock.Mono()
+	}
+	for ; i < len(b.Records); i++ {
+		if t.pressure.Starved > 0 || t.err != nil {
+			break
+		}
+		r := &b.Records[i]
+		v, err := h.decode(r)
+		if err != nil {
+			t.err = fmt.Errorf("source %q: split %s, position %d: the record does not decode: %w", h.node.Name, b.Split.ID, r.Offset, err)
+			break
+		}
+		c.Timestamp = NoTime
+		if h.eventTime != nil {
+			ts := h.eventTime(v)
+			c.Timestamp = ts
+			if ts > *largest {
+				*largest = ts
+			}
+		}
+		if t.origins {
+			o, ok := connectors.FindOrigin(r.Headers)
+			if !ok {
+				o = connectors.Origin{Partition: b.Split.Partition, Sequence: r.Offset}
+			}
+			o.Intake = intake
+			c.Origin = o
+		}
+		h.next(v, c)
+	}
+	return i, t.err
+}
+
+// keyer makes, for one task, the function that picks a record's channel.
+type keyer[T any] func(maxParallelism, channels int) (func(T) int, error)
+
+func hashKey[K comparable, T any](k *Keyed[K, T]) keyer[T] {
+	return func(maxParallelism, channels int) (func(T) int, error) {
+		var encode func([]byte, K) []byte
+		if k.codec != nil {
+			encode = k.codec.Append
+		}
+		hash, err := state.Hasher[K](encode)
+		if err != nil {
+			return nil, err
+		}
+		owner := make([]int32, maxParallelism)
+		for g := range owner {
+			owner[g] = int32(state.OwnerOf(state.KeyGroup(g), channels, maxParallelism))
+		}
+		return func(v T) int { return int(owner[state.GroupOf(hash(k.key(v)), maxParallelism)]) }, nil
+	}
+}
+
+// exchangeWriter makes the receiver that serializes into an exchange edge.
+func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) (Receiver[T], error) {
+	outlet, channels := b.cfg.Host.Outlet(e)
+	if outlet == nil {
+		return nil, fmt.Errorf("edge %q → %q has no outlet", e.From.Name, e.To.Name)
+	}
+	var flags exchange.Flags
+	if e.From.g.usesEventTime() {
+		flags |= exchange.Timestamps
+	}
+	if b.cfg.Origins {
+		flags |= exchange.Origins
+	}
+	w := exchange.NewWriter(channels, flags, outlet, &b.task.pressure)
+	b.task.outputs = append(b.task.outputs, Output{Edge: e, Writer: w})
+	put := func(ch int, v T, x *Ctx) {
+		buf := w.Begin(ch)
+		d := buf.Data
+		if flags != 0 {
+			d = appendFrameHead(d, flags, x)
+		}
+		w.End(ch, buf, c.Append(d, v))
+	}
+	switch p := e.Effective(b.cfg.Job); p {
+	case Hash:
+		channel, err := key(b.cfg.MaxParallelism, channels)
+		if err != nil {
+			return nil, fmt.Errorf("operator %q: %w", e.To.Name, err)
+		}
+		if flags != 0 {
+			return func(v T, x *Ctx) { put(channel(v), v, x) }, nil
+		}
+		// The hot path of a job without event time is written out: a closure call
+		// less a record.
+		return func(v T, _ *Ctx) {
+			ch := channel(v)
+			buf := w.Begin(ch)
+			w.End(ch, buf, c.Append(buf.Data, v))
+		}, nil
+	case Rebalance:
+		next := b.cfg.Subtask % channels
+		return func(v T, x *Ctx) {
+			ch := next
+			if next++; next == channels {
+				next = 0
+			}
+			put(ch, v, x)
+		}, nil
+	case Forward:
+		ch := b.cfg.Subtask
+		return func(v T, x *Ctx) { put(ch, v, x) }, nil
+	case Global:
+		return func(v T, x *Ctx) { put(0, v, x) }, nil
+	case Broadcast:
+		return func(v T, x *Ctx) {
+			for ch := range channels {
+				put(ch, v, x)
+			}
+		}, nil
+	default:
+		return nil, fmt.Errorf("edge %q → %q: partitioning %q is unknown", e.From.Name, e.To.Name, p)
+	}
+}
+
+// usesEventTime reports whether any source of the job assigns event time.
+func (g *Graph) usesEventTime() bool {
+	for _, n := range g.nodes {
+		if n.Watermarks != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func appendFrameHead(d []byte, flags exchange.Flags, c *Ctx) []byte {
+	if flags&exchange.Timestamps != 0 {
+		d = binary.LittleEndian.AppendUint64(d, uint64(c.Timestamp))
+	}
+	if flags&exchange.Origins != 0 {
+		d = connectors.AppendOrigin(d, c.Origin)
+	}
+	return d
+}
+
+func readFrameHead(d []byte, flags exchange.Flags, c *Ctx) (n int, err error) {
+	if flags&exchange.Timestamps != 0 {
+		if len(d) < 8 {
+			return 0, codec.ErrShort
+		}
+		c.Timestamp = int64(binary.LittleEndian.Uint64(d))
+		n = 8
+	}
+	if flags&exchange.Origins != 0 {
+		o, ok := connectors.ParseOrigin(d[n:])
+		if !ok {
+			return 0, codec.ErrShort
+		}
+		c.Origin = o
+		n += connectors.OriginSize
+	}
+	return n, nil
+}
+
+// input decodes one upstream channel's buffers.
+type input[T any] struct {
+	task  *Task
+	codec codec.Codec[T]
+	next  Receiver[T]
+	parts []byte // of a record that spans buffers
+}
+
+func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
+	if b.Flags&exchange.Part != 0 {
+		return in.feedPart(b)
+	}
+	t, c, next, decode := in.task, &in.task.ctx, in.next, in.codec
+	flags := b.Flags & (exchange.Timestamps | exchange.Origins)
+	d := b.Data
+	off := b.Off
+	for off < len(d) {
+		if t.pressure.Starved > 0 || t.err != nil {
+			b.Off = off
+			return false, t.err
+		}
+		if flags != 0 {
+			n, err := readFrameHead(d[off:], flags, c)
+			if err != nil {
+				return false, t.fail(err)
+			}
+			off += n
+		}
+		v, n, err := decode.Decode(d[off:])
+		if err != nil {
+			return false, t.fail(err)
+		}
+		off += n
+		next(v, c)
+	}
+	b.Off = off
+	return true, t.err
+}
+
+func (in *input[T]) feedPart(b *exchange.Buffer) (done bool, err error) {
+	t := in.task
+	if t.pressure.Starved > 0 || t.err != nil {
+		return false, t.err
+	}
+	in.parts = append(in.parts, b.Data...)
+	if b.Flags&exchange.PartEnd == 0 {
+		return true, nil
+	}
+	whole := exchange.Buffer{Data: in.parts, Flags: b.Flags &^ (exchange.Part | exchange.PartEnd), Records: 1}
+	in.parts = nil // the record may be kept as a view of these bytes
+	return in.Feed(&whole)
+}
+
+func (t *Task) fail(err error) error {
+	t.err = fmt.Errorf("%s: a record in an exchange buffer does not decode: %w", t.Fragment.Name, err)
+	return t.err
+}

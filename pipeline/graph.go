@@ -1,0 +1,219 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+
+	"streamduel/codec"
+	"streamduel/connectors"
+)
+
+// Graph is a job as written: operators and the edges between them.
+type Graph struct {
+	Name  string
+	nodes []*Node
+	edges []*Edge
+	errs  []error
+}
+
+// New returns an empty graph.
+func New(name string) *Graph { return &Graph{Name: name} }
+
+// Nodes returns the operators in the order they were added, which is a
+// topological one.
+func (g *Graph) Nodes() []*Node { return g.nodes }
+
+// Edges returns the edges in the order they were added.
+func (g *Graph) Edges() []*Edge { return g.edges }
+
+func (g *Graph) fail(format string, a ...any) {
+	g.errs = append(g.errs, fmt.Errorf(format, a...))
+}
+
+// Check returns what is wrong with the graph, each error with its operator's
+// name.
+func (g *Graph) Check() error {
+	errs := g.errs
+	names := map[string]bool{}
+	sources, sinks := 0, 0
+	for _, n := range g.nodes {
+		if names[n.UID] {
+			errs = append(errs, fmt.Errorf("operator %q: the name is used twice; names identify state", n.UID))
+		}
+		names[n.UID] = true
+		switch n.Kind {
+		case KindSource:
+			sources++
+		case KindSink:
+			sinks++
+		}
+	}
+	if sources == 0 {
+		errs = append(errs, errors.New("the job has no source"))
+	}
+	if sinks == 0 {
+		errs = append(errs, errors.New("the job has no sink"))
+	}
+	return errors.Join(errs...)
+}
+
+// Kind tells operators apart where an engine must.
+type Kind string
+
+// The kinds of operators.
+const (
+	KindSource    Kind = "source"
+	KindTransform Kind = "transform" // stateless
+	KindKeyed     Kind = "keyed"     // has keyed state or timers
+	KindSink      Kind = "sink"
+)
+
+// Node is an operator of a graph.
+type Node struct {
+	ID   int
+	Name string // as written
+	UID  string // identifies state over code changes; the name unless set
+	Kind Kind
+	// Parallelism is the operator's own; 0 takes the job's.
+	Parallelism int
+	// Unchained keeps engines from chaining the operator to its input.
+	Unchained bool
+	In, Out   []*Edge
+
+	Source connectors.Source // of a KindSource
+	Sink   connectors.Sink   // of a KindSink
+	// Watermarks of a KindSource: nil when it assigns no event time.
+	Watermarks *Watermarks
+
+	// build makes the operator in a task and returns its receiver, a
+	// Receiver[T] of the input's type, or its *sourceHead.
+	build func(b *builder, n *Node) any
+	g     *Graph
+}
+
+// Partitioning is how an edge spreads records over the downstream subtasks.
+type Partitioning string
+
+// The partitionings.
+const (
+	Forward   Partitioning = "forward"   // subtask i to subtask i
+	Hash      Partitioning = "hash"      // by key group
+	Rebalance Partitioning = "rebalance" // round robin
+	Broadcast Partitioning = "broadcast" // to all
+	Global    Partitioning = "global"    // to subtask 0
+)
+
+// Edge connects two operators.
+type Edge struct {
+	ID           int
+	From, To     *Node
+	Partitioning Partitioning
+	Side         string // name of the side output it carries; "" is the main output
+
+	// write makes the typed receiver that serializes into the edge's writer;
+	// read makes the typed input that decodes into the receiver of To. Both are
+	// used only where an engine makes the edge an exchange.
+	write func(b *builder, e *Edge) (any, error)
+	read  func(b *builder, e *Edge, receiver any) (Input, error)
+}
+
+// Stream is a typed stream of a graph: the output of one operator, or the union
+// of several.
+type Stream[T any] struct {
+	g     *Graph
+	from  []output
+	codec codec.Codec[T]
+}
+
+type output struct {
+	node *Node
+	side string
+}
+
+func (s *Stream[T]) name() string { return s.from[0].node.Name }
+
+// Codec sets the codec for where the stream crosses an exchange. Basic types
+// have one already.
+func (s *Stream[T]) Codec(c codec.Codec[T]) *Stream[T] {
+	t := *s
+	t.codec = c
+	return &t
+}
+
+// Parallelism sets the parallelism of the operator that the stream came out of.
+func (s *Stream[T]) Parallelism(p int) *Stream[T] {
+	if p < 1 || p > 1<<15 {
+		s.g.fail("operator %q: parallelism %d: allowed are 1 to 32768", s.name(), p)
+	}
+	for _, o := range s.from {
+		o.node.Parallelism = p
+	}
+	return s
+}
+
+// UID sets the identity of the operator's state, so that the operator can be
+// renamed and its state still be found.
+func (s *Stream[T]) UID(uid string) *Stream[T] {
+	for _, o := range s.from {
+		o.node.UID = uid
+	}
+	return s
+}
+
+// DisableChaining makes the operator a task of its own.
+func (s *Stream[T]) DisableChaining() *Stream[T] {
+	for _, o := range s.from {
+		o.node.Unchained = true
+	}
+	return s
+}
+
+func (g *Graph) add(n *Node) *Node {
+	n.ID = len(g.nodes)
+	if n.Name == "" {
+		g.fail("operator %d has no name", n.ID)
+	}
+	n.UID, n.g = n.Name, g
+	g.nodes = append(g.nodes, n)
+	return n
+}
+
+// attach adds a node behind a stream.
+func attach[T any](s *Stream[T], n *Node, p Partitioning, key keyer[T]) *Node {
+	n = s.g.add(n)
+	for _, o := range s.from {
+		connect(s, o, n, p, key)
+	}
+	return n
+}
+
+func connect[T any](s *Stream[T], o output, to *Node, p Partitioning, key keyer[T]) {
+	e := &Edge{ID: len(s.g.edges), From: o.node, To: to, Partitioning: p, Side: o.side}
+	s.g.edges = append(s.g.edges, e)
+	o.node.Out = append(o.node.Out, e)
+	to.In = append(to.In, e)
+	resolve := func() (codec.Codec[T], error) {
+		if s.codec != nil {
+			return s.codec, nil
+		}
+		if c, ok := codec.Of[T](); ok {
+			return c, nil
+		}
+		var zero T
+		return nil, fmt.Errorf("operator %q: its output type %T crosses an exchange to %q and has no codec: call Stream.Codec", o.node.Name, zero, to.Name)
+	}
+	e.write = func(b *builder, e *Edge) (any, error) {
+		c, err := resolve()
+		if err != nil {
+			return nil, err
+		}
+		return exchangeWriter(b, e, c, key)
+	}
+	e.read = func(b *builder, e *Edge, receiver any) (Input, error) {
+		c, err := resolve()
+		if err != nil {
+			return nil, err
+		}
+		return &input[T]{task: b.task, codec: c, next: receiver.(Receiver[T])}, nil
+	}
+}

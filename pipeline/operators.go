@@ -1,0 +1,212 @@
+package pipeline
+
+import (
+	"time"
+
+	"streamduel/codec"
+	"streamduel/connectors"
+)
+
+// Receiver takes the values of a stream inside a task.
+type Receiver[T any] func(v T, c *Ctx)
+
+// Decode turns a source's record into a value, which may alias the record's
+// bytes. An error fails the job, naming the split and the position.
+type Decode[T any] func(r *connectors.Record) (T, error)
+
+// Encode writes a value into a sink's record: append to r.Key and r.Value,
+// which come empty; set Timestamp and Headers if wanted.
+type Encode[T any] func(v T, r *connectors.Record)
+
+// Watermarks says how a source's event time advances.
+type Watermarks struct {
+	// Delay is how far event time may be out of order: the watermark is
+	// max − Delay − 1 ms (Flink's bounded out-of-orderness).
+	Delay time.Duration
+	// Idle leaves a split out of the minimum when it gave nothing for so long;
+	// 0 waits for it.
+	Idle time.Duration
+}
+
+// SourceOption configures From.
+type SourceOption[T any] func(n *Node, h *sourceConfig[T])
+
+type sourceConfig[T any] struct {
+	eventTime func(T) int64
+}
+
+// EventTime takes each record's event time, in Unix milliseconds, from its
+// value, and derives watermarks from it.
+func EventTime[T any](of func(T) int64, w Watermarks) SourceOption[T] {
+	return func(n *Node, h *sourceConfig[T]) {
+		h.eventTime = of
+		n.Watermarks = &w
+	}
+}
+
+// From reads a source.
+func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T], opts ...SourceOption[T]) *Stream[T] {
+	var cfg sourceConfig[T]
+	n := g.add(&Node{Name: name, Kind: KindSource, Source: src})
+	for _, o := range opts {
+		o(n, &cfg)
+	}
+	if w := n.Watermarks; w != nil && (w.Delay < 0 || w.Idle < 0) {
+		g.fail("source %q: watermark delay and idle time must not be negative", name)
+	}
+	n.build = func(b *builder, n *Node) any {
+		return &sourceHead[T]{task: b.task, node: n, decode: decode, eventTime: cfg.eventTime, next: outputOf[T](b, n, ""), splits: map[connectors.SplitID]*int64{}}
+	}
+	return &Stream[T]{g: g, from: []output{{n, ""}}}
+}
+
+// To writes a stream to a sink.
+func To[T any](s *Stream[T], name string, sink connectors.Sink, encode Encode[T]) {
+	n := attach(s, &Node{Name: name, Kind: KindSink, Sink: sink}, Forward, nil)
+	n.build = func(b *builder, n *Node) any {
+		t, w := b.task, b.sink(n)
+		var r connectors.Record
+		var origin connectors.Origin
+		return Receiver[T](func(v T, c *Ctx) {
+			r.Key, r.Value, r.Headers, r.Timestamp = r.Key[:0], r.Value[:0], r.Headers[:0], 0
+			encode(v, &r)
+			var o *connectors.Origin
+			if t.origins {
+				origin = c.Origin // a copy that does not escape into the writer's hands
+				o = &origin
+			}
+			if err := w.Write(t.context, &r, o); err != nil {
+				c.Fail(err)
+				return
+			}
+			t.written++
+		})
+	}
+}
+
+// transform adds a stateless operator behind a stream.
+func transform[A, B any](s *Stream[A], name string, make func(next Receiver[B]) Receiver[A]) *Stream[B] {
+	n := attach(s, &Node{Name: name, Kind: KindTransform}, Forward, nil)
+	n.build = func(b *builder, n *Node) any { return make(outputOf[B](b, n, "")) }
+	return &Stream[B]{g: s.g, from: []output{{n, ""}}}
+}
+
+// Map turns each value into one.
+func Map[A, B any](s *Stream[A], name string, f func(A) B) *Stream[B] {
+	return transform(s, name, func(next Receiver[B]) Receiver[A] {
+		return func(v A, c *Ctx) { next(f(v), c) }
+	})
+}
+
+// Filter keeps the values for which keep is true.
+func Filter[T any](s *Stream[T], name string, keep func(T) bool) *Stream[T] {
+	t := transform(s, name, func(next Receiver[T]) Receiver[T] {
+		return func(v T, c *Ctx) {
+			if keep(v) {
+				next(v, c)
+			}
+		}
+	})
+	t.codec = s.codec
+	return t
+}
+
+// FlatMap turns each value into any number of values.
+func FlatMap[A, B any](s *Stream[A], name string, f func(v A, emit func(B))) *Stream[B] {
+	n := attach(s, &Node{Name: name, Kind: KindTransform}, Forward, nil)
+	n.build = func(b *builder, n *Node) any {
+		next, c := outputOf[B](b, n, ""), &b.task.ctx
+		emit := func(v B) { next(v, c) } // made once: Ctx is the same for every record
+		return Receiver[A](func(v A, _ *Ctx) { f(v, emit) })
+	}
+	return &Stream[B]{g: s.g, from: []output{{n, ""}}}
+}
+
+// Union merges streams of one type.
+func Union[T any](first *Stream[T], others ...*Stream[T]) *Stream[T] {
+	u := &Stream[T]{g: first.g, codec: first.codec}
+	for _, s := range append([]*Stream[T]{first}, others...) {
+		if s.g != first.g {
+			first.g.fail("union: the streams belong to different jobs")
+		}
+		u.from = append(u.from, s.from...)
+	}
+	return u
+}
+
+// Repartitioned is a stream whose records change subtask before the next
+// operator.
+func repartition[T any](s *Stream[T], name string, p Partitioning) *Stream[T] {
+	n := attach(s, &Node{Name: name, Kind: KindTransform}, p, nil)
+	n.build = func(b *builder, n *Node) any { return outputOf[T](b, n, "") }
+	return &Stream[T]{g: s.g, from: []output{{n, ""}}, codec: s.codec}
+}
+
+// RebalanceBy spreads records round robin over the next operator's subtasks.
+func RebalanceBy[T any](s *Stream[T], name string) *Stream[T] { return repartition(s, name, Rebalance) }
+
+// BroadcastTo sends every record to all subtasks of the next operator.
+func BroadcastTo[T any](s *Stream[T], name string) *Stream[T] { return repartition(s, name, Broadcast) }
+
+// GlobalTo sends every record to subtask 0 of the next operator.
+func GlobalTo[T any](s *Stream[T], name string) *Stream[T] { return repartition(s, name, Global) }
+
+// Tag names a typed side output.
+type Tag[T any] struct{ name string }
+
+// NewTag returns a side output's tag; its name is unique within the operator.
+func NewTag[T any](name string) Tag[T] { return Tag[T]{name} }
+
+// Side returns a side output of the operator that the stream came out of.
+func Side[R, T any](s *Stream[R], tag Tag[T]) *Stream[T] {
+	t := &Stream[T]{g: s.g}
+	for _, o := range s.from {
+		t.from = append(t.from, output{o.node, tag.name})
+	}
+	return t
+}
+
+// Keyed is a stream partitioned by a key: all records of a key meet the same
+// subtask, in the order in which one upstream subtask sent them.
+type Keyed[K comparable, T any] struct {
+	s     *Stream[T]
+	key   func(T) K
+	codec codec.Codec[K]
+}
+
+// KeyBy partitions a stream by a key.
+func KeyBy[K comparable, T any](s *Stream[T], key func(T) K) *Keyed[K, T] {
+	k := &Keyed[K, T]{s: s, key: key}
+	k.codec, _ = codec.Of[K]()
+	return k
+}
+
+// KeyCodec sets the codec of the key. Basic types have one already.
+func (k *Keyed[K, T]) KeyCodec(c codec.Codec[K]) *Keyed[K, T] {
+	t := *k
+	t.codec = c
+	return &t
+}
+
+// Reduce combines each value with the key's previous result and emits the new
+// result: one output an input. The first value of a key is emitted as it is.
+func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T) *Stream[T] {
+	values := k.s.codec
+	if values == nil {
+		values, _ = codec.Of[T]()
+	}
+	out := Process(k, name, func(s *Setup[K]) Function[K, T, T] {
+		table := Table(s, "value", values)
+		return Function[K, T, T]{Element: func(v T, c *KeyedCtx[K], emit func(T)) {
+			acc, fresh := table.Ref(c.Key())
+			if fresh {
+				*acc = values.Clone(v)
+			} else {
+				*acc = f(*acc, v)
+			}
+			emit(*acc)
+		}}
+	})
+	out.codec = k.s.codec
+	return out
+}

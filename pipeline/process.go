@@ -1,0 +1,135 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+
+	"streamduel/codec"
+	"streamduel/state"
+)
+
+// Function is a process function: what happens for each element of a keyed
+// stream and for each timer. It is made once per subtask, so its closures may
+// hold the subtask's state handles.
+type Function[K comparable, T, R any] struct {
+	Element func(v T, c *KeyedCtx[K], emit func(R))
+	// EventTimer fires when the watermark has reached a timer's time.
+	EventTimer func(ts int64, c *KeyedCtx[K], emit func(R))
+	// ProcessingTimer fires when processing time has reached a timer's time. In
+	// micro-batch, processing time is the batch's timestamp and moves only
+	// between batches.
+	ProcessingTimer func(ts int64, c *KeyedCtx[K], emit func(R))
+}
+
+// Setup is what a function is made with: it declares state and side outputs.
+type Setup[K comparable] struct {
+	b    *builder
+	node *Node
+	keys codec.Codec[K]
+}
+
+// Table declares keyed state. The name is unique within the operator.
+func Table[K comparable, V any](s *Setup[K], name string, values codec.Codec[V]) *state.Table[K, V] {
+	if s.keys == nil {
+		s.b.fail(fmt.Errorf("operator %q: its key type has no codec: call Keyed.KeyCodec", s.node.Name))
+		return nil
+	}
+	if values == nil {
+		s.b.fail(fmt.Errorf("operator %q: state %q has no codec", s.node.Name, name))
+		return nil
+	}
+	t, err := state.NewTable(s.b.task.State, s.node.UID, name, s.keys, values)
+	if err != nil {
+		s.b.fail(err)
+	}
+	return t
+}
+
+// Emitter declares a side output and returns the function that emits to it.
+func Emitter[K comparable, T any](s *Setup[K], tag Tag[T]) func(T) {
+	next, c := outputOf[T](s.b, s.node, tag.name), &s.b.task.ctx
+	return func(v T) { next(v, c) }
+}
+
+// KeyedCtx is what a process function sees of the current key and of time.
+type KeyedCtx[K comparable] struct {
+	*Ctx
+	key      K
+	event    *timers[K]
+	proctime *timers[K]
+}
+
+// Key returns the current key. It may alias the input; state tables clone it.
+func (c *KeyedCtx[K]) Key() K { return c.key }
+
+// EventTimer sets a timer for the current key; setting one twice is one timer.
+func (c *KeyedCtx[K]) EventTimer(ts int64) { c.event.add(c.key, ts) }
+
+// DeleteEventTimer removes a timer of the current key.
+func (c *KeyedCtx[K]) DeleteEventTimer(ts int64) { c.event.remove(c.key, ts) }
+
+// ProcessingTimer sets a timer for the current key; setting one twice is one
+// timer.
+func (c *KeyedCtx[K]) ProcessingTimer(ts int64) { c.proctime.add(c.key, ts) }
+
+// DeleteProcessingTimer removes a timer of the current key.
+func (c *KeyedCtx[K]) DeleteProcessingTimer(ts int64) { c.proctime.remove(c.key, ts) }
+
+// Process runs a function over a keyed stream. make is called once per subtask.
+func Process[K comparable, T, R any](k *Keyed[K, T], name string, make func(*Setup[K]) Function[K, T, R]) *Stream[R] {
+	n := attach(k.s, &Node{Name: name, Kind: KindKeyed}, Hash, hashKey(k))
+	n.build = func(b *builder, n *Node) any {
+		next := outputOf[R](b, n, "")
+		t := b.task
+		s := &Setup[K]{b: b, node: n, keys: k.codec}
+		f := make(s)
+		c := &KeyedCtx[K]{Ctx: &t.ctx}
+		emit := func(v R) { next(v, c.Ctx) }
+		if f.EventTimer != nil {
+			c.event = newTimers(s, "event timers")
+		}
+		if f.ProcessingTimer != nil {
+			c.proctime = newTimers(s, "processing timers")
+		}
+		t.operators = append(t.operators, operator{
+			node: n,
+			watermark: func(wm int64) bool {
+				return c.event == nil || c.event.fire(wm, t, func(key K, ts int64) {
+					c.key, c.Ctx.Timestamp, c.Ctx.Origin = key, ts, noOrigin
+					f.EventTimer(ts, c, emit)
+				})
+			},
+			processingTime: func(now int64) bool {
+				return c.proctime == nil || c.proctime.fire(now, t, func(key K, ts int64) {
+					c.key, c.Ctx.Timestamp, c.Ctx.Origin = key, NoTime, noOrigin
+					f.ProcessingTimer(ts, c, emit)
+				})
+			},
+			nextTimer: func() int64 {
+				if c.proctime == nil {
+					return math.MaxInt64
+				}
+				return c.proctime.next()
+			},
+			nextEvent: func() int64 {
+				if c.event == nil {
+					return math.MaxInt64
+				}
+				return c.event.next()
+			},
+			restored: func() {
+				if c.event != nil {
+					c.event.rebuild()
+				}
+				if c.proctime != nil {
+					c.proctime.rebuild()
+				}
+			},
+		})
+		return Receiver[T](func(v T, _ *Ctx) {
+			c.key = k.key(v)
+			f.Element(v, c, emit)
+		})
+	}
+	return &Stream[R]{g: k.s.g, from: []output{{n, ""}}}
+}

@@ -1,0 +1,302 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"streamduel/connectors"
+	"streamduel/exchange"
+	"streamduel/state"
+)
+
+// NoTime is the timestamp of a record that has no event time, and the watermark
+// before there is one.
+const NoTime int64 = math.MinInt64
+
+// Ctx goes along with a record through a task. It is one value per task.
+type Ctx struct {
+	// Timestamp is the record's event time in Unix milliseconds, or NoTime.
+	Timestamp int64
+	// Origin says which input the record came from; kept only when the job
+	// carries origins.
+	Origin connectors.Origin
+	task   *Task
+}
+
+// Watermark returns the task's watermark: no record at or before it is expected
+// any more.
+func (c *Ctx) Watermark() int64 { return c.task.watermark }
+
+// ProcessingTime returns the engine's processing time in Unix milliseconds.
+func (c *Ctx) ProcessingTime() int64 { return c.task.now }
+
+// Fail makes the task fail with err before it takes another record.
+func (c *Ctx) Fail(err error) {
+	if c.task.err == nil {
+		c.task.err = err
+	}
+}
+
+// Host is the engine's side of a task.
+type Host interface {
+	// Outlet returns where the records of an exchange edge go and to how many
+	// subtasks.
+	Outlet(e *Edge) (outlet exchange.Outlet, channels int)
+	// Writer returns the writer of a sink in this subtask.
+	Writer(n *Node) connectors.Writer
+}
+
+// TaskConfig is what a task is built with.
+type TaskConfig struct {
+	Context        context.Context // ends writes that wait
+	Subtask        int
+	Job            int // the job's parallelism
+	MaxParallelism int
+	Host           Host
+	// Origins makes records carry their origin to the sinks.
+	Origins bool
+}
+
+// Task is one subtask of a fragment. All its methods belong to one goroutine.
+type Task struct {
+	Fragment *Fragment
+	Subtask  int
+	State    *state.Set
+
+	context   context.Context
+	ctx       Ctx
+	pressure  exchange.Pressure
+	err       error
+	watermark int64
+	now       int64
+	written   int64
+	origins   bool
+	operators []operator
+	sources   map[*Node]SourceHead
+	outputs   []Output
+	builder   *builder
+}
+
+// operator is what the task does to its operators beside pushing records.
+type operator struct {
+	node           *Node
+	watermark      func(wm int64) (done bool)
+	processingTime func(now int64) (done bool)
+	nextTimer      func() int64
+	nextEvent      func() int64
+	restored       func()
+}
+
+// Output is an exchange edge's writer in a task.
+type Output struct {
+	Edge   *Edge
+	Writer *exchange.Writer
+}
+
+// SourceHead pushes a source's records into a task.
+type SourceHead interface {
+	// Push pushes the batch's records from index i on and returns the index of
+	// the first that was not pushed: the batch's length, or less when an output
+	// was starved or the task failed.
+	Push(b *connectors.Batch, i int) (next int, err error)
+	// MaxTimestamp returns the largest event time seen in a split, or NoTime.
+	MaxTimestamp(s connectors.SplitID) int64
+	// SetMaxTimestamp sets it, after a restore.
+	SetMaxTimestamp(s connectors.SplitID, ts int64)
+}
+
+// Input pushes the frames of one exchange edge's buffers into a task. Each
+// upstream channel has one of its own, because a record may span buffers.
+type Input interface {
+	// Feed pushes the buffer's records; done is false when an output was
+	// starved before its end: call it again with the same buffer. The buffer
+	// still belongs to the caller.
+	Feed(b *exchange.Buffer) (done bool, err error)
+}
+
+// Source returns the head of a source of the fragment.
+func (t *Task) Source(n *Node) SourceHead { return t.sources[n] }
+
+// Outputs returns the task's exchange writers.
+func (t *Task) Outputs() []Output { return t.outputs }
+
+// Starved reports whether an output lacks a free buffer, so that the next push
+// would do nothing.
+func (t *Task) Starved() bool { return t.pressure.Starved > 0 }
+
+// Refill tries to get buffers for starved outputs and reports whether none is
+// starved any more.
+func (t *Task) Refill() bool {
+	for _, o := range t.outputs {
+		o.Writer.Refill()
+	}
+	return t.pressure.Starved == 0
+}
+
+// Flush emits partly filled buffers.
+func (t *Task) Flush() {
+	for _, o := range t.outputs {
+		o.Writer.Flush()
+	}
+}
+
+// Pending reports whether partly filled buffers wait to be flushed.
+func (t *Task) Pending() bool {
+	for _, o := range t.outputs {
+		if o.Writer.Pending() {
+			return true
+		}
+	}
+	return false
+}
+
+// Err returns the error that the task failed with.
+func (t *Task) Err() error { return t.err }
+
+// Written returns how many records the task's sinks have taken.
+func (t *Task) Written() int64 { return t.written }
+
+// CurrentWatermark returns the task's watermark.
+func (t *Task) CurrentWatermark() int64 { return t.watermark }
+
+// Watermark moves the watermark and fires event-time timers up to it, operator
+// by operator. done is false when an output was starved in between: call it
+// again with the same time. A watermark never moves back.
+func (t *Task) Watermark(wm int64) (done bool, err error) {
+	t.watermark = max(t.watermark, wm)
+	for i := range t.operators {
+		if t.err != nil {
+			return true, t.err
+		}
+		if !t.operators[i].watermark(t.watermark) {
+			return false, t.err
+		}
+	}
+	return true, t.err
+}
+
+// ProcessingTime moves processing time and fires its timers; done is as with
+// Watermark.
+func (t *Task) ProcessingTime(now int64) (done bool, err error) {
+	t.now = now
+	for i := range t.operators {
+		if t.err != nil {
+			return true, t.err
+		}
+		if !t.operators[i].processingTime(now) {
+			return false, t.err
+		}
+	}
+	return true, t.err
+}
+
+// NextProcessingTimer returns when the earliest processing-time timer is due, in
+// Unix milliseconds; math.MaxInt64 when there is none.
+func (t *Task) NextProcessingTimer() int64 {
+	next := int64(math.MaxInt64)
+	for i := range t.operators {
+		next = min(next, t.operators[i].nextTimer())
+	}
+	return next
+}
+
+// NextEventTimer returns when the earliest event-time timer is due;
+// math.MaxInt64 when there is none. Micro-batch runs a batch without data when
+// the watermark has reached it.
+func (t *Task) NextEventTimer() int64 {
+	next := int64(math.MaxInt64)
+	for i := range t.operators {
+		next = min(next, t.operators[i].nextEvent())
+	}
+	return next
+}
+
+// Restore applies snapshots to the task's state (see state.Set.Restore) and
+// gets its timers ready. It is called once, before any record.
+func (t *Task) Restore(snapshots ...[]byte) error {
+	for _, s := range snapshots {
+		if err := t.State.Restore(s); err != nil {
+			return err
+		}
+	}
+	for i := range t.operators {
+		t.operators[i].restored()
+	}
+	return nil
+}
+
+// Close gives the task's buffers back.
+func (t *Task) Close() {
+	for _, o := range t.outputs {
+		o.Writer.Close()
+	}
+}
+
+// builder makes a task from its ends to its heads.
+type builder struct {
+	task      *Task
+	fragment  *Fragment
+	cfg       TaskConfig
+	receivers map[*Node]any
+	errs      []error
+}
+
+func (b *builder) fail(err error) { b.errs = append(b.errs, err) }
+
+// Build makes one subtask of the fragment.
+func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
+	if cfg.MaxParallelism == 0 {
+		return nil, fmt.Errorf("%s: the number of key groups is not set", f.Name)
+	}
+	if f.Parallelism > cfg.MaxParallelism {
+		return nil, fmt.Errorf("%s: parallelism %d is above the job's maximum %d", f.Name, f.Parallelism, cfg.MaxParallelism)
+	}
+	if cfg.Context == nil {
+		cfg.Context = context.Background()
+	}
+	t := &Task{
+		Fragment: f, Subtask: cfg.Subtask, context: cfg.Context,
+		State:     state.NewSet(state.RangeOf(cfg.Subtask, f.Parallelism, cfg.MaxParallelism), cfg.MaxParallelism),
+		watermark: NoTime, now: NoTime, origins: cfg.Origins,
+		sources: map[*Node]SourceHead{},
+	}
+	t.ctx = Ctx{Timestamp: NoTime, task: t}
+	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}}
+	t.builder = b
+	// Operators register themselves while they are built, from the tail
+	// upwards; watermarks must meet them from the head down.
+	for _, n := range f.Nodes {
+		r := b.receiver(n)
+		if n.Kind == KindSource {
+			t.sources[n] = r.(SourceHead)
+		}
+	}
+	slices.SortFunc(t.operators, func(a, b operator) int { return a.node.ID - b.node.ID })
+	return t, errors.Join(b.errs...)
+}
+
+// NewInput returns an input for one upstream channel of an exchange edge into
+// the task's fragment.
+func (t *Task) NewInput(e *Edge) (Input, error) {
+	return e.read(t.builder, e, t.builder.receiver(e.To))
+}
+
+func (b *builder) receiver(n *Node) any {
+	if r, ok := b.receivers[n]; ok {
+		return r
+	}
+	r := n.build(b, n)
+	b.receivers[n] = r
+	return r
+}
+
+func (b *builder) sink(n *Node) connectors.Writer {
+	w := b.cfg.Host.Writer(n)
+	if w == nil {
+		b.fail(fmt.Errorf("sink %q has no writer", n.Name))
+	}
+	return w
+}

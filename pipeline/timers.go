@@ -1,0 +1,119 @@
+package pipeline
+
+import (
+	"container/heap"
+	"math"
+
+	"streamduel/codec"
+	"streamduel/state"
+)
+
+// timers are the timers of one kind of one operator's subtask: a heap by time
+// over a state table, which makes them unique and part of the snapshot.
+type timers[K comparable] struct {
+	table *state.Table[timer[K], struct{}]
+	keys  codec.Codec[K]
+	queue timerQueue[K]
+}
+
+type timer[K comparable] struct {
+	at  int64
+	key K
+}
+
+func newTimers[K comparable](s *Setup[K], name string) *timers[K] {
+	t := &timers[K]{keys: s.keys}
+	if s.keys == nil {
+		return t // Table has reported it already, or will
+	}
+	table, err := state.NewTable(s.b.task.State, s.node.UID, name, codec.Codec[timer[K]](timerCodec[K]{s.keys}), codec.Codec[struct{}](codec.Unit{}))
+	if err != nil {
+		s.b.fail(err)
+		return t
+	}
+	hash, err := state.Hasher[K](s.keys.Append)
+	if err != nil {
+		s.b.fail(err)
+		return t
+	}
+	// A timer lives in its key's group, wherever its time would hash to.
+	table.HashBy(func(t timer[K]) uint32 { return hash(t.key) })
+	t.table = table
+	return t
+}
+
+func (t *timers[K]) add(k K, at int64) {
+	x := timer[K]{at, t.keys.Clone(k)}
+	if _, fresh := t.table.Ref(x); fresh {
+		heap.Push(&t.queue, x)
+	}
+}
+
+// remove leaves the heap's entry in place; fire skips what the table lacks.
+func (t *timers[K]) remove(k K, at int64) { t.table.Delete(timer[K]{at, k}) }
+
+// fire calls f for each timer up to now. It stops early, returning false, when
+// an output of the task is starved.
+func (t *timers[K]) fire(now int64, task *Task, f func(k K, at int64)) (done bool) {
+	for len(t.queue) > 0 && t.queue[0].at <= now {
+		if task.pressure.Starved > 0 {
+			return false
+		}
+		if task.err != nil {
+			return true
+		}
+		x := heap.Pop(&t.queue).(timer[K])
+		if _, ok := t.table.Get(x); !ok {
+			continue
+		}
+		t.table.Delete(x)
+		f(x.key, x.at)
+	}
+	return true
+}
+
+func (t *timers[K]) next() int64 {
+	if len(t.queue) == 0 {
+		return math.MaxInt64
+	}
+	return t.queue[0].at
+}
+
+// rebuild fills the heap from the table after a restore.
+func (t *timers[K]) rebuild() {
+	t.queue = t.queue[:0]
+	t.table.Each(func(x timer[K], _ struct{}) bool {
+		t.queue = append(t.queue, x)
+		return true
+	})
+	heap.Init(&t.queue)
+}
+
+type timerQueue[K comparable] []timer[K]
+
+func (q timerQueue[K]) Len() int           { return len(q) }
+func (q timerQueue[K]) Less(i, j int) bool { return q[i].at < q[j].at }
+func (q timerQueue[K]) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *timerQueue[K]) Push(x any)        { *q = append(*q, x.(timer[K])) }
+func (q *timerQueue[K]) Pop() any {
+	old := *q
+	x := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return x
+}
+
+type timerCodec[K comparable] struct{ keys codec.Codec[K] }
+
+func (c timerCodec[K]) ID() string { return "timer/1(" + c.keys.ID() + ")" }
+func (c timerCodec[K]) Append(dst []byte, t timer[K]) []byte {
+	return c.keys.Append(codec.Int64{}.Append(dst, t.at), t.key)
+}
+func (c timerCodec[K]) Decode(src []byte) (t timer[K], n int, err error) {
+	if t.at, n, err = (codec.Int64{}).Decode(src); err != nil {
+		return t, n, err
+	}
+	k, m, err := c.keys.Decode(src[n:])
+	t.key = k
+	return t, n + m, err
+}
+func (c timerCodec[K]) Clone(t timer[K]) timer[K] { return timer[K]{t.at, c.keys.Clone(t.key)} }

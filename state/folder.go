@@ -1,0 +1,241 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// Durability says what a file that was written survives.
+type Durability string
+
+// The two durabilities.
+const (
+	DurableProcess Durability = "process" // a kill of the process
+	DurableMachine Durability = "machine" // a crash of the machine: file and folder are synced
+)
+
+// Folder keeps snapshots and logs: named files that appear whole or not at all.
+// A file is written to a temporary name, synced as the durability asks, and
+// renamed; its checksum tells a torn one apart.
+type Folder struct {
+	dir        string
+	durability Durability
+}
+
+// ErrTorn means that a file's checksum does not fit its contents.
+var ErrTorn = errors.New("file is torn: its checksum does not match")
+
+// ErrExists means that a file to be created exclusively was there: another
+// process runs the same job.
+var ErrExists = errors.New("file exists: another process runs this job")
+
+// trailer is the checksum's length: CRC-32C and the length of what it covers.
+const trailer = 12
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// OpenFolder opens a folder, making it when it is not there.
+func OpenFolder(dir string, d Durability) (*Folder, error) {
+	if d == "" {
+		d = DurableMachine
+	}
+	if d != DurableProcess && d != DurableMachine {
+		return nil, fmt.Errorf("durability %q: allowed are process, machine", d)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return &Folder{dir: dir, durability: d}, nil
+}
+
+// Sub opens a folder inside.
+func (f *Folder) Sub(name string) (*Folder, error) {
+	return OpenFolder(filepath.Join(f.dir, name), f.durability)
+}
+
+// Path returns where the folder is.
+func (f *Folder) Path() string { return f.dir }
+
+// Durability returns what the folder's files survive.
+func (f *Folder) Durability() Durability { return f.durability }
+
+// Write writes a file, replacing one of that name.
+func (f *Folder) Write(name string, data []byte) error {
+	tmp, err := f.writeTemp(name, data)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(f.dir, name)); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return f.syncDir()
+}
+
+// Create writes a file that must not exist yet; ErrExists otherwise. Of several
+// processes that try, one succeeds.
+func (f *Folder) Create(name string, data []byte) error {
+	tmp, err := f.writeTemp(name, data)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp)
+	// A link fails where a rename would replace.
+	if err := os.Link(tmp, filepath.Join(f.dir, name)); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s: %w", name, ErrExists)
+		}
+		return err
+	}
+	return f.syncDir()
+}
+
+func (f *Folder) writeTemp(name string, data []byte) (path string, err error) {
+	file, err := os.CreateTemp(f.dir, "."+name+".tmp-*")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+			os.Remove(file.Name())
+		}
+	}()
+	var tail [trailer]byte
+	binary.LittleEndian.PutUint32(tail[:], crc32.Checksum(data, castagnoli))
+	binary.LittleEndian.PutUint64(tail[4:], uint64(len(data)))
+	if _, err = file.Write(append(data[:len(data):len(data)], tail[:]...)); err != nil {
+		return "", err
+	}
+	if f.durability == DurableMachine {
+		if err = file.Sync(); err != nil {
+			return "", err
+		}
+	}
+	return file.Name(), file.Close()
+}
+
+func (f *Folder) syncDir() error {
+	if f.durability != DurableMachine {
+		return nil
+	}
+	d, err := os.Open(f.dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Read returns a file's contents. A torn file is ErrTorn, a missing one
+// fs.ErrNotExist.
+func (f *Folder) Read(name string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(f.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	n := len(b) - trailer
+	if n < 0 || binary.LittleEndian.Uint64(b[n+4:]) != uint64(n) ||
+		binary.LittleEndian.Uint32(b[n:]) != crc32.Checksum(b[:n], castagnoli) {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(f.dir, name), ErrTorn)
+	}
+	return b[:n], nil
+}
+
+// Remove deletes a file; one that is not there is fine.
+func (f *Folder) Remove(name string) error {
+	if err := os.RemoveAll(filepath.Join(f.dir, name)); err != nil {
+		return err
+	}
+	return nil
+}
+
+// List returns the names of the folder's files with the prefix, sorted,
+// temporary ones left out.
+func (f *Folder) List(prefix string) ([]string, error) {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+// Numbered returns the numbers n of the files named prefix+n, ascending.
+func (f *Folder) Numbered(prefix string) ([]int64, error) {
+	names, err := f.List(prefix)
+	if err != nil {
+		return nil, err
+	}
+	var ns []int64
+	for _, name := range names {
+		if n, err := strconv.ParseInt(strings.TrimPrefix(name, prefix), 10, 64); err == nil {
+			ns = append(ns, n)
+		}
+	}
+	sort.Slice(ns, func(i, j int) bool { return ns[i] < ns[j] })
+	return ns, nil
+}
+
+// Attempt is a start of a job. Of the processes that run one job in one folder,
+// only the newest may write metadata or commit.
+type Attempt struct {
+	folder *Folder
+	Number int
+}
+
+const attemptPrefix = "attempt-"
+
+// NextAttempt creates attempt file n+1, which supersedes all earlier ones.
+func NextAttempt(f *Folder, note string) (*Attempt, error) {
+	for {
+		ns, err := f.Numbered(attemptPrefix)
+		if err != nil {
+			return nil, err
+		}
+		next := int64(1)
+		if len(ns) > 0 {
+			next = ns[len(ns)-1] + 1
+		}
+		err = f.Create(attemptPrefix+strconv.FormatInt(next, 10), []byte(note))
+		if errors.Is(err, ErrExists) {
+			continue // another start was faster: take the number behind it
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &Attempt{folder: f, Number: int(next)}, nil
+	}
+}
+
+// Check returns an error that names the newer attempt when this one has been
+// superseded. A process calls it before it writes metadata and before it
+// commits: one that was stopped for a minute and wakes up must do no harm.
+func (a *Attempt) Check() error {
+	// The common case is one look at a name that is not there.
+	next := attemptPrefix + strconv.Itoa(a.Number+1)
+	if _, err := os.Lstat(filepath.Join(a.folder.dir, next)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	ns, err := a.folder.Numbered(attemptPrefix)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("attempt %d of this job was superseded by attempt %d: stopping", a.Number, ns[len(ns)-1])
+}

@@ -1,0 +1,179 @@
+// Package workloads holds what a measured job is: a schema, a generator that
+// makes its input, a pipeline that both engines run, and the accounting by
+// which an observer judges the output without having seen the engine.
+//
+// A workload is a value of type Workload, registered by name. A user's own
+// program registers its own and calls bench.Main.
+package workloads
+
+import (
+	"fmt"
+	"iter"
+	"sort"
+	"sync"
+
+	"streamduel/connectors"
+	"streamduel/pipeline"
+)
+
+// Workload is everything the harness must know of a job.
+type Workload struct {
+	Name string
+	Doc  string // one sentence for `bench list`
+	// Params returns a pointer to a new parameter struct with its defaults set.
+	// Its JSON names are the scenario's field names; if it has a method
+	// Validate() error, that is called after decoding.
+	Params func() any
+	// Generator makes the load process's input. It is used by one goroutine.
+	Generator func(params any, seed uint64) (Generator, error)
+	// Pipeline builds the job. It must build the same graph each time.
+	Pipeline func(params any, io IO) (*pipeline.Graph, error)
+	// Accounting tells the ledger how to judge the output.
+	Accounting func(params any, seed uint64) (Accounting, error)
+}
+
+// IO is where a job's input and output live.
+type IO struct {
+	Brokers []string
+	Input   Topics
+	Output  string // topic of results
+	Late    string // topic of late records
+	// Open makes the job's source and sinks; the worker supplies it, so that
+	// workloads know no connector implementation.
+	Source func(t Topics) connectors.Source
+	Sink   func(topic string) connectors.Sink
+}
+
+// Topics names a source's topics: a list, or a pattern that new topics may
+// match later.
+type Topics struct {
+	Names   []string `json:"names,omitempty"`
+	Pattern string   `json:"pattern,omitempty"`
+}
+
+// Input identifies one generated record. The load process makes it from its
+// plan; the observer makes it again from the same plan, so that nothing but
+// (partition, sequence) has to travel for a record to be known exactly.
+type Input struct {
+	Index     int64 // number in the whole load, from 0, in schedule order
+	Partition int32 // global partition number: that of its topic, plus those of the topics before it
+	Sequence  int64 // number within its partition, from 0; the record's Kafka offset
+	Scheduled int64 // monotonic nanoseconds at which it is due
+	EventTime int64 // Unix milliseconds: the schedule on the wall clock
+}
+
+// Generator makes records. The same seed and input always give the same bytes,
+// whatever was made before.
+type Generator interface {
+	// Append appends the record's payload to dst and returns the extended
+	// slice. key is nil or aliases memory valid until the next call.
+	Append(dst []byte, in Input) (value, key []byte)
+	// Closing appends the closing record of a partition: its event time lies
+	// past every window, delay and lateness; oracle and counts leave it out.
+	Closing(dst []byte, in Input) (value, key []byte)
+}
+
+// Accounting says how outputs are matched with inputs.
+type Accounting struct {
+	Kind AccountingKind
+	// Parse reads one output record. late is set for records of the late topic.
+	// It must not keep r. It is called for every output: no allocation.
+	Parse func(r *connectors.Record, late bool, row *Row) error
+	// Oracle returns a new single-threaded evaluation of the input, or nil for
+	// workloads without one (then only copies and losses by id are judged).
+	Oracle func() Oracle
+}
+
+// AccountingKind is how duplicates and losses of a workload are counted.
+type AccountingKind string
+
+// The four kinds of accounting.
+const (
+	OneToOne AccountingKind = "one-to-one" // every input gives one output that carries its id
+	Delta    AccountingKind = "delta"      // outputs are increments; their sum a key is judged
+	Running  AccountingKind = "running"    // outputs are running values; the last a key is judged
+	Windows  AccountingKind = "windows"    // one final row a (key, window)
+)
+
+// Row is one parsed output.
+type Row struct {
+	// HasID: the row names the one input that it answers (OneToOne, and Running
+	// workloads with one output an input).
+	HasID     bool
+	Partition int32
+	Sequence  int64
+
+	Key    []byte // grouping key; aliases the record. Empty for pure pass-through.
+	Window int64  // start of the window in Unix milliseconds (Windows)
+	Value  int64  // count or sum: the increment (Delta), the running value (Running), the final one (Windows)
+	IDHash uint64 // sum of HashID over the contributing inputs, as the pipeline computed it
+	// HasHash: the row carries IDHash.
+	HasHash bool
+
+	// Closing: the row shows the effect of the closing record of Partition and
+	// is left out of the counts.
+	Closing bool
+}
+
+// Oracle evaluates the input plainly. Inputs arrive in schedule order.
+type Oracle interface {
+	// Add takes one input and the payload that was sent for it, and calls emit
+	// for each contribution: the (key, window) that the input belongs to and by
+	// how much it raises the value. Inputs that are filtered out emit nothing.
+	// late is true for inputs that the job sent to the late topic.
+	Add(in Input, payload []byte, late bool, emit func(key []byte, window int64, value int64))
+}
+
+// HashID is the 64-bit hash of an input's id that aggregates carry summed up,
+// so that a copy and a loss cannot cancel out. It is splitmix64's finalizer
+// (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+func HashID(partition int32, sequence int64) uint64 {
+	z := uint64(partition)<<48 ^ uint64(sequence) + 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+var registry = struct {
+	sync.Mutex
+	m map[string]*Workload
+}{m: map[string]*Workload{}}
+
+// Register adds a workload; a second one of the same name is a programming
+// error and panics.
+func Register(w *Workload) {
+	registry.Lock()
+	defer registry.Unlock()
+	if w.Name == "" || w.Params == nil || w.Generator == nil || w.Pipeline == nil || w.Accounting == nil {
+		panic(fmt.Sprintf("workloads: %q is incomplete", w.Name))
+	}
+	if registry.m[w.Name] != nil {
+		panic(fmt.Sprintf("workloads: %q is registered twice", w.Name))
+	}
+	registry.m[w.Name] = w
+}
+
+// Lookup returns the workload of that name, or nil.
+func Lookup(name string) *Workload {
+	registry.Lock()
+	defer registry.Unlock()
+	return registry.m[name]
+}
+
+// All yields the registered workloads by name.
+func All() iter.Seq[*Workload] {
+	registry.Lock()
+	defer registry.Unlock()
+	var ws []*Workload
+	for _, w := range registry.m {
+		ws = append(ws, w)
+	}
+	sort.Slice(ws, func(i, j int) bool { return ws[i].Name < ws[j].Name })
+	return func(yield func(*Workload) bool) {
+		for _, w := range ws {
+			if !yield(w) {
+				return
+			}
+		}
+	}
+}
