@@ -259,7 +259,10 @@ func (d *decoder) decodeStruct(n *node, v reflect.Value, path string) {
 		if !ok {
 			names := fieldNames(v.Type())
 			d.failed[p] = true
-			d.failed[join(path, nearest(f.key, names))] = true // not also missing
+			meant := nearest(f.key, names)
+			if _, alsoGiven := n.get(meant); meant != "" && !alsoGiven {
+				d.failed[join(path, meant)] = true // not also missing
+			}
 			d.problems = append(d.problems, d.unknownField(f, p, names))
 			continue
 		}

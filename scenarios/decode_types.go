@@ -148,12 +148,7 @@ func (d *decoder) decodeCommand(f field, block *EngineBlock, path string) {
 	if !safeName(f.key) {
 		d.complain(path, nameRule)
 	}
-	var own struct {
-		Command     []string       `json:"command"`
-		Config      map[string]any `json:"config"`
-		Guarantees  []Guarantee    `json:"guarantees"`
-		CrashPoints []string       `json:"crashPoints"`
-	}
+	var own ownEngine
 	d.decode(f.value, reflect.ValueOf(&own).Elem(), path)
 	if len(own.Command) == 0 || own.Command[0] == "" {
 		d.complain(join(path, "command"), "a program and its arguments, such as [./my-engine, --worker]")
@@ -162,4 +157,16 @@ func (d *decoder) decodeCommand(f field, block *EngineBlock, path string) {
 	if own.Config != nil {
 		block.Config = own.Config
 	}
+}
+
+// ownEngine is the block of a user's own program.
+type ownEngine struct {
+	// Command starts the program, relative to the scenario's folder.
+	Command []string `json:"command"`
+	// Config is handed to the program in its job, as it is.
+	Config map[string]any `json:"config,omitempty"`
+	// Guarantees that the program offers; all, if none is given.
+	Guarantees []Guarantee `json:"guarantees,omitempty"`
+	// CrashPoints that the program can be armed with.
+	CrashPoints []string `json:"crashPoints,omitempty"`
 }

@@ -3,7 +3,7 @@ package scenarios
 // Load is the offered load: open loop, fixed before the run.
 type Load struct {
 	// Rate is the base rate of the whole job.
-	Rate Rate `json:"rate"`
+	Rate Rate `json:"rate,omitempty"`
 	// Shape of the rate over time; default constant.
 	Shape Shape `json:"shape,omitempty"`
 
@@ -12,7 +12,7 @@ type Load struct {
 	// To and Over (ramp): from Rate to To, evenly within Over.
 	To   Rate     `json:"to,omitempty"`
 	Over Duration `json:"over,omitempty"`
-	// Peak, Every and For (burst): Peak instead of Rate during the first For
+	// Peak, Every and For (burst): Peak instead of Rate during the last For
 	// of each Every.
 	Peak  Rate     `json:"peak,omitempty"`
 	Every Duration `json:"every,omitempty"`
@@ -21,7 +21,8 @@ type Load struct {
 	Amplitude Rate     `json:"amplitude,omitempty"`
 	Period    Duration `json:"period,omitempty"`
 	// File (trace): lines "seconds,recordsPerSecond", straight lines between
-	// them; relative to the scenario's folder.
+	// them, a step where two have the same time; before the first line its
+	// rate, after the last that one's. Relative to the scenario's folder.
 	File string `json:"file,omitempty"`
 
 	// RecordSize of generated records. 0: as the workload defines.

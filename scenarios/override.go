@@ -10,6 +10,9 @@ import (
 type Override struct {
 	Path  string
 	Value string // YAML, so that lists and mappings can be given too
+
+	from string // who set it, for errors; "" is --set
+	node *node  // the value, if it comes from a file
 }
 
 // ParseOverride splits "path=value". The path is a field's path as error
@@ -19,16 +22,24 @@ func ParseOverride(s string) (Override, error) {
 	path, value, ok := strings.Cut(s, "=")
 	o := Override{Path: strings.TrimSpace(path), Value: strings.TrimSpace(value)}
 	if !ok || o.Path == "" {
-		return o, Problems{{Set: s, Allowed: "must be path=value, such as load.rate=10k/s"}}
+		return o, Problems{{Set: "--set " + s, Allowed: "must be path=value, such as load.rate=10k/s"}}
 	}
 	if _, err := splitPath(o.Path); err != nil {
-		return o, Problems{{Set: s, Allowed: err.Error()}}
+		return o, Problems{{Set: "--set " + s, Allowed: err.Error()}}
 	}
 	return o, nil
 }
 
 // String gives the override as it was written.
 func (o Override) String() string { return o.Path + "=" + o.Value }
+
+// origin is how a problem names the override.
+func (o Override) origin() string {
+	if o.from != "" {
+		return o.from + " " + o.String()
+	}
+	return "--set " + o.String()
+}
 
 // splitPath cuts a.b[2].c into a, b, 2, c.
 func splitPath(path string) ([]string, error) {
@@ -71,25 +82,30 @@ func splitPath(path string) ([]string, error) {
 func (o Override) apply(root *node) Problems {
 	parts, err := splitPath(o.Path)
 	if err != nil {
-		return Problems{{Set: o.String(), Allowed: err.Error()}}
+		return Problems{{Set: o.origin(), Allowed: err.Error()}}
 	}
 	value, problems := o.tree()
 	if problems != nil {
 		return problems
 	}
-	return graft(root, parts, value, o.Path, place{set: o.String()})
+	return graft(root, parts, value, o.Path, place{set: o.origin()})
 }
 
 // tree parses the value.
 func (o Override) tree() (*node, Problems) {
+	if o.node != nil {
+		value := o.node.clone()
+		value.mark(o.origin())
+		return value, nil
+	}
 	if o.Value == "" {
-		return &node{kind: kindNull, set: o.String()}, nil
+		return &node{kind: kindNull, set: o.origin()}, nil
 	}
 	value, problems := parseTree("", []byte(o.Value))
 	if problems != nil {
-		return nil, Problems{{Set: o.String(), Value: o.Value, HasValue: true, Allowed: problems[0].Allowed}}
+		return nil, Problems{{Set: o.origin(), Value: o.Value, HasValue: true, Allowed: problems[0].Allowed}}
 	}
-	value.mark(o.String())
+	value.mark(o.origin())
 	return value, nil
 }
 

@@ -11,7 +11,7 @@ import (
 type Problem struct {
 	File      string // as the user named it; empty for an override
 	Line, Col int    // 1-based; 0 when the place has no position
-	Set       string // the whole "path=value" when an override is at fault
+	Set       string // the whole override, "--set path=value", when one is at fault
 	Field     string // path of the field, such as "phases[2].crash.hit"
 	Value     string // the offending value as written
 	HasValue  bool   // false where a value would say nothing, as for a missing field
@@ -23,7 +23,7 @@ func (p Problem) Error() string {
 	var b strings.Builder
 	switch {
 	case p.Set != "":
-		fmt.Fprintf(&b, "--set %s: ", p.Set)
+		b.WriteString(p.Set + ": ")
 	case p.Line > 0:
 		fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Col)
 	case p.File != "":

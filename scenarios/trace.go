@@ -19,8 +19,8 @@ type TracePoint struct {
 	Rate Rate
 }
 
-// ReadTrace reads a trace file: lines "seconds,recordsPerSecond" in ascending
-// order, the first at 0; blank lines and lines that begin with # are skipped.
+// ReadTrace reads a trace file: lines "seconds,recordsPerSecond" with times
+// that never fall; blank lines and lines that begin with # are skipped.
 func ReadTrace(path string) ([]TracePoint, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,16 +48,16 @@ func parseTrace(r io.Reader) ([]TracePoint, error) {
 			return nil, fmt.Errorf("line %d of it is %q, not seconds,recordsPerSecond", line, text)
 		}
 		p := TracePoint{time.Duration(seconds * float64(time.Second)), Rate(perSecond)}
-		if n := len(out); n > 0 && p.At <= out[n-1].At {
-			return nil, fmt.Errorf("line %d of it is not later than the line before", line)
+		if n := len(out); n > 0 && p.At < out[n-1].At {
+			return nil, fmt.Errorf("line %d of it is earlier than the line before", line)
 		}
 		out = append(out, p)
 	}
 	if err := sc.Err(); err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
-	if len(out) == 0 || out[0].At != 0 {
-		return nil, fmt.Errorf("its first line must be at 0 seconds")
+	if len(out) == 0 {
+		return nil, fmt.Errorf("holds no line seconds,recordsPerSecond")
 	}
 	return out, nil
 }

@@ -1,0 +1,99 @@
+package scenarios
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func ids(cells []*Cell) string {
+	out := make([]string, len(cells))
+	for i, c := range cells {
+		out[i] = c.ID
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestCellsAlternateTheirEnginesAndRepeatOutermost(t *testing.T) {
+	f := mustLoad(t, goodScenario)
+	cells, err := Expand([]*File{f}, ExpandOptions{Repeat: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"duel.microbatch.at-least-once.1", "duel.dataflow.at-least-once.1",
+		"duel.dataflow.exactly-once.1", "duel.microbatch.exactly-once.1",
+		"duel.dataflow.at-least-once.2", "duel.microbatch.at-least-once.2",
+		"duel.microbatch.exactly-once.2", "duel.dataflow.exactly-once.2",
+	}, "\n")
+	if got := ids(cells); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := cells[0].CrashPoint(cells[0].Scenario.Phases[1]); got != "M3" {
+		t.Errorf("crash point %q", got)
+	}
+}
+
+func TestOneEngineCanBeChosen(t *testing.T) {
+	f := mustLoad(t, goodScenario)
+	cells, err := Expand([]*File{f}, ExpandOptions{Engines: []string{"dataflow"}})
+	if err != nil || len(cells) != 2 || cells[0].Engine.Name != "dataflow" {
+		t.Errorf("%v %s", err, ids(cells))
+	}
+	if _, err := Expand([]*File{f}, ExpandOptions{Engines: []string{"datafow"}}); err == nil || !strings.Contains(err.Error(), `did you mean "dataflow"?`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAMatrixMakesACellOfEachValue(t *testing.T) {
+	src := goodScenario + "matrix: { engines.microbatch.interval: [100ms, 2s], load.rate: [1k/s, 2k/s, 3k/s] }\n"
+	f := mustLoad(t, src)
+	if len(f.Variants) != 6 {
+		t.Fatalf("%d variants", len(f.Variants))
+	}
+	last := f.Variants[5]
+	if got := strings.Join(last.Labels, " "); got != "interval=2s rate=3k/s" {
+		t.Errorf("labels %q", got)
+	}
+	micro, _ := last.Scenario.Engines.Get("microbatch")
+	if micro.Config.(*microConfig).Interval != 2*time.Second || last.Scenario.Load.Rate != 3000 {
+		t.Errorf("%+v %v", micro.Config, last.Scenario.Load.Rate)
+	}
+	cells, err := Expand([]*File{f}, ExpandOptions{})
+	if err != nil || len(cells) != 24 || cells[0].ID != "duel.microbatch.at-least-once.interval=100ms.rate=1k-s.1" {
+		t.Errorf("%v %d %s", err, len(cells), cells[0].ID)
+	}
+}
+
+func TestAMatrixIsCheckedLikeTheFile(t *testing.T) {
+	for _, c := range []struct{ matrix, want string }{
+		{"load.rate: [1k/s, -1]", `duel.yaml:21:29: load.rate: value "-1": a rate above 0`},
+		{"load.raet: [1k/s]", `duel.yaml:21:11: load.raet: unknown field "raet"`},
+		{"load.rate: 5k/s", `duel.yaml:21:22: matrix.load.rate: value "5k/s": must be a list of values`},
+		{"load.rate: []", `duel.yaml:21:22: matrix.load.rate: value "[]": must be a list of values`},
+		{"name: [a, b]", `duel.yaml:21:11: matrix.name: name cannot be varied by a matrix`},
+		{"load..rate: [1k/s]", `duel.yaml:21:11: matrix.load..rate: "load..rate" is no path`},
+		{"load.rate: [1k/s, 1k/s]", `"1k/s" given twice`},
+		{"phases.stedy.duration: [1s]", `duel.yaml:21:11: phases.stedy.duration: no item "stedy" in phases: one of warmup, fault, recovery`},
+	} {
+		_, err := load(t, goodScenario+"matrix: { "+c.matrix+" }\n")
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got\n%v\nwant\n%s", c.matrix, err, c.want)
+		}
+	}
+}
+
+func TestIDsStayShortEnoughForAFolder(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	a, b := cellID("duel", "dataflow", "exactly-once", []string{"p=" + long + "1"}, 1), cellID("duel", "dataflow", "exactly-once", []string{"p=" + long + "2"}, 1)
+	if len(a) > maxIDLength || a == b {
+		t.Errorf("%s\n%s", a, b)
+	}
+}
+
+func TestTwoScenariosOfOneNameAreRefused(t *testing.T) {
+	f, g := mustLoad(t, goodScenario), mustLoad(t, goodScenario)
+	if _, err := Expand([]*File{f, g}, ExpandOptions{}); err == nil || !strings.Contains(err.Error(), "same name") {
+		t.Errorf("%v", err)
+	}
+}
