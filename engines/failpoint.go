@@ -20,6 +20,9 @@ type Failpoints struct {
 type Recovery struct {
 	// Positions are the source positions that a restart will go on from.
 	Positions Positions
+	// Base are positions before which everything is known to be settled; only
+	// at-most-once needs them, to count what lies between and was not written.
+	Base Positions
 	// Batch or checkpoint that the point was reached in.
 	Epoch int64
 	// Records is n, the number of records of the batch, where there is one.

@@ -1,0 +1,103 @@
+// Package worker hosts one engine in a process of its own and speaks the worker
+// protocol (docs/worker-protocol.md): the first line of standard input is the
+// job, further lines are commands, events leave as JSON lines on standard
+// output, log lines on standard error. Any program that speaks it is an engine.
+package worker
+
+import (
+	"encoding/json"
+
+	"streamduel/workloads"
+)
+
+// Protocol is the version of the worker protocol.
+const Protocol = 1
+
+// Job is the first line of standard input.
+type Job struct {
+	Protocol int    `json:"protocol"`
+	Name     string `json:"name"` // stable across restarts of one cell
+	Workload string `json:"workload"`
+	// Params of the workload and Config of the engine, with the scenario's
+	// field names.
+	Params         json.RawMessage `json:"params,omitempty"`
+	Engine         string          `json:"engine"`
+	Config         json.RawMessage `json:"config,omitempty"`
+	Guarantee      string          `json:"guarantee"`
+	Parallelism    int             `json:"parallelism"`
+	MaxParallelism int             `json:"maxParallelism,omitempty"`
+	Kafka          Kafka           `json:"kafka"`
+	// Folder keeps the job's checkpoints and logs.
+	Folder     string `json:"folder"`
+	Durability string `json:"durability"` // process or machine
+	// DiscoveryMillis is how often new partitions are looked for; 0 never.
+	DiscoveryMillis int64 `json:"discoveryMillis"`
+	// Origins asks for the sd-origin header on every output.
+	Origins bool `json:"origins,omitempty"`
+	// Acks asks for the counts of acknowledged outputs at a failpoint.
+	Acks bool `json:"acks,omitempty"`
+	// GaugesMillis is the time between gauge events; 0 takes 100.
+	GaugesMillis int64 `json:"gaugesMillis,omitempty"`
+	// Throttle limits the sinks from the start, in records per second; 0 does
+	// not.
+	Throttle float64 `json:"throttle,omitempty"`
+	// Arm arms a failpoint before the job starts, for points of recovery.
+	Arm *Arm `json:"arm,omitempty"`
+}
+
+// Kafka says where the input and the output are.
+type Kafka struct {
+	Brokers []string         `json:"brokers"`
+	Input   workloads.Topics `json:"input"`
+	Output  string           `json:"output"`
+	Late    string           `json:"late,omitempty"`
+	// Reset is where partitions found after the start are read from: earliest,
+	// or latest to show what that loses.
+	Reset string `json:"reset,omitempty"`
+}
+
+// Arm asks for a crash at the hit-th passage through a point, counted from the
+// command.
+type Arm struct {
+	Point string `json:"point"`
+	Hit   int    `json:"hit"`
+}
+
+// Command is a further line of standard input; exactly one of its fields beside
+// ID is set.
+type Command struct {
+	ID       int64     `json:"id"`
+	Arm      *Arm      `json:"arm,omitempty"`
+	Throttle *Throttle `json:"throttle,omitempty"`
+	Stop     *Stop     `json:"stop,omitempty"`
+}
+
+// Throttle limits the job's sinks together; null lifts the limit.
+type Throttle struct {
+	RecordsPerSecond *float64 `json:"recordsPerSecond"`
+}
+
+// Stop ends the job: drain, checkpoint or now.
+type Stop struct {
+	Mode string `json:"mode"`
+}
+
+// Answer is the event that answers a command.
+type Answer struct {
+	ID    int64  `json:"id"`
+	Error string `json:"error,omitempty"`
+}
+
+// Kind names the event.
+func (Answer) Kind() string { return "answer" }
+
+// Usage is the event that tells what the process itself has used. The harness
+// takes processor time and memory from outside; this adds what only the runtime
+// knows.
+type Usage struct {
+	AllocBytes       uint64  `json:"allocBytes"`       // since the process started
+	GCPauseMillisMax float64 `json:"gcPauseMillisMax"` // longest stop of all goroutines for a collection
+}
+
+// Kind names the event.
+func (Usage) Kind() string { return "usage" }

@@ -1,0 +1,367 @@
+package worker
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+	"runtime/metrics"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"streamduel/clock"
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/state"
+	"streamduel/workloads"
+)
+
+// Connectors makes a job's source and sinks. The worker is given it, so that it
+// knows no implementation.
+type Connectors struct {
+	Source func(k Kafka, t workloads.Topics) connectors.Source
+	Sink   func(k Kafka, topic string, origins bool) connectors.Sink
+}
+
+// Main runs a worker process: the exit code is 0 when the job ended as asked,
+// 1 when it failed, 2 when the job line is wrong.
+func Main(ctx context.Context, in io.Reader, out, errs io.Writer, known map[string]engines.Engine, c Connectors) int {
+	w := &worker{
+		out: out, engines: known, connectors: c,
+		log:   slog.New(slog.NewTextHandler(errs, nil)),
+		gate:  connectors.NewGate(),
+		fails: &engines.Failpoints{},
+		clock: &clock.Clock{},
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 16<<20)
+	if !lines.Scan() {
+		fmt.Fprintln(errs, "worker: no job on standard input")
+		return 2
+	}
+	var job Job
+	if err := strict(lines.Bytes(), &job); err != nil {
+		fmt.Fprintln(errs, "worker: the job line does not decode:", err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	switch err := w.run(ctx, job, lines); {
+	case err == nil:
+		return 0
+	case errors.As(err, new(refusal)):
+		w.emit(engines.Failed{Error: err.Error()})
+		fmt.Fprintln(errs, "worker:", err)
+		return 2
+	default:
+		w.emit(engines.Failed{Error: err.Error()})
+		fmt.Fprintln(errs, "worker:", err)
+		return 1
+	}
+}
+
+// refusal is an error in the job, found before it started.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+type worker struct {
+	mu         sync.Mutex // of out: one event, one write
+	out        io.Writer
+	log        *slog.Logger
+	engines    map[string]engines.Engine
+	connectors Connectors
+	gate       *connectors.Gate
+	fails      *engines.Failpoints
+	acks       *engines.AckLog
+	clock      *clock.Clock
+	guarantee  connectors.Guarantee
+}
+
+// strict decodes JSON and refuses unknown fields.
+func strict(b []byte, v any) error {
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
+
+// decode fills a configuration and validates it.
+func decode(raw json.RawMessage, v any) error {
+	if len(raw) > 0 {
+		if err := strict(raw, v); err != nil {
+			return err
+		}
+	}
+	if c, ok := v.(interface{ Validate() error }); ok {
+		return c.Validate()
+	}
+	return nil
+}
+
+func (w *worker) emit(e engines.Event) {
+	line, err := engines.MarshalEvent(clock.Mono(), e)
+	if err != nil {
+		w.log.Error("event", "error", err)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out.Write(append(line, '\n')) // a parent that is gone also closes standard input
+}
+
+func (w *worker) build(j Job) (engines.Engine, any, engines.Job, error) {
+	var none engines.Job
+	if j.Protocol != Protocol {
+		return nil, nil, none, fmt.Errorf("the job speaks protocol %d, this worker %d", j.Protocol, Protocol)
+	}
+	e := w.engines[j.Engine]
+	if e == nil {
+		return nil, nil, none, fmt.Errorf("engine %q is not known here", j.Engine)
+	}
+	config := e.Config()
+	if err := decode(j.Config, config); err != nil {
+		return nil, nil, none, fmt.Errorf("engine %s: %w", j.Engine, err)
+	}
+	wl := workloads.Lookup(j.Workload)
+	if wl == nil {
+		return nil, nil, none, fmt.Errorf("workload %q is not known here", j.Workload)
+	}
+	params := wl.Params()
+	if err := decode(j.Params, params); err != nil {
+		return nil, nil, none, fmt.Errorf("workload %s: %w", j.Workload, err)
+	}
+	g, err := connectors.ParseGuarantee(j.Guarantee)
+	if err != nil {
+		return nil, nil, none, err
+	}
+	w.guarantee = g
+	graph, err := wl.Pipeline(params, workloads.IO{
+		Brokers: j.Kafka.Brokers, Input: j.Kafka.Input, Output: j.Kafka.Output, Late: j.Kafka.Late,
+		Source: func(t workloads.Topics) connectors.Source { return w.connectors.Source(j.Kafka, t) },
+		Sink:   func(topic string) connectors.Sink { return w.connectors.Sink(j.Kafka, topic, j.Origins) },
+	})
+	if err != nil {
+		return nil, nil, none, fmt.Errorf("workload %s: %w", j.Workload, err)
+	}
+	folder, err := state.OpenFolder(j.Folder, state.Durability(j.Durability))
+	if err != nil {
+		return nil, nil, none, err
+	}
+	if j.Acks {
+		w.acks = engines.NewAckLog()
+	}
+	job := engines.Job{
+		Name: j.Name, Graph: graph, Parallelism: j.Parallelism, MaxParallelism: j.MaxParallelism,
+		Guarantee: g, Discovery: time.Duration(j.DiscoveryMillis) * time.Millisecond,
+		Folder: folder, Origins: j.Origins || j.Acks,
+	}
+	return e, config, job, nil
+}
+
+func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
+	engine, config, job, err := w.build(j)
+	if err != nil {
+		return refusal{err}
+	}
+	if j.Throttle > 0 {
+		w.gate.Throttle(j.Throttle)
+	}
+	if j.Arm != nil {
+		w.fails.Arm(j.Arm.Point, j.Arm.Hit, w.crash)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	run, err := engine.Start(context.WithoutCancel(ctx), job, config, engines.Runtime{
+		Events: w.emit, Failpoints: w.fails, Gate: w.gate, Acks: w.acks, Clock: w.clock, Log: w.log,
+	})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run.Wait() }()
+	every := time.Duration(j.GaugesMillis) * time.Millisecond
+	if every <= 0 {
+		every = 100 * time.Millisecond
+	}
+	go w.sample(ctx, run, every)
+	commands := make(chan Command)
+	go w.read(ctx, lines, commands)
+	for {
+		select {
+		case err := <-ended:
+			w.emit(usage())
+			if err != nil {
+				return err
+			}
+			return nil
+		case c := <-commands:
+			if err := w.obey(c, run, engine); err != nil {
+				w.emit(Answer{ID: c.ID, Error: err.Error()})
+				continue
+			}
+			w.emit(Answer{ID: c.ID})
+		case <-ctx.Done():
+			// SIGTERM: finish with a checkpoint.
+			if err := run.Stop(context.Background(), engines.StopCheckpoint); err != nil {
+				return err
+			}
+			w.emit(engines.Stopped{Mode: engines.StopCheckpoint})
+			return <-ended
+		}
+	}
+}
+
+func (w *worker) read(ctx context.Context, lines *bufio.Scanner, to chan<- Command) {
+	for lines.Scan() {
+		var c Command
+		if err := strict(lines.Bytes(), &c); err != nil {
+			w.emit(Answer{ID: c.ID, Error: "the command does not decode: " + err.Error()})
+			continue
+		}
+		select {
+		case to <- c:
+		case <-ctx.Done():
+			return
+		}
+	}
+	// Nothing waits for a worker whose harness is gone.
+	w.log.Warn("standard input has ended: stopping")
+	os.Exit(3)
+}
+
+func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
+	switch {
+	case c.Arm != nil:
+		if !has(e.Points(), c.Arm.Point) {
+			return fmt.Errorf("point %q is none of engine %s's", c.Arm.Point, e.Name())
+		}
+		if c.Arm.Hit < 1 {
+			return fmt.Errorf("hit %d: hits count from 1", c.Arm.Hit)
+		}
+		w.fails.Arm(c.Arm.Point, c.Arm.Hit, w.crash)
+	case c.Throttle != nil:
+		rate := 0.0
+		if c.Throttle.RecordsPerSecond != nil {
+			if rate = *c.Throttle.RecordsPerSecond; !(rate > 0) || math.IsInf(rate, 0) {
+				return fmt.Errorf("throttle %v: a rate is above 0, null lifts the limit", rate)
+			}
+		}
+		w.gate.Throttle(rate)
+	case c.Stop != nil:
+		mode := engines.StopMode(c.Stop.Mode)
+		if err := run.Stop(context.Background(), mode); err != nil {
+			return err
+		}
+		w.emit(engines.Stopped{Mode: mode})
+	default:
+		return errors.New("the command is none of arm, throttle, stop")
+	}
+	return nil
+}
+
+func has(points []engines.Point, name string) bool {
+	for _, p := range points {
+		if p.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *worker) sample(ctx context.Context, run engines.Run, every time.Duration) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-t.C:
+			w.emit(engines.Sampled{Gauges: run.Gauges()})
+			if n%10 == 9 {
+				w.emit(usage())
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// usage reads the runtime's own account without stopping the world.
+func usage() Usage {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/pauses/total/gc:seconds"}}
+	metrics.Read(s)
+	u := Usage{AllocBytes: s[0].Value.Uint64()}
+	if s[1].Value.Kind() == metrics.KindFloat64Histogram {
+		h := s[1].Value.Float64Histogram()
+		for i := len(h.Counts) - 1; i >= 0; i-- {
+			if h.Counts[i] > 0 {
+				// The bucket's upper bound, or its lower one where it is open.
+				if u.GCPauseMillisMax = h.Buckets[i+1] * 1e3; math.IsInf(u.GCPauseMillisMax, 1) {
+					u.GCPauseMillisMax = h.Buckets[i] * 1e3
+				}
+				break
+			}
+		}
+	}
+	return u
+}
+
+// crash is what happens at an armed failpoint: no further output enters the
+// sinks, those in flight are waited for, what recovery will do is worked out
+// and written in one write, and the process kills itself, which skips defers,
+// Close and flush.
+func (w *worker) crash(at engines.FailpointReached, recovery func() engines.Recovery) {
+	w.gate.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := w.gate.Drain(ctx); err != nil {
+		w.log.Error("failpoint: requests in flight were not answered", "error", err)
+	}
+	_, _, at.InFlight = w.gate.Counts()
+	r := recovery()
+	at.Epoch, at.Records, at.Positions = r.Epoch, r.Records, r.Positions
+	if w.acks != nil {
+		expect(&at, w.acks, r, w.guarantee)
+	}
+	w.emit(at)
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {} // until the signal arrives
+}
+
+// expect works out the copies and losses to come, for one output an input:
+// recovery goes on from r.Positions, so what was acknowledged at or after them
+// comes again, unless it was part of a transaction that recovery aborts or
+// finds committed; what lies before them and was not acknowledged never comes,
+// which only at-most-once allows.
+func expect(at *engines.FailpointReached, acks *engines.AckLog, r engines.Recovery, g connectors.Guarantee) {
+	for split, p := range r.Positions {
+		partition, ok := partitionOf(split)
+		if !ok {
+			continue
+		}
+		at.Acked += acks.From(partition, p)
+		if from, ok := r.Base[split]; ok {
+			at.Missing += acks.Missing(partition, from, p)
+		}
+	}
+	switch g {
+	case connectors.AtLeastOnce:
+		at.ExpectedDuplicates = at.Acked
+	case connectors.AtMostOnce:
+		at.ExpectedLosses = at.Missing
+	}
+}
+
+// partitionOf takes the partition number out of a split's name, "topic/3".
+func partitionOf(s connectors.SplitID) (int32, bool) {
+	i := strings.LastIndexByte(string(s), '/')
+	var n int32
+	_, err := fmt.Sscanf(string(s[i+1:]), "%d", &n)
+	return n, i >= 0 && err == nil
+}
