@@ -1,0 +1,349 @@
+// Package pipelinetest runs a job on the calling goroutine, for tests of
+// pipelines: the smallest engine there can be. It cuts the graph as an engine
+// does, with exchanges that really serialize, and pushes batches, watermarks
+// and time in the order the test asks for.
+package pipelinetest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+
+	"streamduel/connectors"
+	"streamduel/exchange"
+	"streamduel/pipeline"
+)
+
+// Source is a source that exists in name only; a test pushes its records.
+type Source struct {
+	connectors.Source
+	Name string
+}
+
+// Describe says that the source can be read again.
+func (s Source) Describe() connectors.SourceDescription {
+	return connectors.SourceDescription{Kind: "test", Replayable: true}
+}
+
+// Sink is a sink that exists in name only; the host keeps what is written.
+type Sink struct {
+	connectors.Sink
+	Name string
+}
+
+// Describe says that the sink can give every guarantee.
+func (s Sink) Describe() connectors.SinkDescription {
+	return connectors.SinkDescription{Kind: "test", Guarantees: []connectors.Guarantee{connectors.AtMostOnce, connectors.AtLeastOnce, connectors.ExactlyOnce}}
+}
+
+// Written is one record that a sink took.
+type Written struct {
+	connectors.Record
+	Subtask int
+	Origin  connectors.Origin // zero when the host carries none
+}
+
+// Options say how the job is run.
+type Options struct {
+	Parallelism    int // default 1
+	MaxParallelism int // default 128
+	Origins        bool
+	// Unchained makes every edge an exchange, so that every codec is used.
+	Unchained bool
+	// Buffers bounds each channel's pool; 0 is 4. Exchanges are drained when a
+	// task is starved, so a bound of 1 exercises every pause there is.
+	Buffers int
+	// Fail, if set, is asked before each write of a sink.
+	Fail func(sink string, r *connectors.Record) error
+}
+
+// Host is a running job.
+type Host struct {
+	Fragments []*pipeline.Fragment
+	Tasks     [][]*pipeline.Task // by fragment and subtask
+	// Output is what each sink took, by the sink operator's name, in order.
+	Output map[string][]Written
+
+	opt   Options
+	edges map[*pipeline.Edge][][]*channel // by producing and consuming subtask
+	clock []*channel                      // all channels in topological order of their edges
+}
+
+// channel joins one producing subtask with one consuming subtask.
+type channel struct {
+	pool  *exchange.Pool
+	queue *exchange.Ring
+	input pipeline.Input
+	held  *exchange.Buffer // fed in part
+}
+
+// New cuts and builds a job; a graph that is wrong fails the test.
+func New(t testing.TB, g *pipeline.Graph, opt Options) *Host {
+	t.Helper()
+	h, err := Build(g, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// Build cuts and builds a job.
+func Build(g *pipeline.Graph, opt Options) (*Host, error) {
+	opt.Parallelism = max(opt.Parallelism, 1)
+	if opt.MaxParallelism == 0 {
+		opt.MaxParallelism = 128
+	}
+	if opt.Buffers == 0 {
+		opt.Buffers = 4
+	}
+	h := &Host{opt: opt, Output: map[string][]Written{}, edges: map[*pipeline.Edge][][]*channel{}}
+	var err error
+	h.Fragments, err = g.Cut(opt.Parallelism, func(e *pipeline.Edge) bool {
+		return !opt.Unchained && pipeline.Chainable(e, opt.Parallelism)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range h.Fragments {
+		for _, e := range f.In {
+			up, down := pipeline.ParallelismOf(e.From, opt.Parallelism), pipeline.ParallelismOf(e.To, opt.Parallelism)
+			cs := make([][]*channel, up)
+			for i := range cs {
+				cs[i] = make([]*channel, down)
+				for j := range cs[i] {
+					cs[i][j] = &channel{pool: exchange.NewPool(opt.Buffers, nil), queue: exchange.NewRing(nil)}
+				}
+			}
+			h.edges[e] = cs
+		}
+	}
+	for _, f := range h.Fragments {
+		var ts []*pipeline.Task
+		for i := range f.Parallelism {
+			task, err := f.Build(pipeline.TaskConfig{
+				Subtask: i, Job: opt.Parallelism, MaxParallelism: opt.MaxParallelism,
+				Host: taskHost{h, i}, Origins: opt.Origins,
+			})
+			if err != nil {
+				return nil, err
+			}
+			ts = append(ts, task)
+			for _, e := range f.In {
+				for _, from := range h.edges[e] {
+					if from[i].input, err = task.NewInput(e); err != nil {
+						return nil, err
+					}
+				}
+			}
+		}
+		h.Tasks = append(h.Tasks, ts)
+	}
+	for _, f := range h.Fragments {
+		for _, e := range f.In {
+			for _, from := range h.edges[e] {
+				h.clock = append(h.clock, from...)
+			}
+		}
+	}
+	return h, nil
+}
+
+// Close gives all buffers back.
+func (h *Host) Close() {
+	for _, ts := range h.Tasks {
+		for _, t := range ts {
+			t.Close()
+		}
+	}
+}
+
+// Push gives a batch to the source of that name, in the subtask that its
+// partition belongs to, and delivers everything that follows from it.
+func (h *Host) Push(source string, b *connectors.Batch) error {
+	for fi, f := range h.Fragments {
+		for _, n := range f.Sources {
+			if n.Name != source {
+				continue
+			}
+			t := h.Tasks[fi][int(b.Split.Partition)%f.Parallelism]
+			for i := 0; i < len(b.Records); {
+				var err error
+				if i, err = t.Source(n).Push(b, i); err != nil {
+					return err
+				}
+				if i < len(b.Records) {
+					if err := h.Deliver(); err != nil {
+						return err
+					}
+				}
+			}
+			return h.Deliver()
+		}
+	}
+	return fmt.Errorf("pipelinetest: the job has no source %q", source)
+}
+
+// Deliver flushes all tasks and moves buffers until none is left.
+func (h *Host) Deliver() error {
+	for {
+		moved := false
+		for _, ts := range h.Tasks {
+			for _, t := range ts {
+				t.Flush()
+				t.Refill()
+			}
+		}
+		for _, c := range h.clock {
+			did, err := c.deliver()
+			if err != nil {
+				return err
+			}
+			moved = moved || did
+		}
+		if !moved {
+			return nil
+		}
+	}
+}
+
+func (c *channel) deliver() (moved bool, err error) {
+	for {
+		if c.held == nil {
+			e, ok := c.queue.Pop()
+			if !ok {
+				return moved, nil
+			}
+			c.held = e.Buffer
+		}
+		before := c.held.Off
+		done, err := c.input.Feed(c.held)
+		if err != nil {
+			return moved, err
+		}
+		if !done {
+			return moved || c.held.Off > before, nil
+		}
+		c.held.Release()
+		c.held, moved = nil, true
+	}
+}
+
+// Watermark moves the watermark of all tasks, in the order in which records
+// flow, and delivers what the timers emit.
+func (h *Host) Watermark(wm int64) error {
+	return h.each(func(t *pipeline.Task) (bool, error) { return t.Watermark(wm) })
+}
+
+// ProcessingTime moves processing time of all tasks.
+func (h *Host) ProcessingTime(now int64) error {
+	return h.each(func(t *pipeline.Task) (bool, error) { return t.ProcessingTime(now) })
+}
+
+func (h *Host) each(f func(*pipeline.Task) (bool, error)) error {
+	for _, ts := range h.Tasks {
+		for _, t := range ts {
+			for {
+				done, err := f(t)
+				if err != nil {
+					return err
+				}
+				if err := h.Deliver(); err != nil {
+					return err
+				}
+				if done {
+					break
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// SourceWatermark is the watermark that the source of that name has reached
+// over the given splits: the smallest of their largest event times, less the
+// delay and a millisecond. A split that gave nothing holds it back.
+func (h *Host) SourceWatermark(source string, splits ...connectors.Split) int64 {
+	wm := int64(math.MaxInt64)
+	for fi, f := range h.Fragments {
+		for _, n := range f.Sources {
+			if n.Name != source || n.Watermarks == nil {
+				continue
+			}
+			for _, s := range splits {
+				m := h.Tasks[fi][int(s.Partition)%f.Parallelism].Source(n).MaxTimestamp(s.ID)
+				if m != pipeline.NoTime {
+					m -= n.Watermarks.Delay.Milliseconds() + 1
+				}
+				wm = min(wm, m)
+			}
+		}
+	}
+	return wm
+}
+
+// Snapshot returns a snapshot of every task: by fragment and subtask.
+func (h *Host) Snapshot(full bool) [][][]byte {
+	all := make([][][]byte, len(h.Tasks))
+	for f, ts := range h.Tasks {
+		for _, t := range ts {
+			all[f] = append(all[f], t.State.Snapshot(nil, full))
+		}
+	}
+	return all
+}
+
+// Restore gives every task the snapshots of all old subtasks of its fragment,
+// as after a change of parallelism.
+func (h *Host) Restore(snapshots [][][]byte) error {
+	for f, ts := range h.Tasks {
+		for _, t := range ts {
+			if err := t.Restore(snapshots[f]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+type taskHost struct {
+	h       *Host
+	subtask int
+}
+
+func (t taskHost) Outlet(e *pipeline.Edge) (exchange.Outlet, int) {
+	cs := t.h.edges[e][t.subtask]
+	return outlet(cs), len(cs)
+}
+
+func (t taskHost) Writer(n *pipeline.Node) connectors.Writer {
+	return &writer{h: t.h, name: n.Name, subtask: t.subtask}
+}
+
+type outlet []*channel
+
+func (o outlet) Acquire(ch int) *exchange.Buffer   { return o[ch].pool.TryGet() }
+func (o outlet) Overdraft(ch int) *exchange.Buffer { return o[ch].pool.Overdraft() }
+func (o outlet) Emit(ch int, b *exchange.Buffer)   { o[ch].queue.Push(exchange.Element{Buffer: b}) }
+
+type writer struct {
+	connectors.Writer
+	h       *Host
+	name    string
+	subtask int
+}
+
+func (w *writer) Write(_ context.Context, r *connectors.Record, o *connectors.Origin) error {
+	if f := w.h.opt.Fail; f != nil {
+		if err := f(w.name, r); err != nil {
+			return err
+		}
+	}
+	out := Written{Record: Clone(r), Subtask: w.subtask}
+	if o != nil {
+		out.Origin = *o
+	}
+	w.h.Output[w.name] = append(w.h.Output[w.name], out)
+	return nil
+}

@@ -1,0 +1,19 @@
+// Package builtin registers the workloads that come with the program. Importing
+// it is enough; package bench does. It is apart from package workloads because
+// the workloads import that one.
+package builtin
+
+import (
+	"streamduel/workloads"
+	"streamduel/workloads/keyedcount"
+	"streamduel/workloads/passthrough"
+)
+
+func init() {
+	for _, w := range []*workloads.Workload{
+		keyedcount.Workload(),
+		passthrough.Workload(),
+	} {
+		workloads.Register(w)
+	}
+}
