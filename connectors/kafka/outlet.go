@@ -1,0 +1,298 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamduel/connectors"
+)
+
+// outlet hands one goroutine's records to a client and settles them when the
+// client answers. It owns what the records are made of: record structs and the
+// slabs that hold their bytes go round between the writing goroutine and the
+// client's answers, so that a record costs no allocation.
+//
+// It also bounds what is in flight. The client's own bound is not used: it ties
+// a buffered record's life to the context of its Write and starts a goroutine
+// each time it blocks.
+type outlet struct {
+	topic     string
+	node      string
+	byOrigin  bool
+	addHeader bool
+	gate      *connectors.Gate
+	acked     func(connectors.Origin)
+	maxRecs   int64
+	maxBytes  int64
+	promise   func(*kgo.Record, error)
+
+	// The writing goroutine's.
+	free []*pooled
+	slab *slab
+
+	_            [64]byte
+	written      atomic.Int64
+	writtenBytes atomic.Int64
+	waiting      atomic.Bool
+	room         chan struct{} // capacity 1
+
+	_        [64]byte
+	settled  atomic.Int64
+	setBytes atomic.Int64
+	aborting atomic.Bool // failures are wanted
+	failure  atomic.Pointer[error]
+
+	mu       sync.Mutex
+	returned []*pooled
+	slabs    []*slab
+}
+
+// pooled is a record on its way. It is its own record's context, which is how
+// the client's answer, a *kgo.Record, leads back to it.
+type pooled struct {
+	context.Context
+	rec    kgo.Record
+	size   int64
+	slab   *slab
+	origin connectors.Origin
+}
+
+// slab holds the bytes of many records; refs counts them, and one for the
+// writing goroutine as long as it fills it.
+type slab struct {
+	buf  []byte
+	refs atomic.Int32
+}
+
+const slabSize = 64 << 10
+
+func newOutlet(cfg *SinkConfig, env connectors.WriterEnv) *outlet {
+	o := &outlet{
+		topic: cfg.Topic, node: env.Node,
+		byOrigin: cfg.Partitioner == ByOrigin, addHeader: cfg.OriginHeader,
+		gate: env.Gate, acked: env.Acked,
+		maxRecs: int64(cfg.BufferRecords), maxBytes: int64(cfg.BufferBytes),
+		room: make(chan struct{}, 1),
+	}
+	o.promise = o.settle
+	return o
+}
+
+// inFlight is what was written and has no answer yet.
+func (o *outlet) inFlight() (records, bytes int64) {
+	// The settled side is read first, so that the difference is never negative.
+	s, sb := o.settled.Load(), o.setBytes.Load()
+	return o.written.Load() - s, o.writtenBytes.Load() - sb
+}
+
+// err is the first failure of a record; nothing can be written after it.
+func (o *outlet) err() error {
+	if p := o.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// write passes the gate, copies the record and gives it to the client.
+func (o *outlet) write(ctx context.Context, cl *kgo.Client, r *connectors.Record, or *connectors.Origin) error {
+	if err := o.err(); err != nil {
+		return err
+	}
+	if o.byOrigin && or == nil {
+		return fmt.Errorf("kafka sink %s: partitioner origin needs records that carry an origin", o.node)
+	}
+	if o.full() {
+		if err := o.waitForRoom(ctx); err != nil {
+			return err
+		}
+	}
+	if err := o.gate.Enter(ctx); err != nil {
+		return err
+	}
+	p := o.get()
+	o.fill(p, r, or)
+	o.written.Store(o.written.Load() + 1) // only this goroutine writes it
+	o.writtenBytes.Store(o.writtenBytes.Load() + p.size)
+	cl.Produce(context.Background(), &p.rec, o.promise)
+	return nil
+}
+
+func (o *outlet) full() bool {
+	n, b := o.inFlight()
+	return n >= o.maxRecs || b >= o.maxBytes
+}
+
+// waitForRoom blocks until half of the buffer is free: waking for each answer
+// would make small batches.
+func (o *outlet) waitForRoom(ctx context.Context) error {
+	for o.full() {
+		o.waiting.Store(true)
+		if o.full() && o.err() == nil {
+			select {
+			case <-o.room:
+			case <-ctx.Done():
+				o.waiting.Store(false)
+				return ctx.Err()
+			}
+		}
+		o.waiting.Store(false)
+		if err := o.err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// get returns a record struct that is not in use.
+func (o *outlet) get() *pooled {
+	if len(o.free) == 0 {
+		o.mu.Lock()
+		o.free, o.returned = o.returned, o.free
+		o.mu.Unlock()
+		if len(o.free) == 0 {
+			return &pooled{Context: context.Background()}
+		}
+	}
+	n := len(o.free) - 1
+	p := o.free[n]
+	o.free = o.free[:n]
+	return p
+}
+
+// fill copies a record.
+func (o *outlet) fill(p *pooled, r *connectors.Record, or *connectors.Origin) {
+	withOrigin := o.addHeader && or != nil
+	size := len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		size += len(r.Headers[i].Value)
+	}
+	if withOrigin {
+		size += connectors.OriginSize
+	}
+	buf := o.take(p, size)
+	rec := &p.rec
+	rec.Key, buf = keep(buf, r.Key)
+	rec.Value, buf = keep(buf, r.Value)
+	rec.Headers = rec.Headers[:0]
+	for i := range r.Headers {
+		h := &r.Headers[i]
+		if withOrigin && h.Key == connectors.OriginHeader {
+			continue // the engine's own is newer
+		}
+		var v []byte
+		v, buf = keep(buf, h.Value)
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: v})
+	}
+	if withOrigin {
+		v := connectors.AppendOrigin(buf[:0:connectors.OriginSize], *or)
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: connectors.OriginHeader, Value: v})
+	}
+	rec.Topic = o.topic
+	rec.Context = p
+	rec.Timestamp = time.Time{} // the client's clock
+	if r.Timestamp != 0 {
+		rec.Timestamp = time.UnixMilli(r.Timestamp)
+	}
+	if o.byOrigin {
+		rec.Partition = or.Partition
+	}
+	if o.acked != nil {
+		p.origin = connectors.Origin{}
+		if or != nil {
+			p.origin = *or
+		}
+	}
+	p.size = int64(size)
+}
+
+// keep copies b to the head of buf and returns the copy and the rest. A nil b
+// stays nil: Kafka tells nothing from an empty value.
+func keep(buf, b []byte) (kept, rest []byte) {
+	if b == nil {
+		return nil, buf
+	}
+	n := copy(buf, b)
+	return buf[:n:n], buf[n:]
+}
+
+// take returns size bytes of the current slab for p.
+func (o *outlet) take(p *pooled, size int) []byte {
+	if size > slabSize/4 { // too big to share
+		p.slab = nil
+		return make([]byte, size)
+	}
+	if o.slab == nil || cap(o.slab.buf)-len(o.slab.buf) < size {
+		o.nextSlab()
+	}
+	s := o.slab
+	s.refs.Add(1)
+	p.slab = s
+	at := len(s.buf)
+	s.buf = s.buf[:at+size]
+	return s.buf[at : at+size : at+size]
+}
+
+func (o *outlet) nextSlab() {
+	if s := o.slab; s != nil && s.refs.Add(-1) == 0 {
+		o.slab.buf = s.buf[:0]
+		s.refs.Store(1)
+		return // everything in it is already answered
+	}
+	o.mu.Lock()
+	if n := len(o.slabs); n > 0 {
+		o.slab = o.slabs[n-1]
+		o.slabs = o.slabs[:n-1]
+	} else {
+		o.slab = &slab{buf: make([]byte, 0, slabSize)}
+	}
+	o.mu.Unlock()
+	o.slab.buf = o.slab.buf[:0]
+	o.slab.refs.Store(1)
+}
+
+// settle is called by the client once for each record, in order per partition.
+func (o *outlet) settle(r *kgo.Record, err error) {
+	p := r.Context.(*pooled)
+	if err == nil {
+		if o.acked != nil {
+			o.acked(p.origin)
+		}
+		o.gate.Leave(1, 1)
+	} else {
+		if !o.aborting.Load() {
+			err = fmt.Errorf("kafka sink %s: topic %s partition %d: %w", o.node, r.Topic, r.Partition, err)
+			o.failure.CompareAndSwap(nil, &err)
+		}
+		o.gate.Leave(1, 0)
+	}
+	// The struct may be reused the moment it is returned.
+	size, s := p.size, p.slab
+	p.slab = nil
+	o.mu.Lock()
+	o.returned = append(o.returned, p)
+	if s != nil && s.refs.Add(-1) == 0 {
+		o.slabs = append(o.slabs, s)
+	}
+	o.mu.Unlock()
+	o.setBytes.Add(size)
+	o.settled.Add(1)
+	if o.waiting.Load() {
+		if n, b := o.inFlight(); err != nil || n <= o.maxRecs/2 && b <= o.maxBytes/2 {
+			signal(o.room)
+		}
+	}
+}
+
+// flush waits until the client has answered everything.
+func (o *outlet) flush(ctx context.Context, cl *kgo.Client) error {
+	if err := cl.Flush(ctx); err != nil {
+		return errors.Join(o.err(), fmt.Errorf("kafka sink %s: flush: %w", o.node, err))
+	}
+	return o.err()
+}
