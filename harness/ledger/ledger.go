@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync"
 
+	"streamduel/connectors"
 	"streamduel/harness/plan"
 	"streamduel/runs"
 	"streamduel/workloads"
@@ -355,4 +356,9 @@ func (l *Ledger) VisibleFrom(from int32) int64 {
 		}
 	}
 	return n
+}
+
+// Parse returns the function that parses this ledger's rows.
+func (l *Ledger) Parse() func(r *connectors.Record, late bool, row *workloads.Row) error {
+	return l.cfg.Accounting.Parse
 }
