@@ -1,0 +1,99 @@
+package report
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"streamduel/runs"
+)
+
+var (
+	update = flag.Bool("update", false, "rewrite the golden files")
+	keep   = flag.String("keep", "", "folder in which to keep drawn synthetic runs, to look at")
+)
+
+func open(t *testing.T, dir string) *runs.Folder {
+	t.Helper()
+	f, err := runs.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+var synthetics = map[string]func(testing.TB, string) string{"good": goodRun, "bad": badRun, "repeated": repeatedRun}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got), rewrite with -update:\n%s", name, diff)
+	}
+}
+
+func TestTextAndMarkdown(t *testing.T) {
+	for name, build := range synthetics {
+		t.Run(name, func(t *testing.T) {
+			f := open(t, build(t, t.TempDir()))
+			if len(f.Problems) > 0 {
+				t.Errorf("the synthetic run has problems: %q", f.Problems)
+			}
+			var text, markdown bytes.Buffer
+			if err := Text(&text, f, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".txt", text.Bytes())
+			if err := Markdown(&markdown, f); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".md", markdown.Bytes())
+		})
+	}
+}
+
+// TestKeep draws the synthetic runs into the folder named by -keep; without
+// the flag it draws them where they vanish.
+func TestDraw(t *testing.T) {
+	for name, build := range synthetics {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			if *keep != "" {
+				root = filepath.Join(*keep, name)
+				if err := os.RemoveAll(root); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dir := build(t, root)
+			for range 2 { // drawing again replaces what is there
+				if err := Draw(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			entries, err := os.ReadDir(filepath.Join(dir, runs.PlotsDir))
+			if err != nil || len(entries) == 0 {
+				t.Errorf("%d plots, %v", len(entries), err)
+			}
+			for _, e := range entries {
+				data, err := os.ReadFile(filepath.Join(dir, runs.PlotsDir, e.Name()))
+				if err != nil || !bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")) {
+					t.Errorf("%s is no PNG: %v", e.Name(), err)
+				}
+			}
+		})
+	}
+}
