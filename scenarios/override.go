@@ -11,8 +11,10 @@ type Override struct {
 	Path  string
 	Value string // YAML, so that lists and mappings can be given too
 
-	from string // who set it, for errors; "" is --set
-	node *node  // the value, if it comes from a file
+	// From names the override in errors; "" stands for "--set path=value".
+	From string
+
+	node *node // the value, if it comes from a file
 }
 
 // ParseOverride splits "path=value". The path is a field's path as error
@@ -35,8 +37,8 @@ func (o Override) String() string { return o.Path + "=" + o.Value }
 
 // origin is how a problem names the override.
 func (o Override) origin() string {
-	if o.from != "" {
-		return o.from + " " + o.String()
+	if o.From != "" {
+		return o.From
 	}
 	return "--set " + o.String()
 }

@@ -141,3 +141,7 @@ func editDistance(a, b string) int {
 	}
 	return prev[len(b)]
 }
+
+// Suggest gives ` (did you mean "x"?)`, or "" if no candidate is near: the
+// command's own flags and names use the same words as scenario files.
+func Suggest(value string, candidates []string) string { return didYouMean(value, candidates) }

@@ -211,10 +211,10 @@ func loadSet(name, dir string, root *node, opts Options) (*Collection, error) {
 func (item setItem) load(dir, from string, opts Options) (*File, error) {
 	var own []Override
 	if len(item.Guarantees) > 0 {
-		own = append(own, Override{Path: "guarantees", Value: "[" + joinAny(item.Guarantees) + "]", from: from})
+		own = append(own, Override{Path: "guarantees", Value: "[" + joinAny(item.Guarantees) + "]", From: from + " guarantees=[" + joinAny(item.Guarantees) + "]"})
 	}
 	for _, path := range slices.Sorted(maps.Keys(item.Set)) {
-		own = append(own, Override{Path: path, Value: item.Set[path].shown(), from: from, node: item.Set[path]})
+		own = append(own, Override{Path: path, Value: item.Set[path].shown(), From: from + " " + path + "=" + item.Set[path].shown(), node: item.Set[path]})
 	}
 	opts.Overrides = append(own, opts.Overrides...)
 	if src, ok := BuiltinSource(item.Scenario); ok {

@@ -1,0 +1,54 @@
+package bench
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/shirou/gopsutil/v4/disk"
+)
+
+// leastFree is what must be free where results go: the embedded broker keeps
+// its data in the run folder and bounds it below this.
+const leastFree = 1 << 30
+
+// writable makes the results folder and proves that it can be written to,
+// before anything is started. It leaves no file behind.
+func writable(out string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return folderError(out, err)
+	}
+	probe, err := os.CreateTemp(out, ".writable-*")
+	if err != nil {
+		return folderError(out, err)
+	}
+	_, err = probe.Write([]byte("probe"))
+	err = errors.Join(err, probe.Sync(), probe.Close(), os.Remove(probe.Name()))
+	if err != nil {
+		return folderError(out, err)
+	}
+	if usage, err := disk.Usage(out); err == nil && usage.Total > 0 && usage.Free < leastFree {
+		return environment("--out: value %q: only %d MiB are free there, a run needs %d: clean up or choose another folder", out, usage.Free>>20, leastFree>>20)
+	}
+	return nil
+}
+
+func folderError(out string, err error) error {
+	reason := err
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		reason = pathError.Err
+	}
+	remedy := "choose another folder"
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		remedy = "make it writable or choose another folder"
+	case errors.Is(err, syscall.ENOSPC):
+		remedy = "clean up or choose another folder"
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		remedy = "a file is in the way: choose another folder"
+	}
+	return environment("--out: value %q: results cannot be written there (%v): %s", filepath.Clean(out), reason, remedy)
+}
