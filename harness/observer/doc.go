@@ -17,7 +17,8 @@
 // and broker more than a hundred records do, on the same cores as the job.
 // Because the next fetch is in flight during the rest, its arrival is noted as
 // it happens; only a response behind that one waits, at the most for Pace. So
-// latencies read up to Pace too long and never too short.
+// latencies read up to Pace too long and never too short. The read_uncommitted
+// view, on which no latency hangs, rests longer.
 //
 // # Where it runs
 //

@@ -23,15 +23,19 @@ type Config struct {
 	// parsed by its own Accounting, so make the workload's Accounting twice.
 	Committed, Uncommitted *ledger.Ledger
 
-	Pace     time.Duration // rest between two polls; DefaultPace if zero, none if negative
-	Discover time.Duration // between looks for new partitions; DefaultDiscover if zero
-	Log      *slog.Logger  // nil discards
+	// Pace is the rest between two polls of the read_committed view,
+	// UncommittedPace of the other one. Zero takes the default, a negative value
+	// none.
+	Pace, UncommittedPace time.Duration
+	Discover              time.Duration // between looks for new partitions; DefaultDiscover if zero
+	Log                   *slog.Logger  // nil discards
 }
 
 // Defaults of Config.
 const (
-	DefaultPace     = time.Millisecond
-	DefaultDiscover = 250 * time.Millisecond
+	DefaultPace            = time.Millisecond
+	DefaultUncommittedPace = 10 * time.Millisecond // it explains; nobody's latency hangs on it
+	DefaultDiscover        = 250 * time.Millisecond
 )
 
 // fetchWait is how long the broker may hold a fetch that finds nothing. It
@@ -66,6 +70,9 @@ func Start(ctx context.Context, cfg Config) (*Observer, error) {
 	}
 	if cfg.Pace == 0 {
 		cfg.Pace = DefaultPace
+	}
+	if cfg.UncommittedPace == 0 {
+		cfg.UncommittedPace = DefaultUncommittedPace
 	}
 	if cfg.Discover == 0 {
 		cfg.Discover = DefaultDiscover

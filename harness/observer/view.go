@@ -79,6 +79,7 @@ func (a arrivals) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time
 
 func newView(o *Observer, isolation Isolation, l *ledger.Ledger) (*view, error) {
 	v := &view{o: o, isolation: isolation, ledger: l, parseRow: l.Parse(),
+		rows: make([]ledger.Observation, 0, rowsAtOnce),
 		next: make([][]int64, len(o.topics)), lag: make([][]int64, len(o.topics))}
 	v.stats.Isolation = isolation
 	level := kgo.ReadUncommitted()
@@ -91,8 +92,10 @@ func newView(o *Observer, isolation Isolation, l *ledger.Ledger) (*view, error) 
 		kgo.FetchIsolationLevel(level),
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxWait(fetchWait),
-		kgo.FetchMaxBytes(16<<20),
-		kgo.FetchMaxPartitionBytes(4<<20),
+		// Small enough for caches and pools, large enough that the requests
+		// cost little at full speed.
+		kgo.FetchMaxBytes(1<<20),
+		kgo.FetchMaxPartitionBytes(256<<10),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.MetadataMaxAge(5*time.Second),
@@ -111,6 +114,10 @@ func newView(o *Observer, isolation Isolation, l *ledger.Ledger) (*view, error) 
 
 // run polls until the context ends.
 func (v *view) run(ctx context.Context) {
+	pace := v.o.cfg.Pace
+	if v.isolation == Uncommitted {
+		pace = v.o.cfg.UncommittedPace
+	}
 	rest := time.NewTimer(time.Hour)
 	defer rest.Stop()
 	for ctx.Err() == nil {
@@ -127,7 +134,7 @@ func (v *view) run(ctx context.Context) {
 		v.mu.Lock()
 		v.stats.HandleMax = max(v.stats.HandleMax, handled)
 		v.mu.Unlock()
-		if left := v.o.cfg.Pace - handled; left > 0 {
+		if left := pace - handled; left > 0 {
 			rest.Reset(left)
 			select {
 			case <-ctx.Done():
@@ -137,6 +144,10 @@ func (v *view) run(ctx context.Context) {
 		}
 	}
 }
+
+// rowsAtOnce bounds the rows that wait for the ledger, so that they stay in the
+// processor's cache however long a fetch is.
+const rowsAtOnce = 256
 
 // take hands the rows of one poll to the ledger.
 func (v *view) take(at int64, fetches kgo.Fetches) {
@@ -159,6 +170,10 @@ func (v *view) take(at int64, fetches kgo.Fetches) {
 			rows++
 			bytes += int64(len(r.Key) + len(r.Value))
 			v.parse(at, r, v.o.topics[i].late)
+			if len(v.rows) == rowsAtOnce {
+				v.ledger.Observe(at, v.rows)
+				v.rows = v.rows[:0]
+			}
 		}
 		if n := len(p.Records); n > 0 {
 			v.next[i][p.Partition] = p.Records[n-1].Offset + 1
@@ -187,12 +202,7 @@ func (v *view) parse(at int64, r *kgo.Record, late bool) {
 	for _, h := range r.Headers {
 		rec.Headers = append(rec.Headers, connectors.Header{Key: h.Key, Value: h.Value})
 	}
-	if n := len(v.rows); n < cap(v.rows) {
-		v.rows = v.rows[:n+1]
-		v.rows[n] = ledger.Observation{}
-	} else {
-		v.rows = append(v.rows, ledger.Observation{})
-	}
+	v.rows = append(v.rows, ledger.Observation{})
 	o := &v.rows[len(v.rows)-1]
 	o.Output, o.Offset, o.Late = r.Partition, r.Offset, late
 	if err := v.parseRow(rec, late, &o.Row); err != nil {
