@@ -21,11 +21,9 @@ func writeJSON(out *printer, s *runs.Summary) error {
 	return nil
 }
 
-// verdicts prints what did not pass, with its reason, and the run's verdict.
-func verdicts(out *printer, s *runs.Summary) {
-	counts := map[runs.Verdict]int{}
+// reasons prints what did not pass, and why.
+func reasons(out *printer, s *runs.Summary) {
 	for _, c := range s.Cells {
-		counts[c.Verdict]++
 		if c.Verdict == runs.Pass {
 			continue
 		}
@@ -37,14 +35,20 @@ func verdicts(out *printer, s *runs.Summary) {
 	for _, r := range s.Reasons {
 		out.printf("%s\n", oneLine(r))
 	}
-	cells := "cells"
-	if len(s.Cells) == 1 {
-		cells = "cell"
-	}
-	line := fmt.Sprintf("%s: %d %s", s.Verdict, len(s.Cells), cells)
+}
+
+// verdict prints the run's verdict in a line: "fail: 10 cells, 1 fail".
+func verdict(out *printer, s *runs.Summary) {
+	line := fmt.Sprintf("%s: %s", s.Verdict, plural(len(s.Cells), "cell"))
 	for _, v := range []runs.Verdict{runs.Fail, runs.Inconclusive} {
-		if counts[v] > 0 {
-			line += fmt.Sprintf(", %d %s", counts[v], v)
+		n := 0
+		for _, c := range s.Cells {
+			if c.Verdict == v {
+				n++
+			}
+		}
+		if n > 0 {
+			line += fmt.Sprintf(", %d %s", n, v)
 		}
 	}
 	out.printf("%s\n", line)

@@ -212,13 +212,15 @@ func (a *app) showResults(ctx context.Context, f runFlags, result Result, partia
 		switch {
 		case f.json:
 			errs = append(errs, writeJSON(out, s))
-		case !f.quiet && a.parts.report != nil:
+		case f.quiet || a.parts.report == nil:
+			reasons(out, s)
+			verdict(out, s)
+		default: // the comparison has the reasons
 			if err := a.parts.report.Text(a.env.Stdout, result.Dir, a.color(f) && a.env.StdoutTerminal); err != nil {
 				errs = append(errs, fmt.Errorf("comparison: %w", err))
+				reasons(out, s)
 			}
-			fallthrough
-		default:
-			verdicts(out, s)
+			verdict(out, s)
 		}
 	}
 	last := out

@@ -8,8 +8,8 @@ import "streamduel/engines"
 var (
 	builtinEngines []engines.Engine
 	harnessRunner  Runner
-	reporter       Reporter
-	children       = map[string]Child{}
+	reporter       Reporter = pages{}
+	children                = map[string]Child{}
 )
 
 func wired() parts {

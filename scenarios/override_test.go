@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -100,8 +101,8 @@ func checkProblems(t *testing.T, err error) {
 	if err == nil {
 		return
 	}
-	ps, ok := err.(Problems)
-	if !ok || len(ps) == 0 {
+	var ps Problems
+	if !errors.As(err, &ps) || len(ps) == 0 {
 		t.Fatalf("not problems: %T %v", err, err)
 	}
 	for _, p := range ps {
