@@ -115,6 +115,25 @@ func (e *Ends) Unread() (n int64) {
 	return n
 }
 
+// CaughtUp reports whether both views have read up to these ends by now.
+func (o *Observer) CaughtUp(e *Ends) bool {
+	ends := map[topicPartition]int64{}
+	for _, p := range e.Partitions {
+		ends[topicPartition{p.Topic, p.Partition}] = p.HighWatermark
+	}
+	for _, p := range o.Positions() {
+		if p.Next < ends[topicPartition{p.Topic, p.Partition}] {
+			return false
+		}
+	}
+	return true
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
 // Settle asks for the ends until they are quiet, that is, no transaction is
 // open and both views have read everything, or the context ends. It returns
 // the last answer in any case: what is still open then is for an audit to say.

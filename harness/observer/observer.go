@@ -10,7 +10,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"streamduel/connectors"
 	"streamduel/harness/ledger"
+	"streamduel/workloads"
 )
 
 // Config says what to observe.
@@ -19,9 +21,11 @@ type Config struct {
 	Output  string // topic of results
 	Late    string // topic of late records; empty for none
 	// Committed and Uncommitted take the rows of the two isolation levels; nil
-	// leaves a level out. Each is told from a goroutine of its own and rows are
-	// parsed by its own Accounting, so make the workload's Accounting twice.
+	// leaves a level out. Each is told from a goroutine of its own.
 	Committed, Uncommitted *ledger.Ledger
+	// Parse is the workload's [workloads.Accounting.Parse], here called from
+	// both goroutines. If nil, each ledger's own is used.
+	Parse func(r *connectors.Record, late bool, row *workloads.Row) error
 
 	// Pace is the rest between two polls of the read_committed view,
 	// UncommittedPace of the other one. Zero takes the default, a negative value

@@ -81,6 +81,9 @@ func newView(o *Observer, isolation Isolation, l *ledger.Ledger) (*view, error) 
 	v := &view{o: o, isolation: isolation, ledger: l, parseRow: l.Parse(),
 		rows: make([]ledger.Observation, 0, rowsAtOnce),
 		next: make([][]int64, len(o.topics)), lag: make([][]int64, len(o.topics))}
+	if o.cfg.Parse != nil {
+		v.parseRow = o.cfg.Parse
+	}
 	v.stats.Isolation = isolation
 	level := kgo.ReadUncommitted()
 	if isolation == Committed {

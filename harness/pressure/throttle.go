@@ -1,0 +1,123 @@
+package pressure
+
+import (
+	"math"
+
+	"streamduel/runs"
+)
+
+// Hold is how long intake must stay at the sink's rate to have followed it.
+const Hold = 5.0
+
+// tolerance is how far from the sink's rate intake may be.
+const tolerance = 0.10
+
+// full is the share of the offered rate that counts as the full rate.
+const full = 0.90
+
+// Throttle is what happened to the sink.
+type Throttle struct {
+	At       float64 // when the sink was cut
+	Released float64 // when it was freed
+	Rate     float64 // what it was cut to, records per second
+	Interval float64 // the engine's batch interval in seconds, 0 for none
+	// Delivered is how many records the sink took between At and Released, by
+	// the worker's count. If nil, what became visible stands in, which under
+	// exactly-once misses up to one commit.
+	Delivered *float64
+	// Hold replaces the package's Hold where a scenario's phases are shorter;
+	// 0 does not.
+	Hold float64
+}
+
+// Throttled computes the figures of a throttled sink from the whole cell's
+// series. Blocked shares come from the engine and are not set. The marks are
+// the moments for the pictures.
+func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
+	if len(series) < 2 || !(f.Rate > 0) || !(f.Released > f.At) {
+		return nil, nil
+	}
+	w := Smoothing(f.Interval)
+	hold := Hold
+	if f.Hold > 0 {
+		hold = f.Hold
+	}
+	hold = max(hold, w)
+	intake := integrate(series, func(s runs.Sample) float64 { return s.Consumed })
+	offered := integrate(series, func(s runs.Sample) float64 { return s.Offered })
+	end := series[len(series)-1].T
+	rate := f.Rate
+	p := &runs.Pressure{SinkRecordsPerSecond: &rate}
+	marks := []runs.Mark{
+		{At: f.At, Kind: runs.MarkThrottled, Label: "sink throttled"},
+		{At: f.Released, Kind: runs.MarkReleased, Label: "sink freed"},
+	}
+
+	last := min(f.Released, intake.end()) - hold
+	if last >= f.At-1e-9 {
+		at, ok := intake.moments(f.At, last, func(t float64) bool {
+			return intake.every(t, t+hold, w, func(a, b float64) bool {
+				m, known := intake.mean(a, b)
+				return known && math.Abs(m-f.Rate) <= tolerance*f.Rate*(1+1e-9)
+			})
+		})
+		p.FollowSeconds = elapsed(at, f.At, ok)
+		if ok {
+			marks = append(marks, runs.Mark{At: at, Kind: runs.MarkFollowed, Label: "intake at the sink's rate"})
+		}
+	}
+	if over, ok := overshoot(intake, f, w); ok {
+		p.OvershootRecords = count(over)
+	}
+	delivered, ok := 0.0, f.Delivered != nil
+	if ok {
+		delivered = *f.Delivered
+	} else {
+		visible := integrate(series, func(s runs.Sample) float64 { return s.Visible })
+		_, ok = visible.mean(f.At, f.Released)
+		delivered = visible.between(f.At, f.Released)
+	}
+	if ok {
+		p.UndershootRecords = count(max(0, f.Rate*(f.Released-f.At)-delivered))
+	}
+	if end >= f.Released+w {
+		at, ok := intake.moments(f.Released, end-w, func(t float64) bool {
+			m, known := intake.mean(t, t+w)
+			want, planned := offered.mean(t, t+w)
+			return known && planned && m >= full*want
+		})
+		p.RecoverSeconds = elapsed(at, f.Released, ok)
+		if ok {
+			marks = append(marks, runs.Mark{At: at, Kind: runs.MarkRecovered, Label: "full rate again"})
+		}
+		at, ok = quiet(series, f.At, f.Released, end, w)
+		p.DrainSeconds = elapsed(at, f.Released, ok)
+		if ok {
+			marks = append(marks, runs.Mark{At: at, Kind: runs.MarkDrained, Label: "backlog gone"})
+			end = at
+		}
+	}
+	if v, ok := peak(series, f.At, end, func(s runs.Sample) float64 { return s.QueuedRecords }); ok {
+		p.QueuedRecordsPeak = count(v)
+	}
+	if v, ok := peak(series, f.At, end, func(s runs.Sample) float64 { return s.QueuedBytes }); ok {
+		p.QueuedBytesPeak = count(v)
+	}
+	if v, ok := peak(series, f.At, end, func(s runs.Sample) float64 { return s.RSS }); ok {
+		p.RSSPeakBytes = count(v)
+	}
+	return p, marks
+}
+
+// overshoot sums the stretches of w above the sink's rate; the last stretch
+// may be shorter. Unknown stretches are left out; ok is false if all are.
+func overshoot(intake line, f Throttle, w float64) (over float64, ok bool) {
+	for a := f.At; a < f.Released-1e-9; a += w {
+		b := min(a+w, f.Released)
+		if m, known := intake.mean(a, b); known {
+			ok = true
+			over += max(0, m-f.Rate) * (b - a)
+		}
+	}
+	return over, ok
+}
