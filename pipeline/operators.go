@@ -113,9 +113,16 @@ func Filter[T any](s *Stream[T], name string, keep func(T) bool) *Stream[T] {
 
 // FlatMap turns each value into any number of values.
 func FlatMap[A, B any](s *Stream[A], name string, f func(v A, emit func(B))) *Stream[B] {
+	return FlatMapWith(s, name, func() func(v A, emit func(B)) { return f })
+}
+
+// FlatMapWith is FlatMap with a function that keeps memory of its own, a
+// scratch buffer for instance: make is called once per subtask. What is emitted
+// is used up when emit returns, so it may be a view of that memory.
+func FlatMapWith[A, B any](s *Stream[A], name string, make func() func(v A, emit func(B))) *Stream[B] {
 	n := attach(s, &Node{Name: name, Kind: KindTransform}, Forward, nil)
 	n.build = func(b *builder, n *Node) any {
-		next, c := outputOf[B](b, n, ""), &b.task.ctx
+		next, c, f := outputOf[B](b, n, ""), &b.task.ctx, make()
 		emit := func(v B) { next(v, c) } // made once: Ctx is the same for every record
 		return Receiver[A](func(v A, _ *Ctx) { f(v, emit) })
 	}

@@ -30,6 +30,29 @@ type Workload struct {
 	Pipeline func(params any, io IO) (*pipeline.Graph, error)
 	// Accounting tells the ledger how to judge the output.
 	Accounting func(params any, seed uint64) (Accounting, error)
+	// NeedsOrigin: the payload holds no id, so every input must carry
+	// connectors.OriginHeader, closing records too.
+	NeedsOrigin bool
+	// EchoesOrigin: outputs that answer one input name it by
+	// connectors.OriginHeader, so the job must carry origins to its sinks.
+	EchoesOrigin bool
+}
+
+// Rebaser is implemented by parameters that name files: Rebase resolves
+// relative paths against the folder of the scenario file. It is called before
+// the parameters are used or sent to another process.
+type Rebaser interface{ Rebase(dir string) }
+
+// Timeline is implemented by generators whose records have due times of their
+// own, so that a load can follow them instead of a rate. Record i stands at
+// Offsets()[i mod n] + (i div n)·Length.
+type Timeline interface {
+	// Offsets returns when each record is due after the first one, in
+	// nanoseconds at speed 1; they never fall. The slice is the generator's.
+	Offsets() []int64
+	// Length is the time in nanoseconds after which the records begin again: the
+	// last offset and one mean step. It is above 0.
+	Length() int64
 }
 
 // IO is where a job's input and output live.

@@ -7,12 +7,14 @@ import (
 	"streamduel/workloads"
 	"streamduel/workloads/keyedcount"
 	"streamduel/workloads/passthrough"
+	"streamduel/workloads/wordcount"
 )
 
 func init() {
 	for _, w := range []*workloads.Workload{
 		keyedcount.Workload(),
 		passthrough.Workload(),
+		wordcount.Workload(),
 	} {
 		workloads.Register(w)
 	}

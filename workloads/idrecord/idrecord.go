@@ -170,3 +170,28 @@ func ParseUint(b []byte) (v uint64, ok bool) {
 	}
 	return v, true
 }
+
+// AppendHex appends v in sixteen hexadecimal digits.
+func AppendHex(dst []byte, v uint64) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 60; shift >= 0; shift -= 4 {
+		dst = append(dst, digits[v>>shift&15])
+	}
+	return dst
+}
+
+// ParseHex reads a field of lower-case hexadecimal digits, at most sixteen.
+func ParseHex(b []byte) (v uint64, ok bool) {
+	for _, c := range b {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return 0, false
+		}
+		v = v<<4 | uint64(c)
+	}
+	return v, true
+}
