@@ -100,6 +100,7 @@ func cellAttention(c *runs.Cell, add func(level, cell, what, remedy string)) {
 		}
 	}
 	if c.Crash != nil && !c.Crash.Reached {
+		said = append(said, "crash point")
 		add(levelInconclusive, c.ID, fmt.Sprintf("The crash point %s was never reached.", oneLine(c.Crash.Point)), "Lengthen the phase, lower the hit count, or check that the engine has this point.")
 	}
 	if predicted(c) == otherThanPredicted {

@@ -237,11 +237,11 @@ func latencyChart(sources []source) Chart {
 		if len(bins) == 0 {
 			continue
 		}
+		gap := gapOf(bins)
 		p50, p99 := Line{Name: s.engine + " p50", Engine: s.engine, Thin: true}, Line{Name: s.engine + " p99", Engine: s.engine}
 		for i, b := range bins {
 			at := (b.Start + b.End) / 2
-			// One empty bin can be chance where results come in batches.
-			if i > 0 && b.Start-bins[i-1].End > 1.5*latencyBin {
+			if i > 0 && b.Start-bins[i-1].Start > gap {
 				p50.add(at-latencyBin, math.NaN())
 				p99.add(at-latencyBin, math.NaN())
 			}
@@ -251,6 +251,20 @@ func latencyChart(sources []source) Chart {
 		c.Lines = append(c.Lines, p99, p50)
 	}
 	return c
+}
+
+// gapOf says how far two bins may lie apart before the line between them
+// breaks. Where results come in batches every second or third bin is empty
+// all the time, which is no gap; so it goes by what is usual in these bins.
+func gapOf(bins []runs.LatencyBin) float64 {
+	var steps []float64
+	for i := 1; i < len(bins); i++ {
+		steps = append(steps, bins[i].Start-bins[i-1].Start)
+	}
+	if len(steps) == 0 {
+		return math.Inf(1)
+	}
+	return 1.75*runs.MedianOf(steps).Median + latencyBin
 }
 
 func (l *Line) add(x, y float64) {
@@ -267,7 +281,7 @@ const rateWindow = 1.0
 func column(s source, name string, of func(runs.Sample) float64, isRate bool) (Line, bool) {
 	l := Line{Name: name, Engine: s.engine}
 	known := false
-	sum, n, from := 0.0, 0, 0
+	sum, from := 0.0, 0
 	for i, row := range s.series {
 		v := of(row)
 		known = known || !math.IsNaN(v)
@@ -275,23 +289,32 @@ func column(s source, name string, of func(runs.Sample) float64, isRate bool) (L
 			l.add(row.T, v)
 			continue
 		}
-		if !math.IsNaN(v) {
-			sum += v
-			n++
+		sum += amount(s.series, i, of)
+		for ; from < i && s.series[from].T <= row.T-rateWindow+1e-9; from++ {
+			sum -= amount(s.series, from, of)
 		}
-		for ; s.series[from].T <= row.T-rateWindow+1e-9 && from < i; from++ {
-			if old := of(s.series[from]); !math.IsNaN(old) {
-				sum -= old
-				n--
-			}
-		}
-		if math.IsNaN(v) || n == 0 {
+		// The mean is over the whole window, also where the engine was dead
+		// for part of it; only the first second of a cell has no window.
+		if math.IsNaN(v) || row.T < s.series[0].T+rateWindow-0.15 {
 			l.add(row.T, math.NaN())
 		} else {
-			l.add(row.T, max(0, sum/float64(n)))
+			l.add(row.T, max(0, sum/rateWindow))
 		}
 	}
 	return l, known
+}
+
+// amount is what a rate came to in row i's interval; an unknown one to
+// nothing.
+func amount(series []runs.Sample, i int, of func(runs.Sample) float64) float64 {
+	v := of(series[i])
+	switch {
+	case math.IsNaN(v) || len(series) == 1:
+		return 0
+	case i == 0:
+		return v * (series[1].T - series[0].T)
+	}
+	return v * (series[i].T - series[i-1].T)
 }
 
 func seriesChart(sources []source, title, unit, note string, of func(runs.Sample) float64, isRate bool) Chart {

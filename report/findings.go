@@ -133,6 +133,23 @@ func (g *group) withheldSentence(path, what string) string {
 	return text + "."
 }
 
+// missingSentence names the engines that have no figure though nothing was
+// withheld, with what became of them.
+func (g *group) missingSentence(path string) string {
+	text := ""
+	for _, e := range g.engines {
+		if _, withheld := e.withheld(path); withheld || e.estimate(path).N > 0 {
+			continue
+		}
+		text += " No figure of " + e.engine
+		if reasons := e.cells[0].Reasons; len(reasons) > 0 {
+			text += ": " + strings.TrimSuffix(oneLine(reasons[0]), ".")
+		}
+		text += "."
+	}
+	return text
+}
+
 // level says that two medians are too close, or their intervals overlap, so
 // that no difference was shown.
 func level(a, b runs.Estimate) bool {
@@ -147,7 +164,7 @@ func ratio(low, high float64) string {
 	if low <= 0 || math.IsInf(high, 0) {
 		return ""
 	}
-	return times(high / low)
+	return timesWord(high / low)
 }
 
 func latencyFinding(g *group) (Finding, bool) {
@@ -188,7 +205,7 @@ func latencyFinding(g *group) (Finding, bool) {
 		}
 		parts = append(parts, part)
 	}
-	f.Sentence = sentence(strings.Join(parts, "; ")) + g.withheldSentence(base+"p50", "latency")
+	f.Sentence = sentence(strings.Join(parts, "; ")) + g.withheldSentence(base+"p50", "latency") + g.missingSentence(base+"p50")
 	f.Sentence = strings.TrimSpace(f.Sentence)
 	if len(have) < len(g.engines) {
 		f.Status = statusUnknown
@@ -245,7 +262,7 @@ func pressureFinding(g *group) (Finding, bool) {
 	if len(back) > 0 {
 		f.Sentence += " Set free, full rate is back: " + strings.Join(back, ", ") + "."
 	}
-	f.Sentence = strings.TrimSpace(f.Sentence + g.withheldSentence("pressure.followSeconds", "answer to the throttle"))
+	f.Sentence = strings.TrimSpace(f.Sentence + g.withheldSentence("pressure.followSeconds", "answer to the throttle") + g.missingSentence("pressure.followSeconds"))
 	if len(have) < len(g.engines) {
 		f.Status = statusUnknown
 	}
@@ -350,6 +367,7 @@ func growthFinding(g *group) (Finding, bool) {
 		s.WriteString(" No record written before that was lost.")
 	}
 	s.WriteString(g.withheldSentence("growth.discoveredSeconds", "time of discovery"))
+	s.WriteString(g.missingSentence("growth.discoveredSeconds"))
 	f.Sentence = strings.TrimSpace(s.String())
 	if f.Status == "" && len(have) < len(g.engines) {
 		f.Status = statusUnknown

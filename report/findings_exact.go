@@ -106,7 +106,7 @@ func (e engineCells) crashValue() (v Value, part, status string) {
 	}
 	duplicates, losses := *c.Records.Duplicates, *c.Records.Losses
 	v.Figure = fmt.Sprintf("%s, %s", plural(duplicates, "duplicate"), plural(losses, "loss"))
-	part = fmt.Sprintf("%s, %s: %s and %s", e.engine, at, plural(duplicates, "duplicate"), plural(losses, "loss"))
+	part = fmt.Sprintf("Killed at %s, %s shows %s and %s", oneLine(c.Crash.Point), e.engine, plural(duplicates, "duplicate"), plural(losses, "loss"))
 	if len(e.cells) > 1 {
 		part += fmt.Sprintf(" in the worst of %d runs", len(e.cells))
 	}
@@ -228,7 +228,7 @@ func costFinding(g *group, floors *runs.Floors) (Finding, bool) {
 		detail := ""
 		if m := e.estimate(path); m.N > 0 {
 			if floor > 0 {
-				detail = times(m.Median/floor) + " the bare client loop"
+				detail = timesWord(m.Median/floor) + " the bare client loop"
 			}
 			detail = joined(detail, prefixed("memory peak ", e.figure("cost.rssPeakBytes")), prefixed("allocated per record ", e.figure("cost.allocBytesPerRecord")))
 		}
@@ -241,23 +241,20 @@ func costFinding(g *group, floors *runs.Floors) (Finding, bool) {
 	have := g.having(path)
 	var parts []string
 	for _, m := range have {
-		part := fmt.Sprintf("%s uses %s CPU seconds per million records", m.engine, significant(m.Median))
-		if len(parts) > 0 {
-			part = fmt.Sprintf("%s %s", m.engine, significant(m.Median))
-		}
+		part := fmt.Sprintf("%s %s", m.engine, significant(m.Median))
 		if floor > 0 {
-			part += fmt.Sprintf(" (%s the floor)", times(m.Median/floor))
+			part += fmt.Sprintf(" (%s the floor)", timesWord(m.Median/floor))
 		}
 		parts = append(parts, part)
 	}
 	if len(parts) > 0 {
-		f.Sentence = strings.Join(parts, "; ")
+		f.Sentence = "CPU seconds per million records: " + list(parts)
 		if floor > 0 {
 			f.Sentence += fmt.Sprintf(". The floor is a bare consume and produce loop on the client library in the same run: %s CPU seconds", significant(floor))
 		}
 		f.Sentence = sentence(f.Sentence)
 	}
-	f.Sentence = strings.TrimSpace(f.Sentence + g.withheldSentence(path, "cost"))
+	f.Sentence = strings.TrimSpace(f.Sentence + g.withheldSentence(path, "cost") + g.missingSentence(path))
 	if len(have) < len(g.engines) {
 		f.Status = statusUnknown
 	}

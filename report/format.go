@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"streamduel/runs"
 )
@@ -81,7 +83,9 @@ func percent(v float64) string {
 	return strconv.FormatFloat(math.Round(v*1000)/10, 'f', -1, 64) + " %"
 }
 
-func times(v float64) string { return significant(v) + " ×" }
+// times writes a ratio in a table, timesWord in a sentence.
+func times(v float64) string     { return significant(v) + " ×" }
+func timesWord(v float64) string { return significant(v) + " times" }
 
 func plainCount(v float64) string { return count(int64(math.Round(v))) }
 
@@ -90,12 +94,19 @@ func estimate(e runs.Estimate, format func(float64) string) string {
 	if e.N == 0 {
 		return absent
 	}
-	text := format(e.Median)
-	if e.HasInterval {
-		text += " [" + format(e.Low) + " to " + format(e.High) + "]"
+	median := format(e.Median)
+	if !e.HasInterval {
+		return median
 	}
-	return text
+	low, high := format(e.Low), format(e.High)
+	if unit := unitOf(median); unit != "" && unit == unitOf(low) && unit == unitOf(high) {
+		return strings.TrimSuffix(median, unit) + " [" + strings.TrimSuffix(low, unit) + " to " + strings.TrimSuffix(high, unit) + "]" + unit
+	}
+	return median + " [" + low + " to " + high + "]"
 }
+
+// unitOf is what follows the number in a formatted figure.
+func unitOf(s string) string { return strings.TrimLeft(s, "−0123456789.,e+-") }
 
 // formatOf returns how a figure is written, from its path.
 func formatOf(path string) func(float64) string {
@@ -159,7 +170,8 @@ func sentence(s string) string {
 	if !strings.HasSuffix(s, ".") {
 		s += "."
 	}
-	return s
+	first, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[n:]
 }
 
 // oneLine keeps text that came from outside on one line of a report.

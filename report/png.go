@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -170,10 +171,10 @@ func plotOf(chart Chart, styles []EngineStyle, marksAt []int) *plot.Plot {
 		p.Y.Scale = plot.LogScale{}
 		p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return logTicks(low, high, format) })
 	} else {
-		p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return someTicks(low, high, 4, format) })
+		p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return someTicks(low, high, 4, chart.Unit == "bytes", format) })
 	}
 	p.X.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick {
-		return someTicks(low, high, 9, func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) + " s" })
+		return someTicks(low, high, 9, false, func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) + " s" })
 	})
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		a.Padding = 0
@@ -249,26 +250,44 @@ func valueRange(chart Chart) (low, high float64) {
 	return 0, high * 1.15
 }
 
+// shortTick drops the zeros that significant digits end in: 1.00 s is 1 s on
+// an axis.
+func shortTick(s string) string {
+	unit := unitOf(s)
+	number := strings.TrimSuffix(s, unit)
+	if strings.Contains(number, ".") {
+		number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
+	}
+	return number + unit
+}
+
 func logTicks(low, high float64, format func(float64) string) []plot.Tick {
 	steps := []float64{1}
-	if math.Log10(high/low) < 3 {
+	switch span := math.Log10(high / low); {
+	case span < 1:
+		steps = []float64{1, 1.5, 2, 3, 5, 7}
+	case span < 3:
 		steps = []float64{1, 2, 5}
 	}
 	var ticks []plot.Tick
 	for e := math.Floor(math.Log10(low)); e <= math.Ceil(math.Log10(high)); e++ {
 		for _, s := range steps {
 			if v := s * math.Pow(10, e); v >= low && v <= high {
-				ticks = append(ticks, plot.Tick{Value: v, Label: format(v)})
+				ticks = append(ticks, plot.Tick{Value: v, Label: shortTick(format(v))})
 			}
 		}
 	}
 	return ticks
 }
 
-// someTicks puts about n ticks at round values.
-func someTicks(low, high float64, n int, format func(float64) string) []plot.Tick {
+// someTicks puts about n ticks at round values, which for bytes are powers of
+// two.
+func someTicks(low, high float64, n int, binary bool, format func(float64) string) []plot.Tick {
 	raw := (high - low) / float64(n)
 	step := math.Pow(10, math.Floor(math.Log10(raw)))
+	if binary {
+		raw, step = 0, math.Exp2(math.Ceil(math.Log2(raw)))
+	}
 	for _, m := range []float64{1, 2, 5, 10} {
 		if step*m >= raw {
 			step *= m
@@ -278,7 +297,7 @@ func someTicks(low, high float64, n int, format func(float64) string) []plot.Tic
 	var ticks []plot.Tick
 	for i := math.Ceil(low / step); i*step <= high*(1+1e-9); i++ {
 		v := i * step
-		ticks = append(ticks, plot.Tick{Value: v, Label: format(math.Round(v/step) * step)})
+		ticks = append(ticks, plot.Tick{Value: v, Label: shortTick(format(math.Round(v/step) * step))})
 	}
 	return ticks
 }

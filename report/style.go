@@ -105,5 +105,5 @@ func (v *View) StyleSentence() string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return sentence(list(parts))
+	return list(parts) + "."
 }

@@ -94,7 +94,7 @@ func simulate(m model, end float64, sink func(t float64) float64, down func(t fl
 	var o outcome
 	var backlog, inside, written fifo
 	limit := math.Inf(1)
-	batchStart, wasDown := 0.0, false
+	batchStart, lastBatch, wasDown := 0.0, 0.0, false
 	for k := 1; float64(k)*tick <= end+1e-9; k++ {
 		t := float64(k) * tick
 		jitter := 1 + 0.04*(random.Float64()-0.5)
@@ -124,23 +124,24 @@ func simulate(m model, end float64, sink func(t float64) float64, down func(t fl
 			wasDown = false
 			rate := min(sink(t), m.capacity) * jitter
 			if m.batch > 0 {
-				if len(inside) == 0 && t-batchStart >= m.batch-1e-9 {
-					if spent := t - batchStart; spent > m.batch*1.5 && consumedLast > 0 {
-						limit = max(limit*0+consumedLast/spent, 1000)
-					} else if !math.IsInf(limit, 1) {
-						limit = min(limit*1.5, 40_000)
+				if inside.size() < 1 && t-batchStart >= m.batch-1e-9 {
+					switch spent := t - batchStart; {
+					case spent > m.batch*1.5 && lastBatch > 0:
+						limit = max(lastBatch/spent, 1000)
+					case !math.IsInf(limit, 1) && sink(t) > 1e6:
+						limit = min(limit*2, 40_000)
 					}
-					batchStart = t
+					batchStart, lastBatch = t, 0
 					for _, l := range backlog.take(min(limit*m.batch, 60_000)) {
 						inside.add(l)
 						consumed += l.n
 					}
-					consumedLast = consumed
+					lastBatch = consumed
 				}
 				for _, l := range inside.take(rate * tick) {
 					written.add(l)
 				}
-				if len(inside) == 0 {
+				if inside.size() < 1 {
 					show(written.take(1e12), 0.03*random.Float64())
 				}
 				row.RateLimit = limit
@@ -180,10 +181,6 @@ func simulate(m model, end float64, sink func(t float64) float64, down func(t fl
 	}
 	return o
 }
-
-// consumedLast is the size of the last batch, which the toy rate control
-// goes by.
-var consumedLast float64
 
 func full(float64) float64 { return 1e9 }
 func alive(float64) bool   { return false }
@@ -257,7 +254,6 @@ func (s *synthetic) cell(spec cellSpec) {
 	w, err := s.w.Cell(id, started)
 	s.must(err)
 	end := spec.phases[len(spec.phases)-1].End
-	consumedLast = 0
 	o := simulate(spec.model, end, spec.sink, spec.down, s.random)
 	sent := int64(end * load)
 	c := runs.Cell{

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -90,54 +91,105 @@ func writeText(to io.Writer, v *View, o Options) error {
 		}
 	}
 
-	for _, t := range cellTexts(v.Cells) {
-		fmt.Fprintln(w)
-		writeTable(w, t, p, o.Width)
+	if !v.Cells.Empty() {
+		fmt.Fprintf(w, "\n%s %s\n", p.bold("Cells"), p.dim("(counts that a crash predicts stand in brackets)"))
+		t := cellText(v.Cells)
+		if t.width() > o.Width {
+			t.dropIntervals()
+		}
+		writeTable(w, t, p)
 	}
 	if !v.Floors.Empty() {
 		fmt.Fprintf(w, "\n%s\n", p.bold("Floors"))
-		writeTable(w, v.Floors, p, o.Width)
+		writeTable(w, v.Floors, p)
 	}
 	return w.Flush()
 }
 
-// cellTexts cuts the wide table of cells into one for each group, so that it
-// fits a terminal: the group's name becomes a heading.
-func cellTexts(all Table) []Table {
-	var out []Table
-	for _, r := range all.Rows {
-		if n := len(out); n == 0 || out[n-1].Caption != r.Cells[0] {
-			out = append(out, Table{Caption: r.Cells[0], Head: all.Head[1:]})
+// cellText narrows the table of cells for a terminal: the cell's name becomes
+// a heading over its engines, and what is in the page only is left out.
+func cellText(all Table) Table {
+	t := Table{Head: []string{"Engine", "Verdict", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s/M", "× floor"}}
+	from := map[string]int{"CPU s/M": slices.Index(all.Head, "CPU s per million")}
+	for _, h := range t.Head {
+		if _, ok := from[h]; !ok {
+			from[h] = slices.Index(all.Head, h)
 		}
-		t := &out[len(out)-1]
-		t.Rows = append(t.Rows, Row{Cells: r.Cells[1:], Status: r.Status})
 	}
-	return out
+	last := ""
+	for _, r := range all.Rows {
+		if r.Cells[0] != last {
+			last = r.Cells[0]
+			t.Rows = append(t.Rows, Row{Cells: []string{last}})
+		}
+		row := Row{Status: r.Status}
+		for _, h := range t.Head {
+			cell := strings.Replace(r.Cells[from[h]], "(predicted ", "(", 1)
+			if strings.HasPrefix(cell, "withheld") {
+				cell = "withheld" // the reason stands above
+			}
+			row.Cells = append(row.Cells, cell)
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
 }
 
-// writeTable writes a table in columns. One that is wider than the terminal is
-// written on its side: a line for each column.
-func writeTable(w io.Writer, t Table, p paint, width int) {
-	rows := [][]string{t.Head}
-	for _, r := range t.Rows {
-		rows = append(rows, r.Cells)
+// widths are those of the columns; a row of one cell is a heading and has
+// none.
+func (t Table) widths() []int {
+	widths := make([]int, len(t.Head))
+	for _, row := range append([]Row{{Cells: t.Head}}, t.Rows...) {
+		if len(row.Cells) == 1 {
+			continue
+		}
+		for i, cell := range row.Cells {
+			widths[i] = max(widths[i], utf8.RuneCountInString(clean(cell)))
+		}
 	}
-	if tableWidth(rows) > width {
-		rows = transpose(rows)
+	return widths
+}
+
+func (t Table) width() (total int) {
+	for _, w := range t.widths() {
+		total += w + 2
 	}
-	widths := columnWidths(rows)
-	if t.Caption != "" && len(t.Head) > 3 {
-		fmt.Fprintf(w, "%s\n", p.bold(clean(t.Caption)))
-	}
-	for i, row := range rows {
-		var line strings.Builder
-		for j, cell := range row {
-			cell = clean(cell)
-			line.WriteString("  ")
-			line.WriteString(cell)
-			if j < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell)))
+	return total
+}
+
+// dropIntervals leaves the medians alone, where a terminal is too narrow.
+func (t Table) dropIntervals() {
+	for _, row := range t.Rows {
+		for i, cell := range row.Cells {
+			before, rest, ok := strings.Cut(cell, " [")
+			_, after, closed := strings.Cut(rest, "]")
+			if ok && closed && strings.Contains(rest, " to ") {
+				row.Cells[i] = before + after
 			}
+		}
+	}
+}
+
+// writeTable writes a table in columns; a row of one cell is a heading.
+func writeTable(w io.Writer, t Table, p paint) {
+	widths := t.widths()
+	for i, row := range append([]Row{{Cells: t.Head}}, t.Rows...) {
+		if len(row.Cells) == 1 {
+			fmt.Fprintf(w, "  %s\n", p.dim(clean(row.Cells[0])))
+			continue
+		}
+		var line strings.Builder
+		for j, cell := range row.Cells {
+			cell = clean(cell)
+			padded := cell
+			if j < len(row.Cells)-1 {
+				padded += strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell))
+			}
+			if j == 1 {
+				padded = p.status(row.Status, padded)
+			}
+			line.WriteString("  ")
+			line.WriteString(padded)
 		}
 		text := strings.TrimRight(line.String(), " ")
 		if i == 0 {
@@ -145,37 +197,6 @@ func writeTable(w io.Writer, t Table, p paint, width int) {
 		}
 		fmt.Fprintln(w, text)
 	}
-}
-
-func columnWidths(rows [][]string) []int {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(clean(cell)))
-		}
-	}
-	return widths
-}
-
-func tableWidth(rows [][]string) int {
-	total := 0
-	for _, w := range columnWidths(rows) {
-		total += w + 2
-	}
-	return total
-}
-
-func transpose(rows [][]string) [][]string {
-	out := make([][]string, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			out[i] = append(out[i], cell)
-		}
-	}
-	return out
 }
 
 // wrap writes text in lines of at most width columns, each behind indent.

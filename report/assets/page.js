@@ -178,31 +178,39 @@
 
   function table(chart) {
     if (chart.lines.length === 1) return [chart.lines[0].x, chart.lines[0].y];
-    return uPlot.join(chart.lines.map(l => [l.x, l.y]));
+    // A null is a gap up to the neighbouring values, also where other lines
+    // have points in between.
+    return uPlot.join(chart.lines.map(l => [l.x, l.y]), chart.lines.map(() => [1, 2]));
   }
 
   // logTicks are the powers of ten that fit, with 2 and 5 between where there
   // is room.
   function logTicks(u, axis, min, max) {
-    const steps = Math.log10(max / min) < 3 ? [1, 2, 5] : [1], ticks = [];
+    const span = Math.log10(max / min), ticks = [];
+    const steps = span < 1 ? [1, 1.5, 2, 3, 5, 7] : span < 3 ? [1, 2, 5] : [1];
     for (let e = Math.floor(Math.log10(min)); e <= Math.ceil(Math.log10(max)); e++)
       for (const s of steps) { const v = s * 10 ** e; if (v >= min && v <= max) ticks.push(v); }
     return ticks;
   }
 
+  const binary = Array.from({ length: 44 }, (_, i) => 2 ** i);
+
   function draw(chart) {
     const box = document.getElementById(chart.id);
     const width = box.clientWidth || 600;
     const wide = width >= 640;
-    const room = wide ? 16 + Math.max(...chart.lines.map(l => l.name.length)) * 6.6 : 0;
+    // All large charts of a group keep the same room, so that their time axes
+    // lie below each other.
+    const kin = data.charts.filter(c => c.group === chart.group && c.main);
+    const room = wide && chart.main ? 16 + Math.max(...kin.flatMap(c => c.lines.map(l => l.name.length))) * 6.6 : 0;
     const format = formats[chart.unit] || (v => trim(v));
     const rows = chart.main && chart.marks ? 1 + Math.max(0, ...rowsOf(chart.marks, at => at / chart.end * (width - 60 - room))) : 0;
-    const height = (chart.main ? (wide ? 270 : 230) : 170) + rows * chip;
+    const height = (chart.log ? (wide ? 280 : 240) : chart.main ? 200 : 170) + rows * chip;
     const outputs = [...box.parentElement.querySelectorAll("output")];
     const axis = { stroke: () => color("--soft"), grid: { stroke: () => color("--grid"), width: 1 }, ticks: { show: false }, font: "11.5px " + getComputedStyle(document.body).fontFamily };
     const options = {
       width, height,
-      padding: [rows * chip + 8, room || 8, 0, 0],
+      padding: [rows * chip + 8, room || 16, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: chart.group, setSeries: false },
@@ -213,18 +221,18 @@
         x: { time: false, range: (u, min, max) => min == null ? [0, chart.end] : u.zoomed ? [min, max] : [0, Math.max(chart.end, max)] },
         y: chart.log
           ? { distr: 3, range: (u, min, max) => min == null ? [1, 1000] : [10 ** (Math.log10(min) - 0.08), 10 ** (Math.log10(max) + 0.22)] }
-          : { range: (u, min, max) => [0, Math.max(max || 0, ...(chart.levels || []).map(l => l.at)) * (chart.main ? 1.16 : 1.06) || 1] },
+          : { range: (u, min, max) => [0, Math.max(max || 0, ...(chart.levels || []).map(l => l.at)) * (chart.main ? 1.16 : 1.08) || (chart.unit === "records" ? 10 : 1)] },
       },
       axes: [
         { ...axis, size: 26, gap: 4, values: (u, ticks) => ticks.map((t, i) => trim(t) + (i === ticks.length - 1 ? " s" : "")) },
-        { ...axis, size: 62, gap: 5, values: (u, ticks) => ticks.map(t => format(t)), ...(chart.log ? { splits: logTicks, filter: (u, ticks) => ticks } : {}) },
+        { ...axis, size: 62, gap: 5, values: (u, ticks) => ticks.map(t => format(t)), ...(chart.log ? { splits: logTicks, filter: (u, ticks) => ticks } : {}), ...(chart.unit === "bytes" ? { incrs: binary } : {}) },
       ],
       series: [{}, ...chart.lines.map(l => ({
         stroke: () => strokeOf(l.engine),
         width: l.thin ? 1.25 : l.engine ? 2.25 : 1.5,
         dash: l.engine ? data.engines[styleOf(l.engine)].dash : [1, 4],
         spanGaps: false,
-        points: { show: (u, i, from, to) => isolated(u.data[i], from, to), size: 5 },
+        points: { show: (u, i, from, to) => isolated(u.data[i], from, to).length > 0, filter: (u, i) => isolated(u.data[i], 0, u.data[0].length - 1), size: 5 },
       }))],
       hooks: {
         drawClear: [u => bands(u, chart)],
@@ -257,7 +265,7 @@
     const out = [];
     for (let i = from; i <= to; i++)
       if (ys[i] != null && value(i - 1, -1) == null && value(i + 1, 1) == null) out.push(i);
-    return out.length > 0 && out.length <= 200 ? out : false;
+    return out;
   }
 
   function drawAll() {
