@@ -1,0 +1,16 @@
+package bench_test
+
+import (
+	"os"
+
+	"streamduel/bench"
+	"streamduel/workloads"
+)
+
+// A user's own program: its workload can be named in scenario files, and the
+// program is the command.
+func Example() {
+	mine := &workloads.Workload{Name: "mine" /* Params, Generator, Pipeline, Accounting */}
+	workloads.Register(mine)
+	os.Exit(bench.Main(os.Args[1:]))
+}
