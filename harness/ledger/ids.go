@@ -55,6 +55,7 @@ type ids struct {
 	duplicates int64
 	lateInputs int64
 	both       int64 // inputs seen as a result and as late
+	bothLate   int64 // of these, late first: their latency is not counted
 	reordered  int64
 	lineages   int64 // slots in all lineages, capacity
 
@@ -124,6 +125,7 @@ func (a *ids) observe(at int64, o *Observation) {
 		}
 		if p.late.has(o.Sequence) {
 			a.both++
+			a.bothLate++
 			a.duplicates++
 			p.twice.add(o.Sequence)
 		} else {

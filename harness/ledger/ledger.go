@@ -288,6 +288,19 @@ func (l *Ledger) Drained() bool {
 	return l.closings.countRange(0, n) == n
 }
 
+// Undrained lists the input partitions whose closing record has had no effect
+// yet.
+func (l *Ledger) Undrained() (partitions []int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.plan.All() {
+		if !l.closings.has(int64(p)) {
+			partitions = append(partitions, int32(p))
+		}
+	}
+	return partitions
+}
+
 // Flush closes the latency interval at the monotonic time now and hands its
 // histograms to f, which may be nil. It also moves the oracle on, so that a
 // pause in the output does not leave a heap of work to the next row.

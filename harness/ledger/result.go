@@ -85,7 +85,9 @@ type Result struct {
 	// Anomalies are the first runs.AnomalyIDs inputs of each kind.
 	Anomalies map[string][]runs.RecordID
 	Clipped   Clipped
-	Samples   int64 // event-time latencies recorded
+	// Samples is how many event-time latencies were recorded, SamplesDue how many
+	// there must be: one for each input (or contribution) that a row showed.
+	Samples, SamplesDue int64
 }
 
 // PartitionResult is the share of one input partition, where rows have ids.
@@ -108,6 +110,12 @@ func (l *Ledger) Finish(perPartition []int64) *Result {
 		Unexpected: l.unexpected, Late: l.ids.lateInputs, Both: l.ids.both,
 		Clipped: l.lat.clipped, Samples: l.lat.samples[kindEvent],
 		Anomalies: map[string][]runs.RecordID{},
+	}
+	if l.cfg.Latency {
+		r.SamplesDue = l.ids.visible - l.ids.bothLate
+		if l.values != nil {
+			r.SamplesDue += l.values.visible
+		}
 	}
 	for kind, ids := range l.anomalies {
 		r.Anomalies[kind] = append([]runs.RecordID(nil), ids...)

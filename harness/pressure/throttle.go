@@ -31,11 +31,11 @@ type Throttle struct {
 }
 
 // Throttled computes the figures of a throttled sink from the whole cell's
-// series. Blocked shares come from the engine and are not set. The marks are
-// the moments for the pictures.
+// series. Blocked shares come from the engine and are not set; figures that the
+// series does not tell are absent. The marks are the moments for the pictures.
 func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
 	if len(series) < 2 || !(f.Rate > 0) || !(f.Released > f.At) {
-		return nil, nil
+		return &runs.Pressure{}, nil
 	}
 	w := Smoothing(f.Interval)
 	hold := Hold
