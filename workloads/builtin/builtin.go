@@ -8,6 +8,7 @@ import (
 	"streamduel/workloads/keyedcount"
 	"streamduel/workloads/passthrough"
 	"streamduel/workloads/wordcount"
+	"streamduel/workloads/ysb"
 )
 
 func init() {
@@ -15,6 +16,7 @@ func init() {
 		keyedcount.Workload(),
 		passthrough.Workload(),
 		wordcount.Workload(),
+		ysb.Workload(),
 	} {
 		workloads.Register(w)
 	}

@@ -1,0 +1,421 @@
+// Package ysb is the Yahoo streaming benchmark: how often the ads of each
+// campaign were viewed in each window of event time.
+//
+//	parse → views → project → join ad with campaign → count per campaign and window
+//
+// Events are JSON as in the original, whose results leave once a second; here a
+// window's row leaves when the window fires, so latency below a second can be
+// seen. An event carries no id, so it comes by connectors.OriginHeader and goes
+// with the event to the count. Outputs are
+//
+//	count,hash,kind,window,campaign
+//
+// and, on the late topic, partition,sequence of events whose window had fired.
+package ysb
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"streamduel/codec"
+	"streamduel/connectors"
+	"streamduel/pipeline"
+	"streamduel/workloads"
+	"streamduel/workloads/idrecord"
+	"streamduel/workloads/internal/jsonscan"
+	"streamduel/workloads/internal/tumble"
+)
+
+// Params are the workload's parameters.
+type Params struct {
+	Campaigns      int           `json:"campaigns"`
+	AdsPerCampaign int           `json:"adsPerCampaign"`
+	Window         time.Duration `json:"window"` // of event time, whole milliseconds
+	Delay          time.Duration `json:"delay"`  // of the watermark, whole milliseconds
+	// Skew shifts event times by up to 50 ms either way, and of one event in
+	// LateOneIn by up to LateBy into the past.
+	Skew      bool          `json:"skew"`
+	LateOneIn int           `json:"lateOneIn"`
+	LateBy    time.Duration `json:"lateBy"`
+}
+
+func (p *Params) windows() tumble.Config {
+	return tumble.Config{Size: p.Window.Milliseconds(), Delay: p.Delay.Milliseconds()}
+}
+
+// Validate says what is allowed where a parameter is impossible.
+func (p *Params) Validate() error {
+	var errs []error
+	check := func(ok bool, allowed string) {
+		if !ok {
+			errs = append(errs, errors.New(allowed))
+		}
+	}
+	whole := func(d time.Duration) bool { return d%time.Millisecond == 0 && d <= 24*time.Hour }
+	check(p.Campaigns >= 1 && p.Campaigns <= 1_000_000, "campaigns: 1 to 1000000")
+	check(p.AdsPerCampaign >= 1 && p.AdsPerCampaign <= 1000, "adsPerCampaign: 1 to 1000")
+	check(p.Window >= time.Millisecond && whole(p.Window), "window: whole milliseconds from 1ms to 24h")
+	check(p.Delay >= 0 && whole(p.Delay), "delay: whole milliseconds from 0s to 24h")
+	check(p.LateOneIn >= 1, "lateOneIn: 1 (every event) or more")
+	check(p.LateBy >= 0 && whole(p.LateBy), "lateBy: whole milliseconds from 0s to 24h")
+	return errors.Join(errs...)
+}
+
+// Workload returns the workload.
+func Workload() *workloads.Workload {
+	return &workloads.Workload{
+		Name: "ysb",
+		Doc:  "The Yahoo streaming benchmark: views per advertising campaign in tumbling windows of event time.",
+		Params: func() any {
+			return &Params{
+				Campaigns: 100, AdsPerCampaign: 10, Window: 10 * time.Second, Delay: 2 * jitter * time.Millisecond,
+				LateOneIn: 100_000, LateBy: time.Minute,
+			}
+		},
+		Generator: func(params any, seed uint64) (workloads.Generator, error) {
+			p, err := of(params)
+			if err != nil {
+				return nil, err
+			}
+			return newGenerator(p, seed), nil
+		},
+		Pipeline:    build,
+		Accounting:  accounting,
+		NeedsOrigin: true,
+	}
+}
+
+func of(params any) (*Params, error) {
+	p, ok := params.(*Params)
+	if !ok {
+		return nil, fmt.Errorf("ysb: parameters of type %T", params)
+	}
+	return p, p.Validate()
+}
+
+// parsed is what the job needs of an event. The ad's id is a view.
+type parsed struct {
+	ad        []byte
+	time      int64
+	sequence  int64
+	partition int32
+	kind      kind
+}
+
+type kind uint8
+
+const (
+	other kind = iota
+	view
+	closing
+)
+
+var parsedCodec = codec.Struct("ysb parsed/1", func(dst []byte, e parsed) []byte {
+	dst = codec.BytesView{}.Append(dst, e.ad)
+	return appendHead(dst, e.time, e.sequence, e.partition, e.kind)
+}, func(src []byte) (e parsed, n int, err error) {
+	if e.ad, n, err = (codec.BytesView{}).Decode(src); err != nil {
+		return e, n, err
+	}
+	if len(src) < n+headSize {
+		return e, n, codec.ErrShort
+	}
+	e.time, e.sequence, e.partition, e.kind = readHead(src[n:])
+	return e, n + headSize, nil
+}, func(e parsed) parsed { e.ad = append([]byte(nil), e.ad...); return e })
+
+const headSize = 8 + 8 + 4 + 1
+
+func appendHead(dst []byte, time, sequence int64, partition int32, k kind) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(time))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(sequence))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(partition))
+	return append(dst, byte(k))
+}
+
+func readHead(b []byte) (time, sequence int64, partition int32, k kind) {
+	return int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:])),
+		int32(binary.LittleEndian.Uint32(b[16:])), kind(b[20])
+}
+
+var (
+	errNoOrigin = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
+	errFields   = errors.New("an event needs ad_id, event_type and event_time in Unix milliseconds")
+)
+
+// parse finds the three fields that the job needs, in any order.
+func parse(b []byte) (e parsed, err error) {
+	s := jsonscan.New(b)
+	const all = 7
+	found := 0
+	for {
+		name, value, ok := s.Next()
+		if !ok {
+			break
+		}
+		switch string(name) {
+		case "ad_id":
+			e.ad = unquote(value)
+			found |= 1
+		case "event_type":
+			switch string(unquote(value)) {
+			case "view":
+				e.kind = view
+			case closingType:
+				e.kind = closing
+			}
+			found |= 2
+		case "event_time":
+			t, ok := idrecord.ParseUint(unquote(value))
+			if !ok || len(value) > 18 {
+				return e, errFields
+			}
+			e.time = int64(t)
+			found |= 4
+		}
+	}
+	switch {
+	case s.Err() != nil:
+		return e, s.Err()
+	case found != all:
+		return e, errFields
+	}
+	return e, nil
+}
+
+func unquote(v []byte) []byte {
+	if len(v) >= 2 && v[0] == '"' {
+		return v[1 : len(v)-1]
+	}
+	return v
+}
+
+func decode(r *connectors.Record) (parsed, error) {
+	o, ok := connectors.FindOrigin(r.Headers)
+	if !ok {
+		return parsed{}, errNoOrigin
+	}
+	e, err := parse(r.Value)
+	e.partition, e.sequence = o.Partition, o.Sequence
+	return e, err
+}
+
+// viewed is a view that was joined with its campaign.
+type viewed struct {
+	campaign  int64 // −1−partition for a closing record
+	sequence  int64
+	partition int32
+}
+
+const viewedSize = 8 + 8 + 4
+
+var viewedCodec = codec.Struct("ysb viewed/1", func(dst []byte, v viewed) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.campaign))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.sequence))
+	return binary.LittleEndian.AppendUint32(dst, uint32(v.partition))
+}, func(src []byte) (viewed, int, error) {
+	if len(src) < viewedSize {
+		return viewed{}, 0, codec.ErrShort
+	}
+	return viewed{
+		campaign:  int64(binary.LittleEndian.Uint64(src)),
+		sequence:  int64(binary.LittleEndian.Uint64(src[8:])),
+		partition: int32(binary.LittleEndian.Uint32(src[16:])),
+	}, viewedSize, nil
+}, nil)
+
+type row = tumble.Row[int64]
+
+var rowCodec = codec.Struct("ysb row/1", func(dst []byte, r row) []byte {
+	for _, v := range [...]uint64{uint64(r.Key), uint64(r.Window), uint64(r.Count), r.Hash, uint64(uint32(r.Partition))} {
+		dst = binary.LittleEndian.AppendUint64(dst, v)
+	}
+	return codec.Bool{}.Append(dst, r.Closing)
+}, func(src []byte) (r row, n int, err error) {
+	if len(src) < 41 {
+		return r, 0, codec.ErrShort
+	}
+	u := func(i int) uint64 { return binary.LittleEndian.Uint64(src[8*i:]) }
+	r = row{Key: int64(u(0)), Window: int64(u(1)), Count: int64(u(2)), Hash: u(3), Partition: int32(u(4))}
+	r.Closing, _, err = codec.Bool{}.Decode(src[40:])
+	return r, 41, err
+}, nil)
+
+// projected is what is left of a view: which ad, and which input it was.
+type projected struct {
+	ad        []byte
+	sequence  int64
+	partition int32
+	closing   bool
+}
+
+var projectedCodec = codec.Struct("ysb projected/1", func(dst []byte, e projected) []byte {
+	k := view
+	if e.closing {
+		k = closing
+	}
+	return parsedCodec.Append(dst, parsed{ad: e.ad, sequence: e.sequence, partition: e.partition, kind: k})
+}, func(src []byte) (projected, int, error) {
+	e, n, err := parsedCodec.Decode(src)
+	return projected{e.ad, e.sequence, e.partition, e.kind == closing}, n, err
+}, func(e projected) projected { e.ad = append([]byte(nil), e.ad...); return e })
+
+func build(params any, io workloads.IO) (*pipeline.Graph, error) {
+	p, err := of(params)
+	if err != nil {
+		return nil, err
+	}
+	g := pipeline.New("ysb")
+	events := pipeline.From(g, "events", io.Source(io.Input), decode,
+		pipeline.EventTime(func(e parsed) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(parsedCodec)
+	views := pipeline.Filter(events, "views", func(e parsed) bool { return e.kind != other })
+	// Event time goes on beside the record, as its timestamp.
+	ads := pipeline.Map(views, "project", func(e parsed) projected {
+		return projected{e.ad, e.sequence, e.partition, e.kind == closing}
+	}).Codec(projectedCodec)
+
+	campaignOf := make(map[string]int64, p.Campaigns*p.AdsPerCampaign) // never written again
+	for i := range p.Campaigns * p.AdsPerCampaign {
+		campaignOf[uuid("ad", i)] = int64(i / p.AdsPerCampaign)
+	}
+	joined := pipeline.FlatMap(ads, "join", func(e projected, emit func(viewed)) {
+		if e.closing {
+			emit(viewed{-1 - int64(e.partition), e.sequence, e.partition})
+			return
+		}
+		if campaign, ok := campaignOf[string(e.ad)]; ok {
+			emit(viewed{campaign, e.sequence, e.partition})
+		}
+	}).Codec(viewedCodec)
+	byCampaign := pipeline.KeyBy(joined, func(v viewed) int64 { return v.campaign })
+	rows, late := tumble.Count(byCampaign, "count", p.windows(), func(v viewed, _ *pipeline.Ctx) tumble.Element {
+		return tumble.Element{Hash: workloads.HashID(v.partition, v.sequence), Closing: v.campaign < 0, Partition: v.partition}
+	})
+	names := uuids("campaign", p.Campaigns)
+	pipeline.To(rows.Codec(rowCodec), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) { encode(r, names, out) })
+	pipeline.To(late.Codec(viewedCodec), "late", io.Sink(io.Late), encodeLate)
+	return g, nil
+}
+
+const (
+	countWidth  = 12
+	windowWidth = 15
+	hashAt      = countWidth + 1
+	kindAt      = hashAt + 16 + 1
+	windowAt    = kindAt + 2
+	keyAt       = windowAt + windowWidth + 1
+	lateBytes   = idrecord.PartitionWidth + 1 + idrecord.SequenceWidth
+)
+
+func encode(r row, names []string, out *connectors.Record) {
+	kind := byte(idrecord.Plain)
+	if r.Closing {
+		kind = idrecord.Closing
+	}
+	v := idrecord.AppendUint(out.Value, uint64(r.Count), countWidth)
+	v = append(v, ',')
+	v = idrecord.AppendHex(v, r.Hash)
+	v = append(v, ',', kind, ',')
+	v = idrecord.AppendUint(v, uint64(r.Window), windowWidth)
+	v = append(v, ',')
+	at := len(v)
+	if r.Closing {
+		v = strconv.AppendInt(v, int64(r.Partition), 10)
+	} else {
+		v = append(v, names[r.Key]...)
+	}
+	out.Key = append(out.Key, v[at:]...)
+	out.Value = v
+}
+
+func encodeLate(v viewed, out *connectors.Record) {
+	b := idrecord.AppendUint(out.Value, uint64(v.partition), idrecord.PartitionWidth)
+	b = append(b, ',')
+	out.Value = idrecord.AppendUint(b, uint64(v.sequence), idrecord.SequenceWidth)
+}
+
+func accounting(params any, _ uint64) (workloads.Accounting, error) {
+	p, err := of(params)
+	if err != nil {
+		return workloads.Accounting{}, err
+	}
+	return workloads.Accounting{Kind: workloads.Windows, Parse: parseRow, Oracle: func() workloads.Oracle { return newOracle(p) }}, nil
+}
+
+var (
+	errOutput = errors.New("not an output of the form count,hash,kind,window,campaign with widths 12,16,1,15 and any")
+	errLate   = errors.New("not a late record of the form partition,sequence with widths 5,12")
+)
+
+func parseRow(r *connectors.Record, late bool, out *workloads.Row) error {
+	v := r.Value
+	if late {
+		if len(v) != lateBytes || v[idrecord.PartitionWidth] != ',' {
+			return errLate
+		}
+		p, ok1 := idrecord.ParseUint(v[:idrecord.PartitionWidth])
+		s, ok2 := idrecord.ParseUint(v[idrecord.PartitionWidth+1:])
+		if !ok1 || !ok2 {
+			return errLate
+		}
+		*out = workloads.Row{HasID: true, Partition: int32(p), Sequence: int64(s)}
+		return nil
+	}
+	if len(v) <= keyAt || v[hashAt-1] != ',' || v[kindAt-1] != ',' || v[windowAt-1] != ',' || v[keyAt-1] != ',' {
+		return errOutput
+	}
+	n, ok1 := idrecord.ParseUint(v[:countWidth])
+	hash, ok2 := idrecord.ParseHex(v[hashAt : kindAt-1])
+	window, ok3 := idrecord.ParseUint(v[windowAt : keyAt-1])
+	if !ok1 || !ok2 || !ok3 {
+		return errOutput
+	}
+	switch key := v[keyAt:]; v[kindAt] {
+	case idrecord.Plain:
+		*out = workloads.Row{Key: key, Window: int64(window), Value: int64(n), IDHash: hash, HasHash: true}
+	case idrecord.Closing:
+		p, ok := idrecord.ParseUint(key)
+		if !ok || p >= 1<<31 {
+			return errOutput
+		}
+		*out = workloads.Row{Partition: int32(p), Closing: true}
+	default:
+		return errOutput
+	}
+	return nil
+}
+
+// oracle evaluates an event with the library's JSON reader and a table of its
+// own.
+type oracle struct {
+	campaigns map[string][]byte
+	window    int64
+}
+
+func newOracle(p *Params) *oracle {
+	o := &oracle{campaigns: map[string][]byte{}, window: int64(p.Window / time.Millisecond)}
+	for c := range p.Campaigns {
+		for a := range p.AdsPerCampaign {
+			o.campaigns[uuid("ad", c*p.AdsPerCampaign+a)] = []byte(uuid("campaign", c))
+		}
+	}
+	return o
+}
+
+func (o *oracle) Add(_ workloads.Input, payload []byte, late bool, emit func(key []byte, window, value int64)) {
+	var e struct {
+		Ad   string `json:"ad_id"`
+		Type string `json:"event_type"`
+		Time int64  `json:"event_time,string"`
+	}
+	if late || json.Unmarshal(payload, &e) != nil || e.Type != "view" {
+		return
+	}
+	if campaign, ok := o.campaigns[e.Ad]; ok {
+		emit(campaign, e.Time/o.window*o.window, 1)
+	}
+}
