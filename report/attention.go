@@ -147,7 +147,7 @@ func auditAttention(a runs.Audit, where string, add func(level, cell, what, reme
 		level = levelInconclusive
 		what += ". Withheld for it: " + list(a.Voids)
 	}
-	add(level, where, what+".", oneLine(a.Remedy))
+	add(level, where, what+".", sentence(oneLine(a.Remedy)))
 }
 
 // figureIn finds the figure that a gate speaks of: the first word that is a

@@ -230,7 +230,8 @@ func pressureFinding(g *group) (Finding, bool) {
 			v.Detail = joined(
 				prefixed("queued at the peak ", e.queued()),
 				prefixed("back at full rate after ", e.figure("pressure.recoverSeconds")),
-				prefixed("taken in above the sink's rate ", e.figure("pressure.overshootRecords")))
+				prefixed("taken in above the sink's rate ", e.figure("pressure.overshootRecords")),
+				prefixed("of the sink's capacity left unused ", e.figure("pressure.undershootRecords")))
 		}
 		f.Values = append(f.Values, v)
 	}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -75,6 +76,18 @@ func crashFinding(g *group) (Finding, bool) {
 		if status == statusBad || status == statusUnknown && f.Status == statusGood {
 			f.Status = status
 		}
+	}
+	var visible []string
+	for _, m := range g.having("crash.visibleSeconds") {
+		text := m.engine + " after " + seconds(m.Median)
+		if math.IsInf(m.Median, 1) {
+			text = m.engine + " never"
+			f.Status = statusBad
+		}
+		visible = append(visible, text)
+	}
+	if len(visible) > 0 {
+		parts = append(parts, "New results are visible again, counted from the kill: "+strings.Join(visible, ", ")+".")
 	}
 	f.Sentence = strings.Join(parts, " ") + g.withheldSentence("records.duplicates", "count")
 	return f, true

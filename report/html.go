@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -47,8 +48,7 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 		"verdictWord": verdictWord,
 		"seconds":     seconds,
 		"swatch":      swatch,
-		"sub":         func(a, b int) int { return a - b },
-		"join":        strings.Join,
+		"tie":         tie,
 		"commit":      func(s string) string { return s[:min(len(s), 12)] },
 	}).Parse(asset("page.html.tmpl")))
 })
@@ -63,7 +63,13 @@ func verdictWord(v runs.Verdict) string {
 	return "? inconclusive"
 }
 
-// swatch is what the legend needs to draw a line as the chart does.
+// loose is a space between a number and its unit.
+var loose = regexp.MustCompile(`(\d) (ms|s|B|[KMGT]iB|%|×)`)
+
+// tie keeps numbers and units on one line.
+func tie(s string) string { return loose.ReplaceAllString(s, "$1\u00a0$2") }
+
+// swatchStyle is what the legend needs to draw a line as the chart does.
 type swatchStyle struct {
 	Class string
 	Dash  string

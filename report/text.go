@@ -86,7 +86,7 @@ func writeText(to io.Writer, v *View, o Options) error {
 			case statusUnknown:
 				sign = "?"
 			}
-			fmt.Fprintf(w, "  %s %s  %s\n", p.status(f.Status, sign), p.bold(f.Topic), p.dim(clean(f.Where)))
+			fmt.Fprintf(w, "  %s %s  %s\n", p.status(f.Status, sign), p.bold(clean(f.Topic)), p.dim(clean(f.Where)))
 			wrap(w, "      ", f.Sentence, o.Width)
 		}
 	}

@@ -198,14 +198,14 @@
   function draw(chart) {
     const box = document.getElementById(chart.id);
     const width = box.clientWidth || 600;
-    const wide = width >= 640;
+    const wide = width >= 640, paper = root.classList.contains("printing");
     // All large charts of a group keep the same room, so that their time axes
     // lie below each other.
     const kin = data.charts.filter(c => c.group === chart.group && c.main);
     const room = wide && chart.main ? 16 + Math.max(...kin.flatMap(c => c.lines.map(l => l.name.length))) * 6.6 : 0;
     const format = formats[chart.unit] || (v => trim(v));
     const rows = chart.main && chart.marks ? 1 + Math.max(0, ...rowsOf(chart.marks, at => at / chart.end * (width - 60 - room))) : 0;
-    const height = (chart.log ? (wide ? 280 : 240) : chart.main ? 200 : 170) + rows * chip;
+    const height = (chart.log ? (paper ? 210 : wide ? 280 : 240) : paper ? 130 : chart.main ? 200 : 170) + rows * chip;
     const outputs = [...box.parentElement.querySelectorAll("output")];
     const axis = { stroke: () => color("--soft"), grid: { stroke: () => color("--grid"), width: 1 }, ticks: { show: false }, font: "11.5px " + getComputedStyle(document.body).fontFamily };
     const options = {
