@@ -1,0 +1,93 @@
+package harness
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"streamduel/harness/audit"
+	"streamduel/harness/ledger"
+	"streamduel/runs"
+)
+
+// audits collects what the cell's self-audits look at and runs them.
+func (c *cell) audits(result *ledger.Result) []runs.Audit {
+	var p99 time.Duration
+	if h := c.rec.merged(runs.EventLatency, ""); h != nil {
+		p99 = time.Duration(h.ValueAtQuantile(99))
+	}
+	f := audit.Facts{
+		Generator: c.generatorFacts(p99),
+		Counts:    &audit.Counts{Sent: -1, Planned: c.plan.Limit(), Stored: -1, Balance: result.Balanced()},
+		Samples: &audit.Samples{
+			Recorded: result.Samples, Due: result.SamplesDue,
+			Negative: result.Clipped.Negative, Low: result.Clipped.Low, High: result.Clipped.High,
+		},
+		Clock:    c.clockFacts(),
+		Machine:  c.machineFacts(),
+		Ends:     c.endFacts(),
+		Observer: c.observerFacts(p99),
+		Drained:  &audit.Drained{Seen: c.facts.drained, Waited: drainLimit},
+	}
+	if l := c.load.end(); l != nil {
+		f.Counts.Sent = l.Sent
+	}
+	if k := c.facts.crashed; k != nil && k.hit > 0 {
+		f.Crash = &audit.CrashPoint{Point: k.point, Hit: int64(k.hit), Reached: k.reached != nil}
+	}
+	return audit.Check(f)
+}
+
+func (c *cell) generatorFacts(p99 time.Duration) *audit.Generator {
+	g := &audit.Generator{P99: p99}
+	if l := c.load.end(); l != nil {
+		g.Slip999, g.SlipMax = time.Duration(l.SlipP999), time.Duration(l.SlipMax)
+		g.Mismatched = l.Errors
+		g.Failed = max(l.Sent+l.Closing-l.Acked, 0)
+		return g
+	}
+	g.Died = "it did not finish"
+	return g
+}
+
+// clockFacts compare how far the wall clock and the monotonic clock went.
+func (c *cell) clockFacts() *audit.Clock {
+	mono := time.Duration(c.facts.ended - c.start)
+	return &audit.Clock{Wall: mono + c.facts.drifted - c.facts.drift, Mono: mono}
+}
+
+func (c *cell) machineFacts() *audit.Machine {
+	a, b := c.facts.machine, c.facts.machined
+	if a.At == 0 || b.At <= a.At {
+		return nil
+	}
+	return &audit.Machine{
+		Wall: time.Duration(b.At - a.At), Cores: runtime.NumCPU(),
+		Busy: (b.Busy - a.Busy).Seconds(), Stolen: (b.Steal - a.Steal).Seconds(),
+		Harness: c.facts.harness.Seconds(), Engine: c.facts.usage.CPU.Seconds(),
+	}
+}
+
+func (c *cell) endFacts() *audit.Ends {
+	e := &audit.Ends{}
+	if c.facts.ends == nil {
+		e.Unknown = "the cell ended before"
+		return e
+	}
+	for _, s := range c.facts.ends.Stuck() {
+		e.Stuck = append(e.Stuck, fmt.Sprintf("%s/%d: %d of %d", s.Topic, s.Partition, s.LastStable, s.HighWatermark))
+	}
+	e.Ongoing = c.facts.ends.Ongoing
+	return e
+}
+
+func (c *cell) observerFacts(p99 time.Duration) *audit.Observer {
+	o := &audit.Observer{Err: c.observer.Err(), P99: p99}
+	for _, s := range c.observer.Stats() {
+		o.HandleMax = max(o.HandleMax, s.HandleMax)
+	}
+	if !c.facts.observed {
+		o.Unread = max(c.observer.Lag(), 1)
+	}
+	return o
+}

@@ -1,0 +1,458 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"streamduel/clock"
+	"streamduel/harness/broker"
+	"streamduel/harness/ledger"
+	"streamduel/harness/observer"
+	"streamduel/harness/plan"
+	"streamduel/harness/proc"
+	"streamduel/runs"
+	"streamduel/scenarios"
+	"streamduel/worker"
+	"streamduel/workloads"
+)
+
+// Limits of a cell's waits. They bound what a broken engine can cost; none of
+// them decides a figure.
+const (
+	startLimit = 30 * time.Second // worker or load process until it is ready
+	drainLimit = 60 * time.Second // end of the load until every effect was seen
+	stopLimit  = 30 * time.Second // the worker's graceful stop
+)
+
+// cell is one cell while it runs.
+type cell struct {
+	r       *run
+	spec    *scenarios.Cell
+	index   int
+	attempt int
+	broker  *broker.Broker
+	w       *runs.CellWriter
+	stderr  *os.File
+
+	topics   topics
+	workload *workloads.Workload
+	plan     *plan.Plan
+	load     *loadProc
+	job      worker.Job
+	engine   *engineView
+
+	trimmer     *broker.Trimmer // of the embedded broker
+	observer    *observer.Observer
+	committed   *ledger.Ledger
+	uncommitted *ledger.Ledger
+
+	start int64 // monotonic: the schedule's zero and the cell's
+	wall  int64 // Unix nanoseconds minus monotonic ones
+	rec   *recorder
+
+	mu     sync.Mutex // the recorder reads what the phases write
+	phases []runs.Phase
+	marks  []runs.Mark
+	child  *proc.Child // the worker's process of this attempt
+
+	facts facts
+	death error // why the worker ended when nobody asked for it
+}
+
+// topics are the cell's own.
+type topics struct {
+	in, out, late string
+	pattern       string
+}
+
+func newCell(r *run, b *broker.Broker, index, attempt int, spec *scenarios.Cell) *cell {
+	// Topic names tell cells and attempts of one broker apart.
+	base := fmt.Sprintf("sd-%s-%d-%d", r.w.Run().ID[:min(len(r.w.Run().ID), 16)], index, attempt)
+	c := &cell{r: r, spec: spec, index: index, attempt: attempt, broker: b, engine: newEngineView(),
+		topics: topics{in: base + "-in", out: base + "-out", late: base + "-late"}}
+	if spec.Scenario.Topics.Subscribe == scenarios.SubscribePattern {
+		c.topics.pattern = "^" + base + "-in"
+	}
+	return c
+}
+
+// seconds converts a monotonic time into seconds since the cell's start.
+func (c *cell) seconds(mono int64) float64 { return float64(mono-c.start) / 1e9 }
+
+func (c *cell) mark(at int64, kind, label string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.marks = append(c.marks, runs.Mark{At: c.seconds(at), Kind: kind, Label: label})
+}
+
+// run runs the cell. An error is the environment's; a worker that fails is a
+// result.
+func (c *cell) run(ctx context.Context) (result *runs.Cell, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer func() { err = errors.Join(err, c.close()) }()
+	if err := c.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.startAll(ctx); err != nil {
+		if c.death != nil { // the engine refused the job or died at once
+			return c.judge()
+		}
+		return nil, err
+	}
+	if err := c.begin(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.runPhases(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.finish(ctx); err != nil {
+		return nil, err
+	}
+	return c.judge()
+}
+
+// prepare makes everything that can fail for a reason outside the engine.
+func (c *cell) prepare(ctx context.Context) error {
+	s := c.spec.Scenario
+	if c.workload = workloads.Lookup(s.Workload.Name); c.workload == nil {
+		return fmt.Errorf("workload %q is not known", s.Workload.Name)
+	}
+	var err error
+	if c.w, err = c.r.w.Cell(c.spec.ID, time.Now()); err != nil {
+		return err
+	}
+	if c.stderr, err = c.w.Stderr(); err != nil {
+		return err
+	}
+	shape, err := c.shape()
+	if err != nil {
+		return err
+	}
+	if c.plan, err = plan.New(shape, plan.Partitions(c.topics.in, s.Topics.Partitions)); err != nil {
+		return err
+	}
+	late := 1
+	for _, t := range []struct {
+		name string
+		n    int
+	}{{c.topics.in, s.Topics.Partitions}, {c.topics.out, max(s.Topics.Output, 1)}, {c.topics.late, late}} {
+		if err := c.broker.CreateTopic(ctx, t.name, t.n, nil); err != nil {
+			return fmt.Errorf("create topic %s: %w", t.name, err)
+		}
+	}
+	if c.broker.Kind() == broker.Embedded {
+		c.trimmer = broker.NewTrimmer(trimStep)
+		c.trimmer.Add(c.topics.in, holdJob)
+		c.trimmer.Add(c.topics.out, holdObserver)
+	}
+	acc, err := c.workload.Accounting(s.Workload.Params, c.r.o.Seed)
+	if err != nil {
+		return fmt.Errorf("workload %s: %w", s.Workload.Name, err)
+	}
+	newLedger := func(latency bool) (*ledger.Ledger, error) {
+		g, err := c.workload.Generator(s.Workload.Params, c.r.o.Seed)
+		if err != nil {
+			return nil, fmt.Errorf("workload %s: %w", s.Workload.Name, err)
+		}
+		return ledger.New(ledger.Config{Plan: c.plan, Accounting: acc, Generator: g, Latency: latency})
+	}
+	if c.committed, err = newLedger(true); err != nil {
+		return err
+	}
+	if c.uncommitted, err = newLedger(false); err != nil {
+		return err
+	}
+	c.observer, err = observer.Start(ctx, observer.Config{
+		Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
+		Parse: acc.Parse, Committed: c.committed, Uncommitted: c.uncommitted, Log: c.r.log,
+	})
+	return err
+}
+
+// startAll starts the load process and the worker and waits until both are
+// ready.
+func (c *cell) startAll(ctx context.Context) error {
+	var err error
+	if c.load, err = startLoad(ctx, c); err != nil {
+		return err
+	}
+	if err := c.makeJob(); err != nil {
+		return err
+	}
+	return c.startWorker(ctx)
+}
+
+func (c *cell) makeJob() error {
+	s := c.spec.Scenario
+	params, err := json.Marshal(s.Workload.Params)
+	if err != nil {
+		return err
+	}
+	config, err := json.Marshal(c.spec.Engine.Config)
+	if err != nil {
+		return err
+	}
+	c.job = worker.Job{
+		Protocol: worker.Protocol, Name: c.topics.in, Workload: s.Workload.Name, Params: params,
+		Engine: c.spec.Engine.Name, Config: config, Guarantee: string(c.spec.Guarantee),
+		Parallelism: s.Parallelism,
+		Kafka: worker.Kafka{
+			Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
+			Input: workloads.Topics{Names: []string{c.topics.in}}, Reset: string(s.Discovery.Reset),
+		},
+		Folder: c.w.Path("state"), Durability: string(s.Durability),
+		DiscoveryMillis: time.Duration(s.Discovery.Interval).Milliseconds(),
+		Origins:         c.workload.EchoesOrigin,
+	}
+	if c.topics.pattern != "" {
+		c.job.Kafka.Input = workloads.Topics{Pattern: c.topics.pattern}
+	}
+	for _, p := range s.Phases {
+		c.job.Acks = c.job.Acks || p.Crash != nil
+	}
+	return c.w.WriteJob(c.job)
+}
+
+// startWorker starts an attempt of the job and waits until it runs.
+func (c *cell) startWorker(ctx context.Context) error {
+	spec := proc.Spec{Name: "worker", Args: []string{"worker"}, Stderr: c.stderr, OnLine: func(l proc.Line) {
+		c.engine.line(l)
+		if err := c.w.Events.Append(c.seconds(l.At), l.Raw); err != nil {
+			c.r.log.Error("events.jsonl", "error", err)
+		}
+	}}
+	if cmd := c.spec.Engine.Command; len(cmd) > 0 {
+		spec.Path, spec.Args = cmd[0], cmd[1:]
+	}
+	child, err := proc.Start(spec)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.child = child
+	c.mu.Unlock()
+	if err := child.Send(c.job); err != nil {
+		<-child.Done()
+		c.death = c.obituary()
+		return c.death
+	}
+	started := c.engine.waitStarted()
+	timeout := time.NewTimer(startLimit)
+	defer timeout.Stop()
+	select {
+	case <-started:
+		return nil
+	case <-child.Done():
+		c.death = c.obituary()
+		return c.death
+	case <-timeout.C:
+		c.death = fmt.Errorf("the worker did not start within %s", startLimit)
+		return c.death
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// worker returns the worker's process of the current attempt.
+func (c *cell) worker() *proc.Child {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.child
+}
+
+// obituary says in one line why the worker has ended.
+func (c *cell) obituary() error {
+	if f := c.engine.failure(); f != "" {
+		return fmt.Errorf("the engine failed: %s", f)
+	}
+	if s := c.worker().Complaint(); s != "" {
+		return fmt.Errorf("the worker died: %s", s)
+	}
+	if err := c.worker().Err(); err != nil {
+		return fmt.Errorf("the worker died: %w", err)
+	}
+	return errors.New("the worker ended by itself")
+}
+
+// begin fixes the schedule's zero a moment ahead, so that the load process is
+// there when the first record is due.
+func (c *cell) begin(ctx context.Context) error {
+	c.start = clock.Mono() + int64(100*time.Millisecond)
+	c.wall = int64(drift())
+	c.plan.Begin(c.start, c.wall)
+	c.facts.begin(c)
+	if err := c.load.begin(ctx); err != nil {
+		return err
+	}
+	c.rec = newRecorder(c)
+	go c.rec.loop(ctx)
+	return nil
+}
+
+// finish ends the load, waits until its effects were seen, stops the worker and
+// reads the output to its end.
+func (c *cell) finish(ctx context.Context) error {
+	c.endPhase(clock.Mono())
+	if err := c.load.stop(ctx); err != nil {
+		return err
+	}
+	if c.death == nil {
+		c.facts.drained = c.await(ctx, drainLimit, c.drained)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if c.death == nil {
+		stopping, cancel := context.WithTimeout(ctx, stopLimit)
+		_, err := c.worker().Call(stopping, func(id int64) any {
+			return worker.Command{ID: id, Stop: &worker.Stop{Mode: "drain"}}
+		})
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			c.facts.stopped = err
+		}
+		if !c.wait(ctx, stopLimit, c.worker().Done()) && ctx.Err() == nil {
+			c.facts.stopped = fmt.Errorf("the worker did not end within %s of its stop", stopLimit)
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c.facts.end(c)
+	var err error
+	if c.facts.ends, err = c.observer.Ends(ctx); err != nil {
+		return err
+	}
+	c.facts.observed = c.await(ctx, drainLimit, func() bool {
+		return c.observer.Err() != nil || c.observer.CaughtUp(c.facts.ends)
+	})
+	c.rec.stop()
+	return ctx.Err()
+}
+
+// drained reports whether every effect was seen by the read_committed observer.
+func (c *cell) drained() bool { return c.committed.Drained() }
+
+// await polls a condition until it holds; false when the limit passed, the
+// worker died or the context ended first.
+func (c *cell) await(ctx context.Context, limit time.Duration, ok func() bool) bool {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	died := c.worker().Done()
+	for {
+		if ok() {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-died:
+			if c.facts.usage.Processes == 0 && c.death == nil && c.facts.ended == 0 {
+				c.death = c.obituary()
+				return ok()
+			}
+			died = nil // an asked-for end: go on until the limit
+		case <-deadline.C:
+			return ok()
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// wait waits for a channel; false when the limit passed or the context ended.
+func (c *cell) wait(ctx context.Context, limit time.Duration, done <-chan struct{}) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// close ends whatever the cell has left running.
+func (c *cell) close() error {
+	var errs []error
+	if c.rec != nil {
+		c.rec.stop()
+	}
+	if c.worker() != nil {
+		c.worker().Kill()
+		<-c.worker().Done()
+	}
+	if c.load != nil {
+		c.load.close()
+	}
+	if c.observer != nil {
+		errs = append(errs, c.observer.Close())
+	}
+	if c.broker.Kind() != broker.Embedded {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		errs = append(errs, c.broker.DeleteTopics(ctx, c.allTopics()...))
+	}
+	if c.w != nil {
+		errs = append(errs, os.RemoveAll(c.w.Path("state")), c.w.Close())
+	}
+	if c.stderr != nil {
+		errs = append(errs, c.stderr.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (c *cell) allTopics() []string {
+	names := []string{c.topics.out, c.topics.late}
+	seen := map[string]bool{}
+	if c.plan != nil {
+		for _, p := range c.plan.All() {
+			if !seen[p.Topic] {
+				seen[p.Topic] = true
+				names = append(names, p.Topic)
+			}
+		}
+	}
+	return names
+}
+
+// shape is the offered load of the scenario.
+func (c *cell) shape() (plan.Shape, error) {
+	l := c.spec.Scenario.Load
+	rate := float64(l.Rate)
+	switch l.Shape {
+	case scenarios.ShapeStep:
+		points := []plan.Point{{At: 0, Rate: rate}}
+		for _, s := range l.Steps {
+			points = append(points, plan.Point{At: time.Duration(s.At), Rate: float64(s.Rate)})
+		}
+		return plan.Steps(points...), nil
+	case scenarios.ShapeRamp:
+		return plan.Ramp(rate, float64(l.To), time.Duration(l.Over)), nil
+	case scenarios.ShapeBurst:
+		return plan.Burst(rate, float64(l.Peak), time.Duration(l.Every), time.Duration(l.For)), nil
+	case scenarios.ShapeSine:
+		return plan.Sine(rate, float64(l.Amplitude), time.Duration(l.Period)), nil
+	case scenarios.ShapeTrace:
+		points, err := scenarios.ReadTrace(l.File)
+		if err != nil {
+			return plan.Shape{}, err
+		}
+		var ps []plan.Point
+		for _, p := range points {
+			ps = append(ps, plan.Point{At: p.At, Rate: float64(p.Rate)})
+		}
+		return plan.Trace(ps...), nil
+	default:
+		return plan.Constant(rate), nil
+	}
+}

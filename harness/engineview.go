@@ -1,0 +1,201 @@
+package harness
+
+import (
+	"encoding/json"
+	"sync"
+
+	"streamduel/engines"
+	"streamduel/harness/proc"
+	"streamduel/worker"
+)
+
+// engineView is what the worker's events tell, over all attempts of a cell. It
+// is written by the goroutine that reads the worker's lines.
+type engineView struct {
+	mu sync.Mutex
+
+	base  counts         // of the attempts before
+	now   engines.Gauges // of this attempt
+	usage worker.Usage   // of this attempt
+	past  worker.Usage   // of the attempts before: bytes summed, pause the longest
+	block map[string]float64
+
+	started   chan struct{} // closed when this attempt runs
+	ended     bool
+	failed    string
+	reached   *engines.FailpointReached
+	restored  *engines.Restored
+	found     map[string]int64 // split → when the engine began to read it
+	first     map[string]int64 // split → when its first record was taken in
+	durable   engines.Positions
+	millis    []float64 // what each durable point took
+	bytes     int64
+	malformed int
+}
+
+type counts struct{ consumed, written int64 }
+
+func newEngineView() *engineView {
+	return &engineView{block: map[string]float64{}, found: map[string]int64{}, first: map[string]int64{}, started: make(chan struct{})}
+}
+
+// nextAttempt takes what the dead attempt said last as its total.
+func (v *engineView) nextAttempt() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.base.consumed += v.now.Consumed
+	v.base.written += v.now.Written
+	v.now = engines.Gauges{}
+	v.past.AllocBytes += v.usage.AllocBytes
+	v.past.GCPauseMillisMax = max(v.past.GCPauseMillisMax, v.usage.GCPauseMillisMax)
+	v.usage = worker.Usage{}
+	v.started = make(chan struct{})
+	v.restored = nil
+}
+
+// line takes one event.
+func (v *engineView) line(l proc.Line) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	decode := func(into any) bool {
+		if err := json.Unmarshal(l.Raw, into); err != nil {
+			v.malformed++
+			return false
+		}
+		return true
+	}
+	switch l.Event {
+	case engines.Sampled{}.Kind():
+		var g engines.Gauges
+		if decode(&g) {
+			v.now = g
+			for _, t := range g.Tasks {
+				v.block[t.Name] = max(v.block[t.Name], t.Blocked)
+			}
+		}
+	case worker.Usage{}.Kind():
+		decode(&v.usage)
+	case engines.Started{}.Kind():
+		select {
+		case <-v.started:
+		default:
+			close(v.started)
+		}
+	case engines.Failed{}.Kind():
+		var f engines.Failed
+		if decode(&f) {
+			v.failed = f.Error
+		}
+	case engines.FailpointReached{}.Kind():
+		var f engines.FailpointReached
+		if decode(&f) {
+			v.reached = &f
+		}
+	case engines.Restored{}.Kind():
+		var r engines.Restored
+		if decode(&r) {
+			v.restored = &r
+		}
+	case engines.Discovered{}.Kind():
+		var d engines.Discovered
+		if decode(&d) {
+			remember(v.found, string(d.Split), l.At)
+		}
+	case engines.FirstRecord{}.Kind():
+		var d engines.FirstRecord
+		if decode(&d) {
+			remember(v.first, string(d.Split), l.At)
+		}
+	case engines.Durable{}.Kind():
+		var d engines.Durable
+		if decode(&d) {
+			v.durable = d.Positions
+		}
+	case engines.BatchCompleted{}.Kind():
+		var b engines.BatchCompleted
+		if decode(&b) {
+			v.millis = append(v.millis, b.Durations["walCommit"]+b.Durations["commitOffsets"])
+			v.bytes += b.StateBytes
+		}
+	case engines.CheckpointCompleted{}.Kind():
+		var c engines.CheckpointCompleted
+		if decode(&c) {
+			v.millis = append(v.millis, c.Durable)
+			v.bytes += c.Bytes
+		}
+	}
+}
+
+// remember keeps the first time.
+func remember(m map[string]int64, key string, at int64) {
+	if _, ok := m[key]; !ok {
+		m[key] = at
+	}
+}
+
+// gauges returns the latest gauges with the counts of earlier attempts added.
+func (v *engineView) gauges() engines.Gauges {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	g := v.now
+	g.Consumed += v.base.consumed
+	g.Written += v.base.written
+	return g
+}
+
+// clearBlocked forgets the blocked shares seen so far, at the start of a phase.
+func (v *engineView) clearBlocked() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.block)
+}
+
+func (v *engineView) blocked() map[string]float64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	m := make(map[string]float64, len(v.block))
+	for k, s := range v.block {
+		m[k] = s
+	}
+	return m
+}
+
+func (v *engineView) waitStarted() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.started
+}
+
+func (v *engineView) failure() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.failed
+}
+
+func (v *engineView) failpoint() *engines.FailpointReached {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.reached
+}
+
+func (v *engineView) durablePositions() engines.Positions {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.durable
+}
+
+// firstOf returns when the engine took the first record of any of the splits,
+// or found the first of them.
+func (v *engineView) firstOf(splits []string) (found, first int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	earliest := func(m map[string]int64) (at int64) {
+		for _, s := range splits {
+			if t, ok := m[s]; ok && (at == 0 || t < at) {
+				at = t
+			}
+		}
+		return at
+	}
+	return earliest(v.found), earliest(v.first)
+}

@@ -1,0 +1,213 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"streamduel/harness/broker"
+	"streamduel/harness/floors"
+	"streamduel/runs"
+	"streamduel/scenarios"
+)
+
+// Options say what to run and where to leave it.
+type Options struct {
+	Set       string            // name of the results' sub-folder
+	Cells     []*scenarios.Cell // in the order in which they are run
+	Broker    broker.Options    // Kind and addresses; the harness fills in the rest
+	Out       string            // root of the results
+	Seed      uint64
+	Quick     bool
+	Arguments []string // of the command, for summary.json
+	Progress  func(Progress)
+	Log       io.Writer // the harness's log lines; nil discards
+}
+
+// Progress is one thing that happened.
+type Progress struct {
+	Kind    ProgressKind
+	Text    string          // Note
+	Cell    *scenarios.Cell // of the cell kinds
+	Index   int             // of the cell, from 0
+	Phase   string          // CellPhase, CellTick
+	At      time.Duration   // since the cell's start
+	Offered float64         // CellTick, records per second
+	Visible float64
+	Lag     int64
+	Verdict runs.Verdict // CellDone
+	Reasons []string
+}
+
+// ProgressKind tells the kinds of Progress apart.
+type ProgressKind int
+
+// Kinds of progress.
+const (
+	Note ProgressKind = iota
+	CellStart
+	CellPhase
+	CellTick
+	CellDone
+)
+
+// Run runs the cells and writes one run folder. An error is the environment's
+// failure or the context's; the folder and the summary then hold the cells that
+// were finished. Nothing that was started is left running.
+func Run(ctx context.Context, o Options) (dir string, summary *runs.Summary, err error) {
+	r := &run{o: o, log: slog.New(slog.DiscardHandler)}
+	if o.Log != nil {
+		r.log = slog.New(slog.NewTextHandler(o.Log, nil))
+	}
+	if r.o.Progress == nil {
+		r.o.Progress = func(Progress) {}
+	}
+	env := runs.Environment(ctx)
+	env.Started = time.Now()
+	env.Seed, env.Arguments, env.Quick = int64(o.Seed), o.Arguments, o.Quick
+	env.Scenarios = scenariosOf(o.Cells)
+
+	// The broker comes first: one that cannot be had must not leave a folder.
+	r.note("starting the broker")
+	first, err := broker.Start(ctx, r.brokerOptions())
+	if err != nil {
+		return "", nil, err
+	}
+	env.Broker = runs.Broker{Kind: string(first.Kind()), Version: first.Version()}
+	r.brokerInUse = first
+	defer func() { err = errors.Join(err, r.closeBroker()) }()
+
+	if r.w, err = runs.Create(o.Out, o.Set, env); err != nil {
+		return "", nil, err
+	}
+	summary = &runs.Summary{Schema: runs.Schema, Run: r.w.Run()}
+	dir = r.w.Dir()
+	fail := func(cause error) (string, *runs.Summary, error) {
+		summary.Run.Finished = time.Now()
+		summary.Verdict = runs.Worst(summary.Cells)
+		d, err := r.w.Interrupt(summary)
+		if d != "" {
+			dir = d
+		}
+		return dir, summary, errors.Join(cause, err)
+	}
+	r.note("measuring the floors")
+	f, audits, err := r.floors(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	summary.Floors, summary.Audits = f, audits
+
+	for i, spec := range o.Cells {
+		c, err := r.cell(ctx, i, spec)
+		if err != nil {
+			return fail(err)
+		}
+		summary.Cells = append(summary.Cells, *c)
+	}
+	summary.Run.Finished = time.Now()
+	summary.Verdict = runs.Worst(summary.Cells)
+	if dir, err = r.w.Finish(summary); err != nil {
+		return r.w.Dir(), summary, err
+	}
+	return dir, summary, nil
+}
+
+type run struct {
+	o           Options
+	w           *runs.Writer
+	log         *slog.Logger
+	brokerInUse *broker.Broker
+}
+
+func (r *run) note(text string) { r.o.Progress(Progress{Kind: Note, Text: text}) }
+
+func (r *run) brokerOptions() broker.Options {
+	o := r.o.Broker
+	o.Log = r.o.Log
+	return o
+}
+
+func (r *run) closeBroker() error {
+	if r.brokerInUse == nil {
+		return nil
+	}
+	b := r.brokerInUse
+	r.brokerInUse = nil
+	return b.Close()
+}
+
+// freshBroker gives each cell on the embedded broker a broker process of its
+// own, so that neither its heap nor its transactions carry over. Real brokers
+// are kept: each cell has topics of its own.
+func (r *run) freshBroker(ctx context.Context) (*broker.Broker, error) {
+	if r.brokerInUse != nil && r.brokerInUse.Kind() != broker.Embedded {
+		return r.brokerInUse, nil
+	}
+	if err := r.closeBroker(); err != nil {
+		return nil, err
+	}
+	b, err := broker.Start(ctx, r.brokerOptions())
+	if err != nil {
+		return nil, err
+	}
+	r.brokerInUse = b
+	return b, nil
+}
+
+func (r *run) floors(ctx context.Context) (*runs.Floors, []runs.Audit, error) {
+	f, err := floors.Measure(ctx, floors.Options{Brokers: r.brokerInUse.Brokers(), Quick: r.o.Quick, Log: r.o.Log})
+	if err != nil {
+		return nil, nil, fmt.Errorf("floors: %w", err)
+	}
+	return f, nil, nil
+}
+
+// cell runs one cell, and once more when an audit voided a figure that a gate
+// needs.
+func (r *run) cell(ctx context.Context, index int, spec *scenarios.Cell) (*runs.Cell, error) {
+	r.o.Progress(Progress{Kind: CellStart, Cell: spec, Index: index})
+	var result *runs.Cell
+	for attempt := 1; attempt <= 2; attempt++ {
+		b, err := r.freshBroker(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c := newCell(r, b, index, attempt, spec)
+		if result, err = c.run(ctx); err != nil {
+			return nil, fmt.Errorf("cell %s: %w", spec.ID, err)
+		}
+		if attempt > 1 {
+			result.Attempt = attempt
+		}
+		if result.Verdict != runs.Inconclusive {
+			break
+		}
+		if attempt == 1 {
+			r.note(fmt.Sprintf("%s is inconclusive (%s): once more", spec.ID, firstOr(result.Reasons, "an audit failed")))
+		}
+	}
+	r.o.Progress(Progress{Kind: CellDone, Cell: spec, Index: index, Verdict: result.Verdict, Reasons: result.Reasons})
+	return result, nil
+}
+
+func firstOr(list []string, other string) string {
+	if len(list) > 0 {
+		return list[0]
+	}
+	return other
+}
+
+func scenariosOf(cells []*scenarios.Cell) (out []runs.Scenario) {
+	seen := map[string]bool{}
+	for _, c := range cells {
+		if !seen[c.Scenario.Name] {
+			seen[c.Scenario.Name] = true
+			out = append(out, runs.Scenario{Name: c.Scenario.Name, Hash: c.File.Hash, Question: c.Scenario.Question})
+		}
+	}
+	return out
+}

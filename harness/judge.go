@@ -1,0 +1,331 @@
+package harness
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"streamduel/harness/pressure"
+	"streamduel/runs"
+	"streamduel/scenarios"
+)
+
+// judge works out the cell's figures, audits and verdict and writes them.
+func (c *cell) judge() (*runs.Cell, error) {
+	out := &runs.Cell{
+		ID: c.spec.ID, Scenario: c.spec.Scenario.Name, Workload: c.spec.Scenario.Workload.Name,
+		Engine: c.spec.Engine.Name, Guarantee: string(c.spec.Guarantee), Repetition: c.spec.Repetition,
+		Variant: c.spec.Labels, Config: c.config(), Durability: string(c.spec.Scenario.Durability),
+		Started: time.Now().Add(-time.Duration(c.elapsed())), Phases: c.phases,
+	}
+	if c.rec != nil {
+		if c.rec.stop(); c.rec.err != nil {
+			return nil, c.rec.err
+		}
+		if err := c.figures(out); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(c.marks, func(a, b runs.Mark) int { return int(math.Copysign(1, a.At-b.At)) })
+	out.Marks = c.marks
+	c.verdict(out)
+	return out, c.w.Finish(out)
+}
+
+func (c *cell) verdict(out *runs.Cell) {
+	lookup := func(path string) (float64, bool) {
+		v, ok, _ := out.Figure(path)
+		return v, ok
+	}
+	out.Verdict = runs.Pass
+	inconclusive := false
+	for _, g := range c.spec.Gates() {
+		r := g.Eval(lookup)
+		gate := runs.Gate{Expression: g.Expression(), OK: r.OK, Detail: r.Text}
+		if !math.IsNaN(r.Value) {
+			v := runs.Elapsed(r.Value)
+			gate.Value = &v
+		}
+		for _, f := range g.Figures() {
+			if a, voided := out.Voided(runs.FigureGroup(f)); voided {
+				gate.OK, gate.Voided = false, true
+				out.Reasons = append(out.Reasons, "gate "+gate.Expression+" proves nothing: audit "+a.Name+": "+a.Detail)
+				inconclusive = true
+				break
+			}
+		}
+		if !gate.OK && !gate.Voided {
+			out.Verdict = runs.Fail
+			out.Reasons = append(out.Reasons, "gate "+gate.Expression+": "+r.Text)
+		}
+		out.Gates = append(out.Gates, gate)
+	}
+	if c.death != nil {
+		out.Verdict = runs.Fail
+		out.Reasons = append([]string{firstLine(c.death.Error())}, out.Reasons...)
+	}
+	if c.facts.stopped != nil {
+		out.Verdict = runs.Fail
+		out.Reasons = append(out.Reasons, "the worker did not stop as asked: "+firstLine(c.facts.stopped.Error()))
+	}
+	if len(c.facts.missed) > 0 {
+		out.Verdict = runs.Fail
+		out.Reasons = append(out.Reasons, c.facts.missed...)
+	}
+	if out.Verdict == runs.Pass && inconclusive {
+		out.Verdict = runs.Inconclusive
+	}
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+func (c *cell) elapsed() int64 {
+	rows := c.rec.all()
+	if len(rows) == 0 {
+		return 0
+	}
+	return rows[len(rows)-1].at - c.start
+}
+
+func (c *cell) figures(out *runs.Cell) error {
+	rows := c.rec.all()
+	series := make([]runs.Sample, len(rows))
+	for i, x := range rows {
+		series[i] = x.sample
+	}
+	until := c.seconds(c.start + c.elapsed())
+	consumed := c.engine.gauges().Consumed
+	result := c.committed.Finish(c.load.sent())
+	out.Records = result.Records(&consumed)
+	if err := c.w.WriteLedger(result.Ledger(&consumed)); err != nil {
+		return err
+	}
+	if err := c.latencies(out); err != nil {
+		return err
+	}
+	c.throughput(out, rows)
+
+	interval := c.interval()
+	if t := c.facts.throttled; t != nil && t.to > 0 {
+		f := pressure.Throttle{At: c.seconds(t.from), Released: c.seconds(t.to), Rate: t.rate, Interval: interval}
+		var marks []runs.Mark
+		out.Pressure, marks = pressure.Throttled(series, f)
+		c.marks = append(c.marks, marks...)
+		if len(c.facts.blocked) > 0 {
+			out.Pressure.Blocked = map[string]runs.Blocked{}
+			for name, share := range c.facts.blocked {
+				share = math.Min(math.Max(share, 0), 1)
+				out.Pressure.Blocked[name] = runs.Blocked{Share: share, Level: runs.BlockedLevel(share)}
+			}
+		}
+	}
+	if g := c.facts.grown.Load(); g != nil {
+		f := pressure.Growth{Created: c.seconds(g.at), Added: int64(g.created), Until: until, Interval: interval}
+		if at := c.load.firstAppended(g.from); at > 0 {
+			f.FirstAppended = c.moment(at)
+		}
+		if _, first := c.engine.firstOf(g.splits); first > 0 {
+			f.Discovered = c.moment(first)
+		}
+		var lost int64
+		for _, p := range result.Partitions {
+			if p.Partition >= g.from {
+				lost += p.Losses
+				if p.FirstResult > 0 && (f.FirstResult == nil || c.seconds(p.FirstResult) < *f.FirstResult) {
+					f.FirstResult = c.moment(p.FirstResult)
+				}
+			}
+		}
+		if result.HasIDs {
+			f.LostBeforeDiscovery = &lost
+		}
+		if used, ok := c.load.used(); ok {
+			f.Used = c.moment(used)
+			f.OldShare = float64(g.from) / float64(len(c.plan.All()))
+		}
+		var marks []runs.Mark
+		out.Growth, marks = pressure.Grown(series, f)
+		c.marks = append(c.marks, marks...)
+	}
+	if k := c.facts.crashed; k != nil {
+		c.crashFigures(out, k, series, until, interval)
+	}
+	c.cost(out, result.Sent)
+	out.Audits = c.audits(result)
+	return nil
+}
+
+func (c *cell) moment(mono int64) *float64 {
+	t := c.seconds(mono)
+	return &t
+}
+
+func (c *cell) crashFigures(out *runs.Cell, k *crashed, series []runs.Sample, until, interval float64) {
+	if k.killed == 0 {
+		out.Crash = &runs.Crash{Point: k.point, Hit: int64(k.hit)}
+		return
+	}
+	f := pressure.Crash{Killed: c.seconds(k.killed), Until: until, Interval: interval}
+	if k.restarted > 0 {
+		f.Restarted = c.moment(k.restarted)
+	}
+	if at, ok := c.uncommitted.FirstNew(); ok {
+		f.FirstResult = c.moment(at)
+	}
+	if at, ok := c.committed.FirstNew(); ok {
+		f.Visible = c.moment(at)
+	}
+	var marks []runs.Mark
+	out.Crash, marks = pressure.Crashed(series, f)
+	c.marks = append(c.marks, marks...)
+	out.Crash.Point, out.Crash.Hit = k.point, int64(k.hit)
+	if r := k.reached; r != nil {
+		out.Crash.Reached = true
+		d, l := r.ExpectedDuplicates, r.ExpectedLosses
+		out.Crash.Expected = &runs.Expected{Duplicates: &d, Losses: &l}
+	}
+}
+
+// latencies sums latency.hlog's intervals up by phase.
+func (c *cell) latencies(out *runs.Cell) error {
+	l := &runs.LatencyMillis{}
+	for _, p := range c.phases {
+		for _, kind := range []string{runs.EventLatency, runs.ProcessingLatency} {
+			h := c.rec.merged(kind, p.Name)
+			if h == nil {
+				continue
+			}
+			v, ok := runs.LatencyOf(h)
+			if !ok {
+				continue
+			}
+			m := &l.Event
+			if kind == runs.ProcessingLatency {
+				m = &l.Processing
+			}
+			if *m == nil {
+				*m = map[string]runs.Latency{}
+			}
+			(*m)[p.Name] = v
+		}
+	}
+	if l.Event != nil || l.Processing != nil {
+		out.LatencyMillis = l
+	}
+	return nil
+}
+
+// throughput is each phase's mean by the totals at its ends.
+func (c *cell) throughput(out *runs.Cell, rows []row) {
+	out.Throughput = map[string]runs.Throughput{}
+	for _, p := range c.phases {
+		var first, last *row
+		for i := range rows {
+			t := c.seconds(rows[i].at)
+			if t <= p.Start || first == nil {
+				first = &rows[i]
+			}
+			if t <= p.End {
+				last = &rows[i]
+			}
+		}
+		if first == nil || last == nil || last.at <= first.at {
+			continue
+		}
+		over := float64(last.at-first.at) / 1e9
+		rate := func(a, b int64) *float64 {
+			v := math.Max(float64(b-a), 0) / over
+			return &v
+		}
+		out.Throughput[p.Name] = runs.Throughput{
+			Offered: rate(first.offered, last.offered), Consumed: rate(first.consumed, last.consumed), Visible: rate(first.visible, last.visible),
+		}
+	}
+}
+
+// cost is what the worker's processes used over the whole cell, for each record
+// sent.
+func (c *cell) cost(out *runs.Cell, sent int64) {
+	if sent == 0 || c.facts.usage.CPU == 0 {
+		return
+	}
+	cpu := c.facts.usage.CPU.Seconds() / float64(sent) * 1e6
+	rss := c.facts.usage.RSSPeak
+	out.Cost = &runs.Cost{CPUSecondsPerMillion: &cpu, RSSPeakBytes: &rss}
+	v := c.engine
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if alloc := v.usage.AllocBytes + v.past.AllocBytes; alloc > 0 {
+		per, pause := float64(alloc)/float64(sent), max(v.usage.GCPauseMillisMax, v.past.GCPauseMillisMax)
+		out.Cost.AllocBytesPerRecord, out.Cost.GCPauseMillisMax = &per, &pause
+	}
+	if len(v.millis) > 0 {
+		ms := slices.Sorted(slices.Values(v.millis))
+		out.Cost.DurableMillis = &runs.Durable{P50: rank(ms, 0.50), P99: rank(ms, 0.99)}
+		out.Cost.DurableBytes = &v.bytes
+	}
+	if out.Pressure != nil {
+		out.Pressure.RSSPeakBytes = &rss
+	}
+}
+
+// rank returns the value at a rank of a sorted list (nearest rank).
+func rank(sorted []float64, q float64) float64 {
+	return sorted[min(max(int(math.Ceil(q*float64(len(sorted))))-1, 0), len(sorted)-1)]
+}
+
+// config is the engine's configuration as JSON has it.
+func (c *cell) config() map[string]any {
+	b, err := json.Marshal(c.spec.Engine.Config)
+	if err != nil {
+		return nil
+	}
+	var m map[string]any
+	if json.Unmarshal(b, &m) != nil {
+		return nil
+	}
+	return m
+}
+
+// interval is the step in seconds in which the engine makes output visible: its
+// batch interval, or under exactly-once its checkpoint interval; 0 for none.
+func (c *cell) interval() float64 {
+	m := c.config()
+	if s := durationAt(m, "interval"); s > 0 {
+		return s
+	}
+	if c.spec.Guarantee == scenarios.ExactlyOnce {
+		if cp, ok := m["checkpoint"].(map[string]any); ok {
+			return durationAt(cp, "interval")
+		}
+	}
+	return 0
+}
+
+func durationAt(m map[string]any, key string) float64 {
+	s, ok := m[key].(string)
+	if !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0
+	}
+	return d.Seconds()
+}
+
+// splitName takes a split's name apart: "topic/3".
+func splitName(s string) (topic string, partition int32, ok bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return "", 0, false
+	}
+	n, err := strconv.ParseInt(s[i+1:], 10, 32)
+	return s[:i], int32(n), err == nil
+}

@@ -1,0 +1,370 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"syscall"
+	"time"
+
+	"streamduel/clock"
+	"streamduel/engines"
+	"streamduel/runs"
+	"streamduel/scenarios"
+	"streamduel/worker"
+)
+
+// throttled is what a throttle phase did.
+type throttled struct {
+	rate     float64
+	from, to int64
+}
+
+// grown is what a growth phase did.
+type grown struct {
+	at      int64 // when the broker had the new partitions
+	from    int32 // first new global partition number
+	created int
+	splits  []string // as the engine names them
+}
+
+// crashed is what a crash or kill phase did.
+type crashed struct {
+	point               string
+	hit                 int
+	killed, restarted   int64
+	reached             *engines.FailpointReached
+	seen, seenCommitted int64 // outputs of the restored positions on that were there at the kill
+	lagBefore           int64
+}
+
+// runPhases walks through the scenario's phases. The death of a worker that
+// nobody asked for ends it early.
+func (c *cell) runPhases(ctx context.Context) error {
+	at := c.start
+	for _, p := range c.spec.Scenario.Phases {
+		c.beginPhase(p, at)
+		c.r.o.Progress(Progress{Kind: CellPhase, Cell: c.spec, Index: c.index, Phase: p.Name, At: time.Duration(at - c.start)})
+		end, err := c.runPhase(ctx, p, at)
+		if err != nil {
+			return err
+		}
+		if c.death != nil {
+			return nil
+		}
+		at = end
+	}
+	return nil
+}
+
+// beginPhase begins a phase at a monotonic time.
+func (c *cell) beginPhase(p scenarios.Phase, at int64) {
+	c.endPhase(at)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.committed.Phase(p.Name, at)
+	c.uncommitted.Phase(p.Name, at)
+	c.phases = append(c.phases, runs.Phase{Name: p.Name, Start: c.seconds(at), Fault: p.Fault()})
+}
+
+func (c *cell) endPhase(at int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.phases); n > 0 && c.phases[n-1].End == 0 {
+		c.phases[n-1].End = c.seconds(at)
+	}
+}
+
+// runPhase runs one phase and returns when the next one begins: a little ahead
+// of now, so that the ledger hears of a phase before its first record is seen.
+func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end int64, err error) {
+	const ahead = int64(2 * time.Millisecond)
+	earliest := at + int64(p.Duration)
+	if err := c.sleepUntil(ctx, at); err != nil {
+		return 0, err
+	}
+	undo := func(context.Context) error { return nil }
+	switch {
+	case p.Throttle != nil:
+		undo, err = c.throttle(ctx, p)
+	case p.Grow != nil:
+		err = c.grow(ctx, p.Grow)
+	case p.Crash != nil:
+		err = c.crash(ctx, p)
+	case p.Kill != nil:
+		err = c.kill(ctx, p)
+	case p.Pause != nil:
+		err = c.pause(ctx, p)
+	}
+	if err != nil || c.death != nil {
+		return 0, err
+	}
+	if err := c.sleepUntil(ctx, earliest-ahead); err != nil || c.death != nil {
+		return 0, err
+	}
+	if p.Until != "" {
+		limit := time.Duration(p.AtMost) - time.Duration(clock.Mono()-at)
+		ok := c.caughtUp
+		if p.Until == scenarios.Drained {
+			ok = func() bool { return c.lag() <= c.normalLag() }
+		}
+		if !c.await(ctx, max(limit, 0), ok) && ctx.Err() == nil && c.death == nil {
+			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: not %s within %s", p.Name, p.Until, time.Duration(p.AtMost)))
+		}
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+	}
+	if err := undo(ctx); err != nil {
+		return 0, err
+	}
+	return max(earliest, clock.Mono()+ahead), nil
+}
+
+// sleepUntil waits for a monotonic time; it returns early when the worker dies.
+func (c *cell) sleepUntil(ctx context.Context, mono int64) error {
+	d := clock.Until(mono)
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.worker().Done():
+		c.death = c.obituary()
+		return nil
+	case <-c.load.done():
+		return c.load.failure()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *cell) command(ctx context.Context, build func(id int64) worker.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	_, err := c.worker().Call(ctx, func(id int64) any { return build(id) })
+	select {
+	case <-c.worker().Done():
+		if c.death == nil {
+			c.death = c.obituary()
+		}
+		return nil
+	default:
+		return err
+	}
+}
+
+func (c *cell) throttle(ctx context.Context, p scenarios.Phase) (undo func(context.Context) error, err error) {
+	rate := float64(p.Throttle.Sink.Of(c.spec.Scenario.Load.Rate))
+	set := func(ctx context.Context, r *float64) error {
+		return c.command(ctx, func(id int64) worker.Command {
+			return worker.Command{ID: id, Throttle: &worker.Throttle{RecordsPerSecond: r}}
+		})
+	}
+	c.engine.clearBlocked()
+	if err := set(ctx, &rate); err != nil {
+		return nil, err
+	}
+	t := &throttled{rate: rate, from: clock.Mono()}
+	c.facts.throttled = t
+	c.mark(t.from, runs.MarkThrottled, fmt.Sprintf("sink held at %.0f/s", rate))
+	return func(ctx context.Context) error {
+		if err := set(ctx, nil); err != nil {
+			return err
+		}
+		t.to = clock.Mono()
+		c.facts.blocked = c.engine.blocked()
+		c.mark(t.to, runs.MarkReleased, "sink freed")
+		return nil
+	}, nil
+}
+
+func (c *cell) grow(ctx context.Context, g *scenarios.Grow) error {
+	before := c.plan.All()
+	topic, have, want := c.topics.in, 0, g.Partitions
+	if g.Topic != "" {
+		topic = c.topics.in + "-" + g.Topic
+		if want == 0 {
+			want = c.spec.Scenario.Topics.Partitions
+		}
+		if err := c.broker.CreateTopic(ctx, topic, want, nil); err != nil {
+			return fmt.Errorf("create topic %s: %w", topic, err)
+		}
+		if c.trimmer != nil {
+			c.trimmer.Add(topic, holdJob)
+		}
+	} else {
+		for _, p := range before {
+			if p.Topic == topic {
+				have++
+			}
+		}
+		if err := c.broker.Grow(ctx, topic, want); err != nil {
+			return fmt.Errorf("grow topic %s: %w", topic, err)
+		}
+	}
+	f := &grown{at: clock.Mono(), from: int32(len(before)), created: want - have}
+	for n := have; n < want; n++ {
+		f.splits = append(f.splits, fmt.Sprintf("%s/%d", topic, n))
+	}
+	c.setGrown(f)
+	c.mark(f.at, runs.MarkCreated, fmt.Sprintf("%d new partitions", f.created))
+	return c.load.grow(ctx, topic, want)
+}
+
+// grownFrom returns the first global number of the partitions that were added,
+// or −1 while there are none.
+func (c *cell) grownFrom() int32 {
+	if f := c.facts.grown.Load(); f != nil {
+		return f.from
+	}
+	return -1
+}
+
+func (c *cell) setGrown(f *grown) { c.facts.grown.Store(f) }
+
+// crash arms the point and waits for the worker to kill itself there.
+func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
+	f := &crashed{point: c.spec.CrashPoint(p), hit: max(p.Crash.Hit, 1), lagBefore: c.normalLag()}
+	c.facts.crashed = f
+	if err := c.command(ctx, func(id int64) worker.Command {
+		return worker.Command{ID: id, Arm: &worker.Arm{Point: f.point, Hit: f.hit}}
+	}); err != nil || c.death != nil {
+		return err
+	}
+	if !c.wait(ctx, faultLimit(p), c.worker().Done()) {
+		if ctx.Err() == nil {
+			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: crash point %s was not reached %d times within %s", p.Name, f.point, f.hit, faultLimit(p)))
+		}
+		return ctx.Err()
+	}
+	if f.reached = c.engine.failpoint(); f.reached == nil {
+		c.death = c.obituary() // it died of something else
+		return nil
+	}
+	return c.restart(ctx, f, time.Duration(p.Crash.Down), "killed at "+f.point)
+}
+
+// kill ends the worker at whatever moment this is.
+func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
+	if !p.Kill.Worker {
+		return fmt.Errorf("phase %s: this harness kills workers only; executors and task managers are not processes yet", p.Name)
+	}
+	f := &crashed{point: "anywhere", lagBefore: c.normalLag()}
+	c.facts.crashed = f
+	c.worker().Kill()
+	<-c.worker().Done()
+	return c.restart(ctx, f, time.Duration(p.Kill.Down), "killed")
+}
+
+func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration, label string) error {
+	f.killed = c.worker().Ended()
+	c.mark(f.killed, runs.MarkKilled, label)
+	c.committed.WatchNew(f.killed)
+	c.uncommitted.WatchNew(f.killed)
+	c.facts.addUsage(c.worker().Usage())
+	c.engine.nextAttempt()
+	if down > 0 {
+		t := time.NewTimer(down)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := c.startWorker(ctx); err != nil {
+		if c.death != nil {
+			return nil
+		}
+		return err
+	}
+	f.restarted = clock.Mono()
+	c.mark(f.restarted, runs.MarkRestarted, "runs again")
+	return nil
+}
+
+// pause stops the worker's process for a while; the schedule goes on.
+func (c *cell) pause(ctx context.Context, p scenarios.Phase) error {
+	if err := c.worker().Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	c.mark(clock.Mono(), runs.MarkThrottled, "worker stopped (SIGSTOP)")
+	t := time.NewTimer(time.Duration(p.Pause.Worker))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	if err := c.worker().Signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	c.mark(clock.Mono(), runs.MarkReleased, "worker goes on (SIGCONT)")
+	return ctx.Err()
+}
+
+func faultLimit(p scenarios.Phase) time.Duration {
+	if p.AtMost > 0 {
+		return time.Duration(p.AtMost)
+	}
+	return time.Duration(scenarios.DefaultFaultAtMost)
+}
+
+// lag is how many records are due and not yet visible.
+func (c *cell) lag() int64 {
+	rows := c.rec.all()
+	if len(rows) == 0 {
+		return 0
+	}
+	return rows[len(rows)-1].lag
+}
+
+// normalLag is the largest lag of the undisturbed phases behind warm-up, with a
+// tenth to spare: what a batch or checkpoint interval always leaves open. It
+// falls back on a tenth of a second's load.
+func (c *cell) normalLag() int64 {
+	floor := int64(math.Ceil(float64(c.spec.Scenario.Load.Rate) / 10))
+	var largest int64
+	rows := c.rec.all()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range rows {
+		if c.undisturbed(c.seconds(x.at)) {
+			largest = max(largest, x.lag)
+		}
+	}
+	return max(largest+largest/10, floor)
+}
+
+// undisturbed reports whether a moment lies in a phase before the first fault,
+// warm-up left out where there is another. The caller holds c.mu.
+func (c *cell) undisturbed(t float64) bool {
+	for i, p := range c.phases {
+		if p.Fault != "" {
+			return false
+		}
+		if t >= p.Start && (t < p.End || p.End == 0) {
+			return i > 0 || len(c.spec.Scenario.Phases) == 1 || c.spec.Scenario.Phases[1].Fault() != ""
+		}
+	}
+	return false
+}
+
+func (c *cell) caughtUp() bool { return c.lag() <= c.normalLag() }
+
+// tick tells the progress line how the cell goes.
+func (c *cell) tick(x row) {
+	name := ""
+	c.mu.Lock()
+	if n := len(c.phases); n > 0 {
+		name = c.phases[n-1].Name
+	}
+	c.mu.Unlock()
+	c.r.o.Progress(Progress{
+		Kind: CellTick, Cell: c.spec, Index: c.index, Phase: name, At: time.Duration(x.at - c.start),
+		Offered: x.sample.Offered, Visible: x.sample.Visible, Lag: x.lag,
+	})
+}

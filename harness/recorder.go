@@ -1,0 +1,184 @@
+package harness
+
+import (
+	"context"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"streamduel/clock"
+	"streamduel/harness/ledger"
+	"streamduel/runs"
+)
+
+// recorder samples a cell ten times a second into series.csv and keeps what the
+// figures are worked out from.
+type recorder struct {
+	c       *cell
+	quit    chan struct{}
+	stopped chan struct{}
+	once    sync.Once
+
+	mu        sync.Mutex
+	rows      []row
+	err       error
+	latencies map[string]*hdrhistogram.Histogram // by runs.LatencyTag, over all intervals
+}
+
+// row is one sample with totals beside the rates.
+type row struct {
+	at                 int64 // monotonic
+	sample             runs.Sample
+	offered, consumed  int64
+	visible            int64
+	visibleNew         int64 // of partitions added during the run
+	lag                int64
+	queued, queuedSize int64
+}
+
+const sampleEvery = 100 * time.Millisecond
+
+func newRecorder(c *cell) *recorder {
+	return &recorder{c: c, quit: make(chan struct{}), stopped: make(chan struct{}), latencies: map[string]*hdrhistogram.Histogram{}}
+}
+
+func (r *recorder) stop() {
+	r.once.Do(func() { close(r.quit) })
+	<-r.stopped
+}
+
+func (r *recorder) loop(ctx context.Context) {
+	defer close(r.stopped)
+	t := time.NewTicker(sampleEvery)
+	defer t.Stop()
+	var last row
+	last.at = r.c.start
+	var cpu time.Duration
+	pid := 0
+	for n := 0; ; n++ {
+		select {
+		case <-t.C:
+		case <-r.quit:
+			r.flush(clock.Mono())
+			return
+		case <-ctx.Done():
+			r.flush(clock.Mono())
+			return
+		}
+		now := clock.Mono()
+		if now <= last.at { // the schedule's zero lies a moment ahead
+			continue
+		}
+		last, cpu, pid = r.sample(now, last, cpu, pid)
+		if n%5 == 0 {
+			r.c.tick(last)
+		}
+		if n%10 == 0 {
+			r.c.trim(ctx)
+		}
+	}
+}
+
+// flush hands the ledger's latency interval to latency.hlog.
+func (r *recorder) flush(now int64) {
+	err := r.c.committed.Flush(now, func(i ledger.Interval) error {
+		r.merge(i)
+		return r.c.w.Latency.Write(i.Kind, i.Phase, max(r.c.seconds(i.From), 0), max(r.c.seconds(i.To), 0), i.Histogram)
+	})
+	r.keep(err)
+}
+
+// merge adds an interval to its phase's histogram.
+func (r *recorder) merge(i ledger.Interval) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	tag := runs.LatencyTag(i.Kind, i.Phase)
+	h := r.latencies[tag]
+	if h == nil {
+		h = runs.NewHistogram()
+		r.latencies[tag] = h
+	}
+	h.Merge(i.Histogram) // the geometry is the same, so nothing is dropped
+}
+
+// merged returns the latency of one kind in a phase, nil when there is none; an
+// empty phase takes all.
+func (r *recorder) merged(kind, phase string) *hdrhistogram.Histogram {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if phase != "" {
+		return r.latencies[runs.LatencyTag(kind, phase)]
+	}
+	var sum *hdrhistogram.Histogram
+	for tag, h := range r.latencies {
+		if strings.HasPrefix(tag, runs.LatencyTag(kind, "")) {
+			if sum == nil {
+				sum = runs.NewHistogram()
+			}
+			sum.Merge(h)
+		}
+	}
+	return sum
+}
+
+// all returns the rows so far.
+func (r *recorder) all() []row {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rows[:len(r.rows):len(r.rows)]
+}
+
+func (r *recorder) keep(err error) {
+	if err != nil {
+		r.mu.Lock()
+		if r.err == nil {
+			r.err = err
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row, time.Duration, int) {
+	c := r.c
+	r.flush(now)
+	g, seen := c.engine.gauges(), c.committed.Counts()
+	x := row{
+		at: now, offered: min(c.plan.Count(now), c.plan.Limit()), consumed: g.Consumed,
+		visible: seen.Visible + seen.Late, queued: g.QueuedRecords, queuedSize: g.QueuedBytes,
+	}
+	x.lag = max(x.offered-x.visible, 0)
+	over := float64(now-last.at) / 1e9
+	rate := func(a, b int64) float64 { return math.Max(float64(b-a)/over, 0) }
+	s := runs.NewSample(c.seconds(now))
+	s.Offered, s.Visible, s.Lag = rate(last.offered, x.offered), rate(last.visible, x.visible), float64(x.lag)
+	s.Consumed = rate(last.consumed, x.consumed)
+	s.QueuedRecords, s.QueuedBytes = float64(x.queued), float64(x.queuedSize)
+	if g.RateLimit != nil {
+		s.RateLimit = *g.RateLimit
+	}
+	if len(g.Tasks) > 0 {
+		s.BlockedShare = 0
+		for _, t := range g.Tasks {
+			s.BlockedShare = math.Max(s.BlockedShare, math.Min(t.Blocked, 1))
+		}
+	}
+	if n := c.grownFrom(); n >= 0 {
+		x.visibleNew = c.committed.VisibleFrom(n)
+		s.VisibleNew = rate(last.visibleNew, x.visibleNew)
+	}
+	w := c.worker()
+	u := w.Usage()
+	if w.PID() == pid {
+		s.CPU = math.Max(float64(u.CPU-cpu)/1e9/over, 0)
+	}
+	s.RSS = float64(u.RSS)
+	x.sample = s
+	r.mu.Lock()
+	r.rows = append(r.rows, x)
+	r.mu.Unlock()
+	r.keep(c.w.Series.Write(s))
+	return x, u.CPU, w.PID()
+}
