@@ -1,0 +1,290 @@
+package dataflow
+
+import (
+	"fmt"
+	"strconv"
+
+	"streamduel/clock"
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/exchange"
+	"streamduel/pipeline"
+	"streamduel/state"
+)
+
+// build makes everything that a job consists of, in the order that recovery
+// needs: the newest checkpoint, the sinks' transactions, and only then writers,
+// state and positions.
+func (r *run) build() (err error) {
+	if r.fragments, err = r.job.Graph.Cut(r.job.Parallelism, chainable(r.job.Parallelism)); err != nil {
+		return err
+	}
+	for _, n := range r.job.Graph.Nodes() {
+		r.eventTime = r.eventTime || n.Watermarks != nil
+	}
+	if r.attempt, err = state.NextAttempt(r.job.Folder, r.job.Name); err != nil {
+		return err
+	}
+	r.store = checkpoints.Open(r.job.Folder, r.cfg.Checkpoint.Retained, r.rt.Log)
+	from, err := r.store.Newest()
+	if err != nil {
+		return err
+	}
+	next, err := r.store.NextID()
+	if err != nil {
+		return err
+	}
+	r.coordinator = &coordinator{run: r, inbox: make(chan any, 256), next: next}
+	defer func() {
+		if err != nil {
+			r.discard()
+		}
+	}()
+	starts, err := r.openSources(from)
+	if err != nil {
+		return err
+	}
+	if err := r.recover(from); err != nil {
+		return err
+	}
+	if from == nil {
+		// Where the job begins is durable before it begins, so that a restart
+		// begins there too.
+		if err := r.begin(starts); err != nil {
+			return err
+		}
+	}
+	if err := r.openTasks(from); err != nil {
+		return err
+	}
+	r.emit(engines.Started{Attempt: r.attempt.Number})
+	if from != nil {
+		id := from.ID
+		r.emit(engines.Restored{Checkpoint: &id, Positions: r.restartPositions()})
+	}
+	for i, s := range r.sources {
+		for t, as := range s.deal(starts[i]) {
+			t.source.assign(as)
+		}
+	}
+	r.gauges = gaugeState{at: clock.Mono(), blocked: make([]int64, len(r.tasks)), idle: make([]int64, len(r.tasks))}
+	return nil
+}
+
+// discard closes what build has opened before it failed.
+func (r *run) discard() {
+	for _, t := range r.tasks {
+		t.close()
+		if t.source != nil && t.source.fetch != nil {
+			t.source.fetch.reader.Close()
+		}
+	}
+	for _, s := range r.sources {
+		s.enum.Close()
+	}
+}
+
+func (r *run) env(n *pipeline.Node) connectors.Env {
+	return connectors.Env{Job: r.job.Name, Node: n.Name, Attempt: r.attempt.Number, Log: r.rt.Log, Gate: r.rt.Gate}
+}
+
+// openSources opens the enumerators and finds where each split begins.
+func (r *run) openSources(from *checkpoints.Checkpoint) (starts [][]assignment, err error) {
+	for _, n := range r.job.Graph.Nodes() {
+		if n.Source == nil {
+			continue
+		}
+		s := newEnumeration(r, n)
+		if s.enum, err = n.Source.Enumerator(r.ctx, r.env(n)); err != nil {
+			return nil, s.wrap(err)
+		}
+		r.sources = append(r.sources, s)
+		as, err := s.start(r.ctx, from)
+		if err != nil {
+			return nil, err
+		}
+		starts = append(starts, as)
+		for _, a := range as {
+			r.restart[a.Split.ID] = a.From
+		}
+	}
+	return starts, nil
+}
+
+// begin writes the checkpoint from which a job without one starts: positions
+// only.
+func (r *run) begin(starts [][]assignment) error {
+	m := &checkpoints.Metadata{ID: r.coordinator.next, Attempt: r.attempt.Number, MaxParallelism: r.job.MaxParallelism}
+	r.coordinator.next++
+	for i, s := range r.sources {
+		src := checkpoints.Source{Operator: s.node.UID}
+		for _, a := range starts[i] {
+			src.Splits = append(src.Splits, checkpoints.Split{ID: a.Split.ID, Partition: a.Split.Partition, Position: a.From})
+		}
+		m.Sources = append(m.Sources, src)
+	}
+	r.coordinator.oldest = m.ID
+	return r.store.Complete(m)
+}
+
+// recover takes up the sinks' transactions. It runs before any writer is
+// opened, because opening one aborts what its ids hold.
+func (r *run) recover(from *checkpoints.Checkpoint) error {
+	if from != nil {
+		r.coordinator.oldest = from.ID
+		r.rt.Log.Info("going back to a checkpoint", "checkpoint", from.ID, "attempt", r.attempt.Number)
+		r.failpoint("R1", from.ID)
+	}
+	if r.job.Guarantee == connectors.ExactlyOnce {
+		if err := r.attempt.Check(); err != nil {
+			return err
+		}
+		for _, n := range r.job.Graph.Nodes() {
+			if n.Sink == nil {
+				continue
+			}
+			var cs []connectors.Committable
+			if from != nil {
+				cs = from.Committables(n.UID)
+			}
+			env := r.writerEnv(n, 0, pipeline.ParallelismOf(n, r.job.Parallelism))
+			if err := n.Sink.(connectors.Recoverer).Recover(r.ctx, env, cs); err != nil {
+				return fmt.Errorf("sink %q: recovering its transactions: %w", n.Name, err)
+			}
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	r.failpoint("R2", from.ID)
+	if err := r.attempt.Check(); err != nil {
+		return err
+	}
+	if err := r.store.Recovered(from); err != nil {
+		return fmt.Errorf("noting that checkpoint %d is committed: %w", from.ID, err)
+	}
+	return r.store.Sweep()
+}
+
+func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.WriterEnv {
+	env := connectors.WriterEnv{
+		Env: r.env(n), Subtask: subtask, Parallelism: parallelism, Guarantee: r.job.Guarantee,
+		// One epoch is open, and one is listed by each checkpoint that is kept or
+		// under way or has been given up.
+		Pool: 2 + r.cfg.Checkpoint.Retained + r.cfg.Checkpoint.TolerableFailures,
+	}
+	if r.rt.Acks != nil {
+		env.Acked = r.rt.Acks.Acked
+	}
+	return env
+}
+
+// openTasks makes the execution graph: rings, then subtasks with their writers
+// and readers, then state.
+func (r *run) openTasks(from *checkpoints.Checkpoint) error {
+	r.rings = map[ringKey][]*exchange.Ring{}
+	of := map[*pipeline.Fragment][]*task{}
+	for _, f := range r.fragments {
+		for i := range f.Parallelism {
+			t := &task{run: r, fragment: f, index: i, box: newMailbox(), target: pipeline.NoTime, now: pipeline.NoTime}
+			t.name = f.Name + " (" + strconv.Itoa(i+1) + "/" + strconv.Itoa(f.Parallelism) + ")"
+			r.tasks = append(r.tasks, t)
+			of[f] = append(of[f], t)
+			if len(f.Sinks) > 0 {
+				r.sinkTasks = append(r.sinkTasks, t)
+			}
+			if len(f.Sources) == 0 {
+				t.in = newInlet(t.box)
+			}
+		}
+	}
+	r.connect(of)
+	for _, t := range r.tasks {
+		if err := r.openTask(t, from); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+// connect makes a ring for every pair of subtasks that an edge joins.
+func (r *run) connect(of map[*pipeline.Fragment][]*task) {
+	up := map[*pipeline.Edge]*pipeline.Fragment{}
+	for _, f := range r.fragments {
+		for _, e := range f.Out {
+			up[e] = f
+		}
+	}
+	for _, f := range r.fragments {
+		for _, e := range f.In {
+			from := up[e]
+			for i := range of[from] {
+				rings := make([]*exchange.Ring, len(of[f]))
+				for j, t := range of[f] {
+					if e.Effective(r.job.Parallelism) == pipeline.Forward && i != j {
+						continue
+					}
+					rings[j] = t.in.add(e)
+				}
+				r.rings[ringKey{e, i}] = rings
+			}
+		}
+	}
+}
+
+func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
+	f := t.fragment
+	for _, n := range f.Sinks {
+		w, err := n.Sink.Writer(r.ctx, r.writerEnv(n, t.index, f.Parallelism))
+		if err != nil {
+			return fmt.Errorf("sink %q: %w", n.Name, err)
+		}
+		t.sinks = append(t.sinks, &sinkWriter{node: n, writer: w})
+	}
+	t.pipe, err = f.Build(pipeline.TaskConfig{
+		Context: r.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
+		Host: t, Origins: r.job.Origins,
+	})
+	if err != nil {
+		return err
+	}
+	if t.in != nil {
+		for i := range t.in.channels {
+			c := &t.in.channels[i]
+			if c.input, err = t.pipe.NewInput(c.edge); err != nil {
+				return err
+			}
+		}
+		t.align = newAligner(len(t.in.channels), r.job.Guarantee == connectors.ExactlyOnce)
+		t.valve = newValve(len(t.in.channels))
+	}
+	if from != nil {
+		if n := keyedOperator(f); n != nil {
+			if err := t.pipe.Restore(from.States(n.UID)...); err != nil {
+				return fmt.Errorf("restoring checkpoint %d: %w", from.ID, err)
+			}
+		}
+	}
+	if len(f.Sources) == 0 {
+		return nil
+	}
+	n := f.Sources[0] // a chain has one head
+	s := &sourceReader{task: t, node: n, head: t.pipe.Source(n), splits: map[connectors.SplitID]*split{}}
+	t.source = s
+	reader, err := n.Source.Reader(r.ctx, r.env(n))
+	if err != nil {
+		return fmt.Errorf("source %q: %w", n.Name, err)
+	}
+	for _, e := range r.sources {
+		if e.node != n {
+			continue
+		}
+		s.fetch = newFetcher(r, n.Name, reader, e.bounded, func() { t.box.signal(sigData) })
+		if r.job.Guarantee == connectors.AtMostOnce {
+			s.fetch.claim = e.claim
+		}
+		e.tasks = append(e.tasks, t)
+	}
+	return nil
+}

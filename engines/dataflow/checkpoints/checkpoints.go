@@ -1,0 +1,303 @@
+// Package checkpoints keeps the checkpoints of a dataflow job in a folder.
+//
+// A checkpoint is one metadata file, checkpoint-N, and one state file for each
+// stateful subtask, state-N-…. The metadata file appears last and whole, so it
+// is what makes a checkpoint durable; state files that no metadata names are
+// leftovers of a checkpoint that never completed.
+package checkpoints
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"streamduel/connectors"
+	"streamduel/state"
+)
+
+const version = 1
+
+// Metadata describes one completed checkpoint.
+type Metadata struct {
+	Version        int      `json:"version"`
+	ID             int64    `json:"id"`
+	Attempt        int      `json:"attempt"`
+	MaxParallelism int      `json:"maxParallelism"`
+	Sources        []Source `json:"sources"`
+	States         []State  `json:"states,omitempty"`
+	Sinks          []Sink   `json:"sinks,omitempty"`
+}
+
+// Source is a source operator's splits.
+type Source struct {
+	Operator string  `json:"operator"`
+	Splits   []Split `json:"splits"`
+}
+
+// Split is how far a split has been read.
+type Split struct {
+	ID        connectors.SplitID  `json:"id"`
+	Partition int32               `json:"partition"`
+	Position  connectors.Position `json:"position"`
+	// MaxTimestamp is the largest event time read, in Unix milliseconds; absent
+	// when there was none.
+	MaxTimestamp *int64 `json:"maxTimestamp,omitempty"`
+}
+
+// State names one subtask's state file.
+type State struct {
+	Operator string `json:"operator"` // the keyed operator at the head of the task
+	Subtask  int    `json:"subtask"`
+	File     string `json:"file"`
+	Bytes    int64  `json:"bytes"`
+}
+
+// Sink lists what a sink's subtask has prepared and not yet committed.
+type Sink struct {
+	Operator     string                   `json:"operator"`
+	Subtask      int                      `json:"subtask"`
+	Committables []connectors.Committable `json:"committables"`
+}
+
+// Committables returns all of one sink's committables.
+func (m *Metadata) Committables(operator string) (cs []connectors.Committable) {
+	for _, s := range m.Sinks {
+		if s.Operator == operator {
+			cs = append(cs, s.Committables...)
+		}
+	}
+	return cs
+}
+
+// Positions returns the positions of all sources.
+func (m *Metadata) Positions() map[connectors.SplitID]connectors.Position {
+	ps := map[connectors.SplitID]connectors.Position{}
+	for _, s := range m.Sources {
+		for _, sp := range s.Splits {
+			ps[sp.ID] = sp.Position
+		}
+	}
+	return ps
+}
+
+// Bytes returns the size of all state files.
+func (m *Metadata) Bytes() (n int64) {
+	for _, s := range m.States {
+		n += s.Bytes
+	}
+	return n
+}
+
+// Checkpoint is a checkpoint that was read back.
+type Checkpoint struct {
+	*Metadata
+	states map[string][]byte // by file
+}
+
+// States returns the snapshots of all subtasks of a keyed operator.
+func (c *Checkpoint) States(operator string) (snapshots [][]byte) {
+	for _, s := range c.Metadata.States {
+		if s.Operator == operator {
+			snapshots = append(snapshots, c.states[s.File])
+		}
+	}
+	return snapshots
+}
+
+const (
+	metaPrefix  = "checkpoint-"
+	statePrefix = "state-"
+)
+
+// Store is the folder of one job's checkpoints. Of its methods, WriteState may
+// be called from any goroutine.
+type Store struct {
+	folder   *state.Folder
+	retained int
+	log      *slog.Logger
+}
+
+// Open returns the store in a folder; retained is how many checkpoints Subsume
+// leaves.
+func Open(f *state.Folder, retained int, log *slog.Logger) *Store {
+	return &Store{folder: f, retained: retained, log: log}
+}
+
+// Newest reads the newest checkpoint that is whole, or nil when there is none.
+// A torn one is logged and the one before is used.
+func (s *Store) Newest() (*Checkpoint, error) {
+	ids, err := s.folder.Numbered(metaPrefix)
+	if err != nil {
+		return nil, err
+	}
+	for i := len(ids) - 1; i >= 0; i-- {
+		c, err := s.read(ids[i])
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, state.ErrTorn) && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		s.log.Warn("a checkpoint cannot be used, trying the one before", "checkpoint", ids[i], "error", err)
+	}
+	if len(ids) > 0 {
+		return nil, fmt.Errorf("none of the %d checkpoints in %s is whole", len(ids), s.folder.Path())
+	}
+	return nil, nil
+}
+
+func (s *Store) read(id int64) (*Checkpoint, error) {
+	b, err := s.folder.Read(metaPrefix + strconv.FormatInt(id, 10))
+	if err != nil {
+		return nil, err
+	}
+	c := &Checkpoint{Metadata: &Metadata{}, states: map[string][]byte{}}
+	if err := json.Unmarshal(b, c.Metadata); err != nil {
+		return nil, fmt.Errorf("checkpoint %d: %w", id, err)
+	}
+	if c.Version != version {
+		return nil, fmt.Errorf("checkpoint %d has version %d, this program reads %d", id, c.Version, version)
+	}
+	for _, st := range c.Metadata.States {
+		b, err := s.folder.Read(st.File)
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint %d, operator %q: %w", id, st.Operator, err)
+		}
+		c.states[st.File] = b
+	}
+	return c, nil
+}
+
+// NextID returns a number above all that files in the folder carry, those of
+// torn and unfinished checkpoints included.
+func (s *Store) NextID() (int64, error) {
+	names, err := s.folder.List("")
+	if err != nil {
+		return 0, err
+	}
+	next := int64(1)
+	for _, n := range names {
+		if id, ok := idOf(n); ok {
+			next = max(next, id+1)
+		}
+	}
+	return next, nil
+}
+
+// idOf returns the checkpoint that a file belongs to.
+func idOf(name string) (id int64, ok bool) {
+	rest, ok := strings.CutPrefix(name, metaPrefix)
+	if !ok {
+		if rest, ok = strings.CutPrefix(name, statePrefix); !ok {
+			return 0, false
+		}
+		rest, _, _ = strings.Cut(rest, "-")
+	}
+	id, err := strconv.ParseInt(rest, 10, 64)
+	return id, err == nil
+}
+
+// WriteState writes one subtask's state and returns the file's name. The
+// attempt is part of the name, so that an old process that wakes up cannot
+// overwrite what the new one wrote.
+func (s *Store) WriteState(id int64, attempt, fragment, subtask int, data []byte) (file string, err error) {
+	file = fmt.Sprintf("%s%d-%d-%d-%d", statePrefix, id, attempt, fragment, subtask)
+	return file, s.folder.Write(file, data)
+}
+
+// Complete writes a checkpoint's metadata: when it returns, the checkpoint is
+// durable. It fails when another process has written this checkpoint.
+func (s *Store) Complete(m *Metadata) error {
+	b, err := encode(m)
+	if err != nil {
+		return err
+	}
+	return s.folder.Create(metaPrefix+strconv.FormatInt(m.ID, 10), b)
+}
+
+func encode(m *Metadata) ([]byte, error) {
+	m.Version = version
+	return json.Marshal(m)
+}
+
+// Subsume deletes the checkpoints before the newest ones that are retained, and
+// returns the oldest that is left.
+func (s *Store) Subsume() (oldest int64, err error) {
+	ids, err := s.folder.Numbered(metaPrefix)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	keep := ids[max(len(ids)-s.retained, 0):]
+	// Metadata first: a state file without metadata is a leftover, metadata
+	// without its state file would be torn.
+	for _, id := range ids[:len(ids)-len(keep)] {
+		if err := s.folder.Remove(metaPrefix + strconv.FormatInt(id, 10)); err != nil {
+			return keep[0], err
+		}
+	}
+	return keep[0], s.Sweep()
+}
+
+// Sweep deletes state files of checkpoints older than the newest that no
+// metadata names.
+func (s *Store) Sweep() error {
+	ids, err := s.folder.Numbered(metaPrefix)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	known := map[int64]bool{}
+	for _, id := range ids {
+		known[id] = true
+	}
+	names, err := s.folder.List(statePrefix)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if id, ok := idOf(n); ok && !known[id] && id < ids[len(ids)-1] {
+			if err := s.folder.Remove(n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Recovered tells that a checkpoint has been gone back to and its committables
+// have all been committed: the newer, unusable ones are deleted, and no
+// checkpoint lists committables any more, because their transactional ids are
+// now going to be used again.
+func (s *Store) Recovered(c *Checkpoint) error {
+	ids, err := s.folder.Numbered(metaPrefix)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		name := metaPrefix + strconv.FormatInt(id, 10)
+		if id > c.ID {
+			if err := s.folder.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		// An older one may be torn; then it lists nothing that could be used.
+		old, err := s.read(id)
+		if err != nil || len(old.Sinks) == 0 {
+			continue
+		}
+		old.Sinks = nil
+		b, err := encode(old.Metadata)
+		if err != nil {
+			return err
+		}
+		if err := s.folder.Write(name, b); err != nil {
+			return err
+		}
+	}
+	c.Sinks = nil
+	return nil
+}

@@ -1,0 +1,39 @@
+package dataflow
+
+import "time"
+
+// clocks starts the tickers that all subtasks share: no timer a record, none a
+// task.
+func (r *run) clocks() {
+	if d := time.Duration(r.cfg.BufferTimeout); d > 0 {
+		r.every(d, func(t *task) {
+			if t.unflushed.Load() {
+				t.box.signal(sigFlush)
+			}
+		})
+	}
+	if r.eventTime {
+		r.every(time.Duration(r.cfg.WatermarkInterval), func(t *task) {
+			if t.source != nil {
+				t.box.signal(sigTick)
+			}
+		})
+	}
+}
+
+func (r *run) every(d time.Duration, f func(*task)) {
+	r.wg.Go(func() {
+		ticker := time.NewTicker(d)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-r.ctx.Done():
+				return
+			case <-ticker.C:
+				for _, t := range r.tasks {
+					f(t)
+				}
+			}
+		}
+	})
+}

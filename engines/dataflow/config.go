@@ -1,0 +1,141 @@
+package dataflow
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Config is the engine's part of a scenario.
+type Config struct {
+	// BufferTimeout is how long a record may wait in a partly filled buffer:
+	// all outputs are flushed every so often. 0 flushes behind every batch that
+	// a task takes in; -1 only when a buffer is full or a barrier passes.
+	BufferTimeout BufferTimeout `json:"bufferTimeout" jsonschema:"oneof_type=string;integer"`
+	Checkpoint    Checkpoint    `json:"checkpoint"`
+	Buffers       Buffers       `json:"buffers"`
+	// WatermarkInterval is how often sources emit watermarks.
+	WatermarkInterval Duration `json:"watermarkInterval"`
+	// BreakExactlyOnce commits sink transactions before the checkpoint that
+	// lists them is durable: the negative control, which a ledger must catch.
+	BreakExactlyOnce bool `json:"breakExactlyOnce,omitempty" jsonschema:"-"`
+}
+
+// Checkpoint says when checkpoints are taken.
+type Checkpoint struct {
+	// Interval between the starts of two checkpoints.
+	Interval Duration `json:"interval"`
+	// Timeout after which an incomplete checkpoint is given up.
+	Timeout Duration `json:"timeout"`
+	// MinPause between the end of one checkpoint and the start of the next.
+	MinPause Duration `json:"minPause"`
+	// TolerableFailures is how many checkpoints in a row may fail before the job
+	// fails.
+	TolerableFailures int `json:"tolerableFailures"`
+	// Retained is how many completed checkpoints are kept.
+	Retained int `json:"retained"`
+}
+
+// Buffers says how many 32 KiB buffers an exchange has.
+type Buffers struct {
+	// ExclusivePerChannel belong to one pair of subtasks.
+	ExclusivePerChannel int `json:"exclusivePerChannel"`
+	// FloatingPerGate are shared by the channels of one subtask's output.
+	FloatingPerGate int `json:"floatingPerGate"`
+	// Overdraft may be used beyond those to finish the record that a task is
+	// in.
+	Overdraft int `json:"overdraft"`
+}
+
+// DefaultConfig returns Flink's defaults, but for the buffer timeout (100 ms
+// there) and the checkpoint interval (none there).
+func DefaultConfig() Config {
+	return Config{
+		BufferTimeout:     BufferTimeout(10 * time.Millisecond),
+		Checkpoint:        Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Retained: 1},
+		Buffers:           Buffers{ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
+		WatermarkInterval: Duration(200 * time.Millisecond),
+	}
+}
+
+// Validate returns what is not allowed, each error beginning with the field's
+// path.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, field, allowed string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s: %s", field, allowed))
+		}
+	}
+	check(c.BufferTimeout >= -1, "bufferTimeout", bufferTimeoutWant)
+	check(c.Checkpoint.Interval > 0, "checkpoint.interval", "a duration above 0s")
+	check(c.Checkpoint.Timeout > 0, "checkpoint.timeout", "a duration above 0s")
+	check(c.Checkpoint.MinPause >= 0, "checkpoint.minPause", "a duration of 0s or more")
+	check(c.Checkpoint.TolerableFailures >= 0 && c.Checkpoint.TolerableFailures <= 100, "checkpoint.tolerableFailures", "0 to 100")
+	check(c.Checkpoint.Retained >= 1 && c.Checkpoint.Retained <= 100, "checkpoint.retained", "1 to 100")
+	check(c.Buffers.ExclusivePerChannel >= 1 && c.Buffers.ExclusivePerChannel <= 1024, "buffers.exclusivePerChannel", "1 to 1024: a channel without a buffer of its own could wait for ever")
+	check(c.Buffers.FloatingPerGate >= 0 && c.Buffers.FloatingPerGate <= 1<<16, "buffers.floatingPerGate", "0 to 65536")
+	check(c.Buffers.Overdraft >= 1 && c.Buffers.Overdraft <= 1<<16, "buffers.overdraft", "1 to 65536: a record that is larger than a buffer needs more than one")
+	check(c.WatermarkInterval > 0, "watermarkInterval", "a duration above 0s")
+	return errors.Join(errs...)
+}
+
+// Duration is a duration that is text in files: "500ms".
+type Duration time.Duration
+
+const (
+	maxDuration  = 30 * 24 * time.Hour
+	durationWant = "a duration of 0s to 720h with its unit, such as 500ms, 2s or 1m30s"
+)
+
+// MarshalText writes the duration as time.Duration does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads a duration with its unit.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := parseDuration(string(text))
+	if err != nil {
+		return err
+	}
+	*d = Duration(v)
+	return nil
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	if _, err := strconv.ParseFloat(s, 64); err == nil && s != "0" {
+		return 0, errors.New(durationWant + "; the unit is missing")
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v < 0 || v > maxDuration {
+		return 0, errors.New(durationWant)
+	}
+	return v, nil
+}
+
+// BufferTimeout is a Duration that may also be -1, which never flushes by time.
+type BufferTimeout time.Duration
+
+const bufferTimeoutWant = durationWant + "; or 0 (flush at once) or -1 (only full buffers)"
+
+// MarshalText writes "-1" or the duration.
+func (t BufferTimeout) MarshalText() ([]byte, error) {
+	if t == -1 {
+		return []byte("-1"), nil
+	}
+	return Duration(t).MarshalText()
+}
+
+// UnmarshalText reads "-1", "0" or a duration with its unit.
+func (t *BufferTimeout) UnmarshalText(text []byte) error {
+	if string(text) == "-1" {
+		*t = -1
+		return nil
+	}
+	v, err := parseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%w; or 0 (flush at once) or -1 (only full buffers)", err)
+	}
+	*t = BufferTimeout(v)
+	return nil
+}

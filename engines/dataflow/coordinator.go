@@ -1,0 +1,320 @@
+package dataflow
+
+import (
+	"fmt"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/engines/dataflow/checkpoints"
+)
+
+// coordinator triggers checkpoints, gathers them, makes them durable, and ends
+// the job. One checkpoint is under way at a time, its commits included.
+type coordinator struct {
+	run   *run
+	inbox chan any
+
+	next      int64 // id
+	current   *pending
+	lastStart time.Time
+	lastEnd   time.Time
+	failures  int // in a row
+	oldest    int64
+	ended     int // subtasks that have passed everything on
+
+	stop     engines.StopMode // asked for, or ""
+	final    bool             // current is the last checkpoint
+	trigger  *time.Timer
+	timeout  *time.Timer
+	complete bool // the last checkpoint is committed
+}
+
+// pending is a checkpoint under way.
+type pending struct {
+	id         int64
+	started    time.Time
+	acked      map[*task]bool
+	meta       *checkpoints.Metadata
+	splits     map[string][]checkpoints.Split
+	alignment  time.Duration
+	committing bool
+	commits    map[*task]bool
+	durable    bool
+}
+
+// The messages to the coordinator.
+type (
+	// ack is a subtask's part of a checkpoint.
+	ack struct {
+		task      *task
+		id        int64
+		splits    []checkpoints.Split
+		state     *checkpoints.State
+		sinks     []checkpoints.Sink
+		alignment time.Duration
+	}
+	declined struct {
+		task *task
+		id   int64
+		err  error
+	}
+	committed struct {
+		task *task
+		id   int64
+	}
+	// finished tells that a subtask has passed everything on.
+	finished struct{ task *task }
+	stopping struct{ mode engines.StopMode }
+)
+
+// tell sends a message, unless the job is over.
+func (c *coordinator) tell(message any) {
+	select {
+	case c.inbox <- message:
+	case <-c.run.ctx.Done():
+	}
+}
+
+// committed tells that a subtask has committed a checkpoint. It is the
+// subtask's goroutine that hits D6, between its commit and the last one.
+func (c *coordinator) committed(t *task, id int64) {
+	if k := c.run.committed.Add(1); k < int64(len(c.run.sinkTasks)) {
+		c.run.failpoint("D6", id)
+	}
+	c.tell(committed{t, id})
+}
+
+// loop runs until the job has ended as asked (nil) or cannot go on.
+func (c *coordinator) loop() error {
+	c.trigger, c.timeout = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	defer c.trigger.Stop()
+	defer c.timeout.Stop()
+	c.timeout.Stop()
+	c.lastStart = time.Now()
+	c.lastEnd = c.lastStart
+	for {
+		c.schedule()
+		var err error
+		select {
+		case m := <-c.inbox:
+			err = c.handle(m)
+		case <-c.trigger.C:
+			err = c.begin(false)
+		case <-c.timeout.C:
+			err = c.fail(fmt.Errorf("it took longer than %v", time.Duration(c.run.cfg.Checkpoint.Timeout)))
+		case <-c.run.ctx.Done():
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if c.complete {
+			return c.run.finishSources()
+		}
+		if c.current != nil || c.final {
+			continue
+		}
+		if c.stop == engines.StopCheckpoint || c.ended == len(c.run.tasks) {
+			if err := c.begin(true); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// schedule sets the trigger's timer.
+func (c *coordinator) schedule() {
+	c.trigger.Stop()
+	if c.current != nil || c.final {
+		return
+	}
+	cfg := c.run.cfg.Checkpoint
+	due := c.lastStart.Add(time.Duration(cfg.Interval))
+	if p := c.lastEnd.Add(time.Duration(cfg.MinPause)); p.After(due) {
+		due = p
+	}
+	c.trigger.Reset(time.Until(due))
+}
+
+func (c *coordinator) handle(message any) error {
+	switch m := message.(type) {
+	case ack:
+		return c.ack(m)
+	case declined:
+		if c.current != nil && c.current.id == m.id && !c.current.committing {
+			return c.fail(m.err)
+		}
+	case committed:
+		p := c.current
+		if p == nil || p.id != m.id || !p.committing {
+			return nil
+		}
+		p.commits[m.task] = true
+		if len(p.commits) == len(c.run.sinkTasks) {
+			return c.allCommitted()
+		}
+	case finished:
+		c.ended++
+	case stopping:
+		c.stop = m.mode
+		if m.mode == engines.StopDrain {
+			for _, s := range c.run.sources {
+				if s.bounded {
+					continue // it is read to its end
+				}
+				for _, t := range s.tasks {
+					t.box.send(drain{})
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// begin triggers a checkpoint at all sources.
+func (c *coordinator) begin(final bool) error {
+	r := c.run
+	p := &pending{
+		id: c.next, started: time.Now(), acked: map[*task]bool{}, commits: map[*task]bool{},
+		splits: map[string][]checkpoints.Split{},
+		meta:   &checkpoints.Metadata{ID: c.next, Attempt: r.attempt.Number, MaxParallelism: r.job.MaxParallelism},
+	}
+	c.next++
+	c.current, c.lastStart, c.final = p, p.started, final
+	c.timeout.Reset(time.Duration(r.cfg.Checkpoint.Timeout))
+	r.emit(engines.CheckpointTriggered{Checkpoint: p.id})
+	for _, s := range r.sources {
+		for _, t := range s.tasks {
+			t.box.send(trigger{id: p.id, last: final})
+		}
+	}
+	return nil
+}
+
+// fail gives the current checkpoint up.
+func (c *coordinator) fail(reason error) error {
+	p, r := c.current, c.run
+	if p == nil || p.committing {
+		// Commits have no time limit of their own: the sinks' clients have one.
+		return nil
+	}
+	c.current, c.lastEnd = nil, time.Now()
+	c.timeout.Stop()
+	r.emit(engines.CheckpointFailed{Checkpoint: p.id, Reason: reason.Error()})
+	r.rt.Log.Warn("checkpoint failed", "checkpoint", p.id, "reason", reason)
+	for _, t := range r.tasks {
+		t.box.send(abortCheckpoint{p.id})
+	}
+	if c.final {
+		return fmt.Errorf("the last checkpoint failed: %w", reason)
+	}
+	if c.failures++; c.failures > r.cfg.Checkpoint.TolerableFailures {
+		return fmt.Errorf("checkpoint %d failed, and %d in a row are tolerated: %w", p.id, r.cfg.Checkpoint.TolerableFailures, reason)
+	}
+	return nil
+}
+
+func (c *coordinator) ack(a ack) error {
+	p := c.current
+	if p == nil || p.id != a.id || p.acked[a.task] {
+		return nil // of one that was given up; Sweep deletes its file
+	}
+	p.acked[a.task] = true
+	p.alignment = max(p.alignment, a.alignment)
+	if a.task.source != nil {
+		uid := a.task.source.node.UID
+		p.splits[uid] = append(p.splits[uid], a.splits...)
+	}
+	if a.state != nil {
+		p.meta.States = append(p.meta.States, *a.state)
+	}
+	p.meta.Sinks = append(p.meta.Sinks, a.sinks...)
+	if len(p.acked) < len(c.run.tasks) {
+		return nil
+	}
+	c.timeout.Stop()
+	for _, s := range c.run.sources {
+		p.meta.Sources = append(p.meta.Sources, checkpoints.Source{Operator: s.node.UID, Splits: p.splits[s.node.UID]})
+	}
+	if c.run.broken {
+		return c.notify()
+	}
+	if err := c.makeDurable(); err != nil {
+		return err
+	}
+	return c.notify()
+}
+
+// makeDurable writes the metadata: from then on a restart goes on from here.
+func (c *coordinator) makeDurable() error {
+	p, r := c.current, c.run
+	r.failpoint("D4", p.id)
+	if r.broken {
+		r.failpoint("D5", p.id)
+	}
+	writing := time.Now()
+	if err := r.attempt.Check(); err != nil {
+		return err
+	}
+	if err := r.store.Complete(p.meta); err != nil {
+		return fmt.Errorf("checkpoint %d: %w", p.id, err)
+	}
+	p.durable = true
+	now := time.Now()
+	positions := r.durable(p.meta)
+	c.failures = 0
+	r.emit(engines.CheckpointCompleted{
+		Checkpoint: p.id, Duration: millis(now.Sub(p.started)), Durable: millis(now.Sub(writing)),
+		Bytes: p.meta.Bytes(), Alignment: millis(p.alignment),
+	})
+	r.emit(engines.Durable{Positions: positions})
+	oldest, err := r.store.Subsume()
+	if err != nil {
+		return fmt.Errorf("deleting checkpoints before %d: %w", p.id, err)
+	}
+	c.oldest = oldest
+	if !r.broken {
+		r.failpoint("D5", p.id)
+	}
+	return nil
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// notify tells the sinks to commit.
+func (c *coordinator) notify() error {
+	p, r := c.current, c.run
+	p.committing = true
+	if len(r.sinkTasks) == 0 {
+		return c.allCommitted()
+	}
+	if err := r.attempt.Check(); err != nil {
+		return err
+	}
+	r.committed.Store(0)
+	for _, t := range r.sinkTasks {
+		t.box.send(durable{p.id, c.oldest})
+	}
+	return nil
+}
+
+// allCommitted ends a checkpoint.
+func (c *coordinator) allCommitted() error {
+	p, r := c.current, c.run
+	if r.broken {
+		if err := c.makeDurable(); err != nil {
+			return err
+		}
+	}
+	r.failpoint("D7", p.id)
+	if r.job.Guarantee != connectors.AtMostOnce {
+		for _, s := range r.sources {
+			s.publish(p.splits[s.node.UID])
+		}
+	}
+	r.failpoint("D8", p.id)
+	c.current, c.lastEnd = nil, time.Now()
+	c.complete = c.final
+	return nil
+}

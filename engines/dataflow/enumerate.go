@@ -1,0 +1,311 @@
+package dataflow
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/pipeline"
+)
+
+// enumeration is the coordinator's side of one source: it finds splits, deals
+// them out, and publishes positions. Its goroutine is the only user of the
+// enumerator.
+type enumeration struct {
+	run     *run
+	node    *pipeline.Node
+	bounded bool
+	enum    connectors.Enumerator
+	tasks   []*task
+
+	load []int // splits dealt to each subtask
+
+	mu    sync.Mutex
+	views map[connectors.SplitID]*splitView
+	// To publish: positions, and who waits for that.
+	positions map[connectors.SplitID]connectors.Position
+	waiting   []chan error
+	kick      chan struct{}
+}
+
+func newEnumeration(r *run, n *pipeline.Node) *enumeration {
+	return &enumeration{
+		run: r, node: n, bounded: n.Source.Describe().Bounded,
+		views: map[connectors.SplitID]*splitView{}, positions: map[connectors.SplitID]connectors.Position{},
+		kick: make(chan struct{}, 1),
+	}
+}
+
+func (s *enumeration) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("source %q: %w", s.node.Name, err)
+}
+
+// start finds the splits at the job's start and where each begins.
+func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoint) (as []assignment, err error) {
+	found, err := s.enum.Discover(ctx)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	ids := make([]connectors.SplitID, len(found))
+	for i, f := range found {
+		ids[i] = f.ID
+	}
+	from := map[connectors.SplitID]connectors.Position{}
+	times := map[connectors.SplitID]*int64{}
+	if restored != nil {
+		known := map[connectors.SplitID]bool{}
+		for _, src := range restored.Sources {
+			if src.Operator != s.node.UID {
+				continue
+			}
+			for _, sp := range src.Splits {
+				from[sp.ID], times[sp.ID] = sp.Position, sp.MaxTimestamp
+				known[sp.ID] = true
+			}
+		}
+		for _, id := range ids {
+			delete(known, id)
+		}
+		for id := range known {
+			return nil, s.wrap(fmt.Errorf("split %s is in checkpoint %d and is not there any more", id, restored.ID))
+		}
+		if s.run.job.Guarantee == connectors.AtMostOnce {
+			committed, err := s.enum.Committed(ctx, ids)
+			if err != nil {
+				return nil, s.wrap(err)
+			}
+			for id, p := range committed {
+				from[id] = p
+			}
+		}
+	}
+	var unknown []connectors.SplitID
+	for _, id := range ids {
+		if _, ok := from[id]; !ok {
+			unknown = append(unknown, id)
+		}
+	}
+	if len(unknown) > 0 {
+		starts, err := s.enum.Start(ctx, unknown, restored == nil)
+		if err != nil {
+			return nil, s.wrap(err)
+		}
+		for id, p := range starts {
+			from[id] = p
+		}
+	}
+	for _, f := range found {
+		as = append(as, s.assignment(f, from[f.ID], times[f.ID]))
+	}
+	return as, nil
+}
+
+func (s *enumeration) assignment(sp connectors.Split, from connectors.Position, maxTimestamp *int64) assignment {
+	v := &splitView{}
+	v.position.Store(int64(from))
+	v.latest.Store(int64(from))
+	s.mu.Lock()
+	s.views[sp.ID] = v
+	s.mu.Unlock()
+	return assignment{connectors.Assignment{Split: sp, From: from, Until: connectors.NoEnd}, maxTimestamp, v}
+}
+
+// deal gives each split to the subtask that has the fewest.
+func (s *enumeration) deal(as []assignment) map[*task]assign {
+	sort.Slice(as, func(i, j int) bool { return as[i].Split.ID < as[j].Split.ID })
+	dealt := map[*task]assign{}
+	if s.load == nil {
+		s.load = make([]int, len(s.tasks))
+	}
+	for _, a := range as {
+		least := 0
+		for i, n := range s.load {
+			if n < s.load[least] {
+				least = i
+			}
+		}
+		s.load[least]++
+		dealt[s.tasks[least]] = append(dealt[s.tasks[least]], a)
+	}
+	return dealt
+}
+
+// lagInterval is how often the ends of the splits are looked up, for the lag
+// gauge: a source that is held up does not see them grow.
+const lagInterval = time.Second
+
+// loop serves until the job ends.
+func (s *enumeration) loop() error {
+	defer s.enum.Close()
+	ctx := s.run.ctx
+	var discovery <-chan time.Time
+	if d := s.run.job.Discovery; d > 0 && !s.bounded {
+		t := time.NewTicker(d)
+		defer t.Stop()
+		discovery = t.C
+	}
+	lag := time.NewTicker(lagInterval)
+	defer lag.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-discovery:
+			err = s.discover(ctx)
+		case <-lag.C:
+			s.look(ctx)
+		case <-s.kick:
+			err = s.commit(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			return s.wrap(err)
+		}
+	}
+}
+
+// discover deals out splits that were not there before. They begin at their
+// earliest record.
+func (s *enumeration) discover(ctx context.Context) error {
+	found, err := s.enum.Discover(ctx)
+	if err != nil {
+		return err
+	}
+	var fresh []connectors.Split
+	var ids []connectors.SplitID
+	for _, f := range found {
+		if s.views[f.ID] == nil { // read without the lock: only this goroutine writes
+			fresh = append(fresh, f)
+			ids = append(ids, f.ID)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	from, err := s.enum.Start(ctx, ids, false)
+	if err != nil {
+		return err
+	}
+	var as []assignment
+	for _, f := range fresh {
+		as = append(as, s.assignment(f, from[f.ID], nil))
+	}
+	s.run.begun(from)
+	for t, a := range s.deal(as) {
+		t.box.send(a)
+	}
+	return nil
+}
+
+func (s *enumeration) look(ctx context.Context) {
+	var ids []connectors.SplitID
+	for id := range s.views {
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return
+	}
+	bounds, err := s.enum.Bounds(ctx, ids)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.run.rt.Log.Warn("the lag is not known", "source", s.node.Name, "error", err)
+		}
+		return
+	}
+	for id, b := range bounds {
+		if v := s.views[id]; v != nil {
+			v.latest.Store(max(v.latest.Load(), int64(b.Latest)))
+		}
+	}
+}
+
+// lag returns how many records the source is behind, as far as known.
+func (s *enumeration) lag() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.views {
+		n += max(v.latest.Load()-v.position.Load(), 0)
+	}
+	return n
+}
+
+// claim commits a batch's end before the batch is processed, and waits for it.
+// Claims that come together are committed together.
+func (s *enumeration) claim(ctx context.Context, id connectors.SplitID, next connectors.Position) error {
+	done := make(chan error, 1)
+	s.mu.Lock()
+	s.positions[id] = next
+	s.waiting = append(s.waiting, done)
+	s.mu.Unlock()
+	s.wake()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// publish has a checkpoint's positions committed, for monitoring.
+func (s *enumeration) publish(splits []checkpoints.Split) {
+	if len(splits) == 0 {
+		return
+	}
+	s.mu.Lock()
+	for _, sp := range splits {
+		s.positions[sp.ID] = sp.Position
+	}
+	s.mu.Unlock()
+	s.wake()
+}
+
+// published waits until everything is committed.
+func (s *enumeration) published(ctx context.Context) error {
+	done := make(chan error, 1)
+	s.mu.Lock()
+	s.waiting = append(s.waiting, done)
+	s.mu.Unlock()
+	s.wake()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *enumeration) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (s *enumeration) commit(ctx context.Context) error {
+	s.mu.Lock()
+	positions, waiting := s.positions, s.waiting
+	s.positions, s.waiting = map[connectors.SplitID]connectors.Position{}, nil
+	s.mu.Unlock()
+	var err error
+	if len(positions) > 0 {
+		if err = s.enum.Commit(ctx, positions); err == nil && s.run.job.Guarantee == connectors.AtMostOnce {
+			s.run.advance(positions)
+		}
+	}
+	for _, w := range waiting {
+		w <- err
+	}
+	if err != nil && s.run.job.Guarantee != connectors.AtMostOnce && ctx.Err() == nil {
+		// Nothing depends on it.
+		s.run.rt.Log.Warn("positions could not be published", "source", s.node.Name, "error", err)
+		err = nil
+	}
+	return err
+}

@@ -1,0 +1,113 @@
+package dataflow
+
+import (
+	"sync"
+
+	"streamduel/exchange"
+	"streamduel/pipeline"
+)
+
+// inlet is the input of one subtask: the channels of all its exchange edges.
+// Channels with data stand in a queue, each at most once, and go to its end
+// after one buffer: so a full one cannot starve the others.
+type inlet struct {
+	box      *mailbox
+	channels []channel
+
+	mu     sync.Mutex
+	ready  []int // circular
+	head   int
+	n      int
+	queued []bool
+}
+
+// channel is one upstream subtask of one edge.
+type channel struct {
+	edge  *pipeline.Edge
+	ring  *exchange.Ring
+	input pipeline.Input
+}
+
+func newInlet(box *mailbox) *inlet { return &inlet{box: box} }
+
+// add adds a channel and returns its ring.
+func (in *inlet) add(e *pipeline.Edge) *exchange.Ring {
+	ch := len(in.channels)
+	r := exchange.NewRing(func() { in.arrived(ch) })
+	in.channels = append(in.channels, channel{edge: e, ring: r})
+	in.queued = append(in.queued, false)
+	in.ready = make([]int, len(in.channels))
+	return r
+}
+
+// arrived is called by a writer whose ring was empty.
+func (in *inlet) arrived(ch int) {
+	in.enqueue(ch)
+	in.box.signal(sigData)
+}
+
+func (in *inlet) enqueue(ch int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.queued[ch] {
+		return
+	}
+	in.queued[ch] = true
+	in.ready[(in.head+in.n)%len(in.ready)] = ch
+	in.n++
+}
+
+func (in *inlet) dequeue() (ch int, ok bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.n == 0 {
+		return 0, false
+	}
+	ch = in.ready[in.head]
+	if in.head++; in.head == len(in.ready) {
+		in.head = 0
+	}
+	in.n--
+	in.queued[ch] = false
+	return ch, true
+}
+
+// next takes an element of a channel that is not blocked.
+func (in *inlet) next(blocked []bool) (ch int, e exchange.Element, ok bool) {
+	for {
+		ch, ok = in.dequeue()
+		if !ok {
+			return 0, e, false
+		}
+		if blocked[ch] {
+			continue // unblock puts it back
+		}
+		e, ok = in.channels[ch].ring.Pop()
+		if !ok {
+			continue
+		}
+		if in.channels[ch].ring.Len() > 0 {
+			in.enqueue(ch)
+		}
+		return ch, e, true
+	}
+}
+
+// unblock puts channels that were passed over back into the queue.
+func (in *inlet) unblock() {
+	for ch := range in.channels {
+		if in.channels[ch].ring.Len() > 0 {
+			in.enqueue(ch)
+		}
+	}
+}
+
+// queuedRecords returns what waits in the rings.
+func (in *inlet) queuedRecords() (records, bytes int) {
+	for i := range in.channels {
+		r, b := in.channels[i].ring.Queued()
+		records += r
+		bytes += b
+	}
+	return records, bytes
+}

@@ -1,0 +1,230 @@
+package dataflow
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/exchange"
+	"streamduel/pipeline"
+	"streamduel/state"
+)
+
+// run is a running job.
+type run struct {
+	job       engines.Job
+	cfg       Config
+	rt        engines.Runtime
+	fragments []*pipeline.Fragment
+	rings     map[ringKey][]*exchange.Ring
+	eventTime bool
+	broken    bool // the negative control: commits come before the metadata
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	parent  context.Context
+	attempt *state.Attempt
+	store   *checkpoints.Store
+
+	tasks       []*task
+	sinkTasks   []*task
+	sources     []*enumeration
+	coordinator *coordinator
+	committed   atomic.Int64 // sink subtasks that have committed the current checkpoint
+
+	wg   sync.WaitGroup
+	done chan struct{}
+
+	mu   sync.Mutex
+	err  error
+	mode engines.StopMode
+	// restart is where a restart would go on from.
+	restart engines.Positions
+
+	gauges gaugeState
+}
+
+// ringKey names the output of one subtask over one edge.
+type ringKey struct {
+	edge    *pipeline.Edge
+	subtask int
+}
+
+func (r *run) emit(e engines.Event) {
+	if r.rt.Events != nil {
+		r.rt.Events(e)
+	}
+}
+
+// failpoint tells that the job has come to a point, with what a restart would
+// find.
+func (r *run) failpoint(point string, epoch int64) {
+	r.rt.Failpoints.Hit(point, func() engines.Recovery {
+		return engines.Recovery{Positions: r.restartPositions(), Epoch: epoch}
+	})
+}
+
+func (r *run) restartPositions() engines.Positions {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.restart)
+}
+
+// begun tells from where splits would be read by a restart as long as no
+// durable position is known.
+func (r *run) begun(from engines.Positions) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.Copy(r.restart, from)
+}
+
+// advance tells that the positions are what a restart goes on from, and returns
+// those of all splits.
+func (r *run) advance(positions engines.Positions) engines.Positions {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.Copy(r.restart, positions)
+	return maps.Clone(r.restart)
+}
+
+// durable is called when a checkpoint is, and returns the positions below which
+// nothing will be read again.
+func (r *run) durable(m *checkpoints.Metadata) engines.Positions {
+	if r.job.Guarantee == connectors.AtMostOnce {
+		return r.restartPositions() // what is committed counts, not the checkpoint
+	}
+	if r.rt.Acks != nil {
+		for _, s := range m.Sources {
+			for _, sp := range s.Splits {
+				r.rt.Acks.Trim(sp.Partition, sp.Position)
+			}
+		}
+	}
+	return r.advance(m.Positions())
+}
+
+// spawn runs f in a goroutine of the job; its error fails the job.
+func (r *run) spawn(what string, f func() error) {
+	r.wg.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				r.fail(fmt.Errorf("%s: panic: %v\n%s", what, p, debug.Stack()))
+			}
+		}()
+		if err := f(); err != nil {
+			r.fail(err)
+		}
+	})
+}
+
+// background runs something short that the job's end waits for.
+func (r *run) background(f func()) { r.wg.Go(f) }
+
+// fail ends the job with an error; the first one counts.
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	if r.err == nil && r.mode == "" {
+		r.err = err
+	}
+	r.mu.Unlock()
+	r.cancel()
+}
+
+// finish ends the job well.
+func (r *run) finish(mode engines.StopMode) {
+	r.mu.Lock()
+	if r.mode == "" {
+		r.mode = mode
+	}
+	r.mu.Unlock()
+	r.cancel()
+}
+
+// launch starts the goroutines.
+func (r *run) launch() {
+	for _, t := range r.tasks {
+		if t.source != nil {
+			r.spawn(t.name, t.source.fetch.loop)
+		}
+		r.spawn(t.name, t.execute)
+	}
+	for _, s := range r.sources {
+		r.spawn("source "+s.node.Name, s.loop)
+	}
+	r.spawn("coordinator", func() error {
+		if err := r.coordinator.loop(); err != nil {
+			return err
+		}
+		if r.coordinator.complete {
+			mode := r.coordinator.stop
+			if mode == "" {
+				mode = engines.StopDrain // the sources have ended
+			}
+			r.finish(mode)
+		}
+		return nil
+	})
+	r.clocks()
+	go func() {
+		r.wg.Wait()
+		r.cancel()
+		for _, t := range r.tasks {
+			t.close()
+		}
+		r.mu.Lock()
+		if r.err == nil && r.mode == "" {
+			r.err = context.Cause(r.parent)
+		}
+		err, mode := r.err, r.mode
+		r.mu.Unlock()
+		if err != nil {
+			r.emit(engines.Failed{Error: err.Error()})
+		} else {
+			r.emit(engines.Stopped{Mode: mode})
+		}
+		close(r.done)
+	}()
+}
+
+// finishSources waits until the last positions are published.
+func (r *run) finishSources() error {
+	for _, s := range r.sources {
+		if err := s.published(r.ctx); err != nil {
+			return s.wrap(err)
+		}
+	}
+	return nil
+}
+
+// Wait implements engines.Run.
+func (r *run) Wait() error {
+	<-r.done
+	return r.err
+}
+
+// Stop implements engines.Run. When ctx ends first, the job is ended without
+// further progress.
+func (r *run) Stop(ctx context.Context, mode engines.StopMode) error {
+	switch mode {
+	case engines.StopNow:
+		r.finish(mode)
+	case engines.StopDrain, engines.StopCheckpoint:
+		r.coordinator.tell(stopping{mode})
+	default:
+		return fmt.Errorf("stop mode %q: allowed are %s, %s, %s", mode, engines.StopDrain, engines.StopCheckpoint, engines.StopNow)
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		r.fail(fmt.Errorf("stopping (%s): %w", mode, ctx.Err()))
+		<-r.done
+		return r.err
+	}
+}

@@ -1,0 +1,206 @@
+package dataflow
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"streamduel/clock"
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/pipeline"
+)
+
+// slice is how many records of a batch are pushed between two looks into the
+// mailbox: a throttled sink in the same task must not keep a barrier waiting
+// for a whole batch.
+const slice = 256
+
+// sourceReader is the head of a source's subtask.
+type sourceReader struct {
+	task  *task
+	node  *pipeline.Node
+	head  pipeline.SourceHead
+	fetch *fetcher
+
+	splits map[connectors.SplitID]*split
+	order  []*split // in order of assignment
+
+	batch  *connectors.Batch
+	split  *split // the batch's
+	next   int    // first record of it not pushed
+	window connectors.Batch
+
+	last int64 // checkpoint to take when reading has stopped, or 0
+	kept bool  // reading stops for that, which is not the stream's end
+	idle bool  // all splits are idle: said so downstream
+}
+
+// split is a split that this subtask reads.
+type split struct {
+	connectors.Split
+	position connectors.Position
+	lastData int64 // monotonic nanoseconds: last sign of life, for idleness
+	begun    bool  // its first record has been taken in
+	shown    *splitView
+}
+
+// splitView is a split's progress as other goroutines see it.
+type splitView struct {
+	position atomic.Int64
+	latest   atomic.Int64
+}
+
+// assign is mail: splits for this subtask.
+type assign []assignment
+
+type assignment struct {
+	connectors.Assignment
+	maxTimestamp *int64 // event time reached before a restore
+	view         *splitView
+}
+
+func (s *sourceReader) assign(as assign) {
+	now := clock.Mono()
+	list := make([]connectors.Assignment, len(as))
+	for i, a := range as {
+		sp := &split{Split: a.Split, position: a.From, lastData: now, shown: a.view}
+		s.splits[a.Split.ID] = sp
+		s.order = append(s.order, sp)
+		if a.maxTimestamp != nil {
+			s.head.SetMaxTimestamp(a.Split.ID, *a.maxTimestamp)
+		}
+		list[i] = a.Assignment
+		s.task.run.emit(engines.Discovered{Split: a.Split.ID, From: a.From})
+	}
+	s.fetch.assign(list)
+}
+
+// step pushes a slice of the current batch.
+func (s *sourceReader) step() (progressed bool, err error) {
+	t := s.task
+	if s.batch == nil {
+		b, over := s.fetch.take()
+		if b == nil {
+			if over {
+				return s.over()
+			}
+			return false, nil
+		}
+		if err := s.begin(b); err != nil {
+			return true, err
+		}
+	}
+	s.window = *s.batch
+	until := min(s.next+slice, len(s.batch.Records))
+	s.window.Records = s.batch.Records[:until]
+	before := s.next
+	s.next, err = s.head.Push(&s.window, s.next)
+	t.shown.consumed.Add(int64(s.next - before))
+	t.shown.held.Store(int64(len(s.batch.Records) - s.next))
+	if s.next < len(s.batch.Records) {
+		s.position(connectors.Position(s.batch.Records[s.next].Offset))
+	} else {
+		s.position(s.batch.Next)
+		s.batch, s.split = nil, nil
+		s.fetch.done()
+	}
+	t.pushed()
+	return true, err
+}
+
+func (s *sourceReader) begin(b *connectors.Batch) error {
+	sp := s.splits[b.Split.ID]
+	if sp == nil {
+		return fmt.Errorf("source %q: its reader gave records of split %s, which it was not assigned", s.node.Name, b.Split.ID)
+	}
+	s.batch, s.split, s.next = b, sp, 0
+	sp.shown.latest.Store(max(int64(b.Latest), sp.shown.latest.Load()))
+	if len(b.Records) == 0 {
+		return nil
+	}
+	sp.lastData = clock.Mono()
+	if !sp.begun {
+		sp.begun = true
+		s.task.run.emit(engines.FirstRecord{Split: b.Split.ID})
+	}
+	return nil
+}
+
+func (s *sourceReader) position(p connectors.Position) {
+	s.split.position = p
+	s.split.shown.position.Store(int64(p))
+}
+
+// over goes on behind the last record: with the last checkpoint, or with the
+// end of the stream.
+func (s *sourceReader) over() (progressed bool, err error) {
+	t := s.task
+	if s.last != 0 {
+		id := s.last
+		s.last = 0
+		return true, t.checkpoint(id, 0)
+	}
+	if s.kept {
+		return false, nil
+	}
+	t.ending = true
+	if t.run.eventTime {
+		// The end of a stream is the end of its time.
+		t.target, t.moving = math.MaxInt64, true
+	}
+	return true, nil
+}
+
+// positions returns how far the splits have been read.
+func (s *sourceReader) positions() []checkpoints.Split {
+	out := make([]checkpoints.Split, len(s.order))
+	for i, sp := range s.order {
+		out[i] = checkpoints.Split{ID: sp.ID, Partition: sp.Partition, Position: sp.position}
+		if ts := s.head.MaxTimestamp(sp.ID); ts != pipeline.NoTime {
+			out[i].MaxTimestamp = &ts
+		}
+	}
+	return out
+}
+
+// tick moves the source's watermark: the minimum over its active splits of
+// max − delay − 1 ms. A split that gave nothing for the idle time is left out;
+// without an active split the subtask says that it is idle.
+func (s *sourceReader) tick() {
+	t, w := s.task, s.node.Watermarks
+	if w == nil {
+		s.setIdle(true) // no event time of its own: others decide
+		return
+	}
+	now := clock.Mono()
+	low, any := int64(math.MaxInt64), false
+	for _, sp := range s.order {
+		if s.batch != nil {
+			// Held up by its own outputs, the source cannot know who is idle.
+			sp.lastData = now
+		}
+		if w.Idle > 0 && time.Duration(now-sp.lastData) >= w.Idle {
+			continue
+		}
+		any = true
+		ts := s.head.MaxTimestamp(sp.ID)
+		if ts != pipeline.NoTime {
+			ts -= w.Delay.Milliseconds() + 1
+		}
+		low = min(low, ts)
+	}
+	s.setIdle(!any)
+	if any && low > t.target {
+		t.target, t.moving = low, true
+	}
+}
+
+func (s *sourceReader) setIdle(idle bool) {
+	if s.idle != idle {
+		s.idle = idle
+		s.task.broadcast(idleness{idle})
+	}
+}

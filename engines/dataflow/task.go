@@ -1,0 +1,361 @@
+package dataflow
+
+import (
+	"fmt"
+	"math"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"streamduel/clock"
+	"streamduel/connectors"
+	"streamduel/exchange"
+	"streamduel/pipeline"
+)
+
+// task is one subtask: a goroutine with a mailbox. Between two steps of its
+// default action, which is to push one buffer or one slice of a batch, it
+// handles its mail.
+type task struct {
+	run      *run
+	fragment *pipeline.Fragment
+	index    int // within the fragment
+	name     string
+	pipe     *pipeline.Task
+	box      *mailbox
+	waits    usage
+	outlets  []*outlet
+	sinks    []*sinkWriter
+
+	source *sourceReader // of a fragment with a source
+	in     *inlet        // of one without
+
+	align      *aligner
+	alignSince int64 // monotonic nanoseconds
+	valve      *valve
+	ended      int // channels that have ended
+	current    *exchange.Buffer
+	currentCh  int
+
+	target  int64 // watermark to reach
+	moving  bool  // it has not reached all operators
+	ending  bool  // all input has ended
+	closing bool  // everything has been passed on
+	now     int64 // processing time, Unix milliseconds
+	timing  bool  // its timers have not all fired
+	dirty   bool  // records may wait in partly filled buffers
+	timer   *time.Timer
+
+	unflushed atomic.Bool
+	shown     shown
+}
+
+// shown is what a subtask shows of itself to other goroutines.
+type shown struct {
+	consumed  atomic.Int64
+	written   atomic.Int64
+	held      atomic.Int64 // records of the batch or buffer that it is in
+	heldBytes atomic.Int64
+	partial   atomic.Int64 // records in partly filled buffers
+	partBytes atomic.Int64
+	watermark atomic.Int64
+}
+
+// execute runs the subtask until the job ends and returns why it failed.
+func (t *task) execute() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: panic: %v\n%s", t.name, p, debug.Stack())
+		}
+	}()
+	t.shown.watermark.Store(pipeline.NoTime)
+	for t.run.ctx.Err() == nil {
+		if err := t.mail(); err != nil {
+			return t.wrap(err)
+		}
+		if t.pipe.Starved() && !t.pipe.Refill() {
+			t.wait(waitBlocked)
+			continue
+		}
+		progressed, err := t.step()
+		if err != nil {
+			return t.wrap(err)
+		}
+		if !progressed && !t.pipe.Starved() {
+			t.wait(waitIdle)
+		}
+	}
+	return nil
+}
+
+func (t *task) wrap(err error) error {
+	if t.run.ctx.Err() != nil {
+		return nil // the job has ended; what fails now fails because of that
+	}
+	return fmt.Errorf("%s: %w", t.name, err)
+}
+
+// mail handles what has come in, messages first and in their order.
+func (t *task) mail() error {
+	s := t.box.take()
+	if s == 0 {
+		return nil
+	}
+	if s&sigMail != 0 {
+		for _, m := range t.box.receive() {
+			if err := t.handle(m); err != nil {
+				return err
+			}
+		}
+	}
+	if s&sigFlush != 0 {
+		t.flush()
+	}
+	if s&sigTick != 0 && t.source != nil && !t.ending {
+		t.source.tick()
+	}
+	// sigRoom and sigData only wake: the loop looks for itself.
+	return nil
+}
+
+func (t *task) handle(message any) error {
+	switch m := message.(type) {
+	case assign:
+		t.source.assign(m)
+	case durable:
+		return t.commit(m)
+	case abortCheckpoint:
+		if t.align != nil && t.align.abort(m.id) {
+			t.in.unblock()
+		}
+	case trigger:
+		if m.last && !t.ending {
+			t.source.last, t.source.kept = m.id, true
+			t.source.fetch.stop()
+			return nil
+		}
+		return t.checkpoint(m.id, 0)
+	case drain:
+		t.source.fetch.stop()
+	default:
+		panic(fmt.Sprintf("unknown mail %T", m))
+	}
+	return nil
+}
+
+// wait sleeps until there is mail, or until the next processing-time timer.
+func (t *task) wait(reason waitReason) {
+	var due <-chan time.Time
+	if reason == waitIdle {
+		if next := t.pipe.NextProcessingTimer(); next != math.MaxInt64 {
+			d := time.Duration(next-t.run.rt.Clock.Millis()) * time.Millisecond
+			if t.timer == nil {
+				t.timer = time.NewTimer(d)
+			} else {
+				t.timer.Reset(d)
+			}
+			due = t.timer.C
+			defer t.timer.Stop()
+		}
+	}
+	t.waits.begin(reason)
+	defer t.waits.end()
+	select {
+	case <-t.box.wake:
+	case <-due:
+	case <-t.run.ctx.Done():
+	}
+}
+
+// step is the default action.
+func (t *task) step() (progressed bool, err error) {
+	if now := t.run.rt.Clock.Millis(); now != t.now || t.timing {
+		t.now = now
+		done, err := t.pipe.ProcessingTime(now)
+		if t.timing = !done; t.timing || err != nil {
+			t.pushed()
+			return true, err
+		}
+	}
+	if t.moving {
+		done, err := t.pipe.Watermark(t.target)
+		t.pushed()
+		if !done || err != nil {
+			return true, err
+		}
+		t.moving = false
+		t.shown.watermark.Store(t.target)
+		t.broadcast(watermark{t.target})
+		return true, nil
+	}
+	if t.ending {
+		if t.closing {
+			return t.events()
+		}
+		t.closing = true
+		t.broadcast(end{})
+		t.run.coordinator.tell(finished{t})
+		return true, nil
+	}
+	if t.source != nil {
+		return t.source.step()
+	}
+	if t.current != nil {
+		return true, t.feed()
+	}
+	return t.events()
+}
+
+// events takes the next element of an input channel.
+func (t *task) events() (progressed bool, err error) {
+	if t.in == nil {
+		return false, nil
+	}
+	ch, e, ok := t.in.next(t.align.blocked)
+	if !ok {
+		return false, nil
+	}
+	if e.Buffer != nil {
+		t.current, t.currentCh = e.Buffer, ch
+		t.shown.held.Store(int64(e.Buffer.Records))
+		t.shown.heldBytes.Store(int64(len(e.Buffer.Data)))
+		return true, t.feed()
+	}
+	switch e := e.Event.(type) {
+	case barrier:
+		return true, t.barrier(ch, e.id)
+	case watermark:
+		if t.valve.watermark(ch, e.at) {
+			t.target, t.moving = t.valve.out, true
+		}
+	case idleness:
+		moved, changed := t.valve.setIdle(ch, e.idle)
+		if moved {
+			t.target, t.moving = t.valve.out, true
+		}
+		if changed {
+			t.broadcast(idleness{t.valve.idle})
+		}
+	case end:
+		t.ended++
+		t.ending = t.ended == len(t.in.channels)
+	}
+	return true, nil
+}
+
+// feed pushes the current buffer, as far as the outputs allow.
+func (t *task) feed() error {
+	done, err := t.in.channels[t.currentCh].input.Feed(t.current)
+	if done {
+		t.current.Release()
+		t.current = nil
+		t.shown.held.Store(0)
+		t.shown.heldBytes.Store(0)
+	}
+	t.pushed()
+	return err
+}
+
+// pushed is called behind every push of records.
+func (t *task) pushed() {
+	if len(t.sinks) > 0 {
+		t.shown.written.Store(t.pipe.Written())
+	}
+	if len(t.outlets) == 0 {
+		return
+	}
+	if t.run.cfg.BufferTimeout == 0 {
+		t.flush()
+		return
+	}
+	if !t.dirty {
+		t.dirty = true
+		t.unflushed.Store(true)
+	}
+	t.showPartial()
+}
+
+func (t *task) showPartial() {
+	var records, bytes int64
+	for i, o := range t.pipe.Outputs() {
+		r, b := o.Writer.Counts()
+		records += r - t.outlets[i].records
+		bytes += b - t.outlets[i].bytes
+	}
+	t.shown.partial.Store(records)
+	t.shown.partBytes.Store(bytes)
+}
+
+// flush emits partly filled buffers.
+func (t *task) flush() {
+	t.pipe.Flush()
+	if t.dirty {
+		t.dirty = false
+		t.unflushed.Store(false)
+	}
+	t.shown.partial.Store(0)
+	t.shown.partBytes.Store(0)
+}
+
+// broadcast sends an event downstream behind everything pushed so far.
+func (t *task) broadcast(event any) {
+	t.flush()
+	for _, o := range t.outlets {
+		o.broadcast(event)
+	}
+}
+
+// barrier takes a barrier of an input channel.
+func (t *task) barrier(ch int, id int64) error {
+	v := t.align.barrier(ch, id)
+	if v.aborted != 0 {
+		t.run.coordinator.tell(declined{t, v.aborted, fmt.Errorf("%s: the barrier of checkpoint %d came first", t.name, id)})
+	}
+	if v.first {
+		t.alignSince = clock.Mono()
+		t.run.failpoint("D1", id)
+	}
+	if v.aborted != 0 || v.complete {
+		t.in.unblock()
+	}
+	if !v.complete {
+		return nil
+	}
+	return t.checkpoint(id, time.Duration(clock.Mono()-t.alignSince))
+}
+
+// close gives back what the subtask holds. It is called when no goroutine of
+// the job runs any more.
+func (t *task) close() {
+	if t.current != nil {
+		t.current.Release()
+	}
+	if t.pipe != nil {
+		t.pipe.Close()
+	}
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	for _, s := range t.sinks {
+		if err := s.writer.Close(); err != nil {
+			t.run.rt.Log.Warn("closing a sink", "sink", s.node.Name, "subtask", t.index, "error", err)
+		}
+	}
+}
+
+// Outlet implements pipeline.Host.
+func (t *task) Outlet(e *pipeline.Edge) (exchange.Outlet, int) {
+	o := newOutlet(t.run.ctx, t.run.rings[ringKey{e, t.index}], t.run.cfg.Buffers, func() { t.box.signal(sigRoom) }, &t.waits)
+	t.outlets = append(t.outlets, o)
+	return o, len(o.rings)
+}
+
+// Writer implements pipeline.Host.
+func (t *task) Writer(n *pipeline.Node) connectors.Writer {
+	for _, s := range t.sinks {
+		if s.node == n {
+			return s.writer
+		}
+	}
+	return nil
+}
