@@ -54,7 +54,7 @@ func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
 	}
 
 	last := min(f.Released, intake.end()) - hold
-	if last >= f.At-1e-9 {
+	if _, known := intake.mean(f.At, f.Released); known && last >= f.At-1e-9 {
 		at, ok := intake.moments(f.At, last, func(t float64) bool {
 			return intake.every(t, t+hold, w, func(a, b float64) bool {
 				m, known := intake.mean(a, b)

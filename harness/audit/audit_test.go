@@ -1,0 +1,143 @@
+package audit
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"streamduel/runs"
+)
+
+// sound is a cell with nothing to complain about.
+func sound() Facts {
+	return Facts{
+		Generator: &Generator{Slip999: 3 * time.Millisecond, SlipMax: 8 * time.Millisecond},
+		Counts:    &Counts{Sent: 100, Planned: 100, Stored: 100},
+		Samples:   &Samples{Recorded: 100, Due: 100},
+		Crash:     &CrashPoint{Point: "M3", Hit: 2, Reached: true},
+		Clock:     &Clock{Wall: 18*time.Second + 3*time.Millisecond, Mono: 18 * time.Second},
+		Machine:   &Machine{Wall: 18 * time.Second, Cores: 2, Busy: 20, Stolen: 0.2, Harness: 8, Engine: 10},
+		Ends:      &Ends{},
+		Observer:  &Observer{HandleMax: 4 * time.Millisecond},
+		Drained:   &Drained{Seen: true},
+		Memory:    &Memory{Broker: 300 << 20, BrokerLimit: 1 << 30, Observer: 200 << 20, ObserverLimit: 1 << 30},
+	}
+}
+
+func TestSoundCell(t *testing.T) {
+	all := Check(sound())
+	var names []string
+	for _, a := range all {
+		names = append(names, a.Name)
+		if !a.OK || a.Detail == "" || a.Remedy != "" || a.Voids != nil {
+			t.Errorf("%+v", a)
+		}
+	}
+	want := []string{NameGenerator, NameOffsets, NameCounts, NameSamples, NameCrashPoint, NameClock,
+		NameSaturation, NameStolen, NameEnds, NameObserver, NameDrained, NameMemory}
+	if !slices.Equal(names, want) {
+		t.Errorf("checks %v", names)
+	}
+}
+
+func TestEachFailure(t *testing.T) {
+	counts, latency, cost, pressure := runs.GroupCounts, runs.GroupLatency, runs.GroupCost, runs.GroupPressure
+	for _, c := range []struct {
+		name   string
+		change func(*Facts)
+		audit  string
+		detail string // part of it
+		voids  []string
+	}{
+		{"slow generator", func(f *Facts) { f.Generator.Slip999 = 6 * time.Millisecond }, NameGenerator, "6ms", []string{latency, pressure}},
+		{"load died", func(f *Facts) { f.Generator.Died = "signal: killed" }, NameGenerator, "signal: killed",
+			[]string{counts, latency, runs.GroupThroughput, pressure}},
+		{"foreign record", func(f *Facts) { f.Generator.Mismatched = 4 }, NameOffsets, "4 records", []string{counts, latency}},
+		{"record not acknowledged", func(f *Facts) { f.Generator.Failed = 1 }, NameOffsets, "1 were never", []string{counts, latency}},
+		{"fewer than planned", func(f *Facts) { f.Counts.Sent, f.Counts.Stored = 99, 99 }, NameCounts, "99 records sent, but the schedule holds 100", []string{counts}},
+		{"broker has more", func(f *Facts) { f.Counts.Stored = 101 }, NameCounts, "holds 101", []string{counts}},
+		{"sums", func(f *Facts) { f.Counts.Balance = errors.New("1 + 1 = 3") }, NameCounts, "1 + 1 = 3", []string{counts}},
+		{"clipped", func(f *Facts) { f.Samples.Negative = 2 }, NameSamples, "2 below zero", []string{latency}},
+		{"sample missing", func(f *Facts) { f.Samples.Recorded = 98 }, NameSamples, "98 latencies recorded for 100", []string{latency}},
+		{"point not reached", func(f *Facts) { f.Crash.Reached, f.Crash.Waited = false, time.Minute }, NameCrashPoint, "M3 was not reached 2 times within 1m0s", []string{counts, latency}},
+		{"clock stepped back", func(f *Facts) { f.Clock.Wall -= time.Second }, NameClock, "-1", []string{latency, pressure}},
+		{"harness uses it up", func(f *Facts) { f.Machine.Busy, f.Machine.Harness = 35.5, 25 }, NameSaturation, "harness and broker 25.0 s", []string{cost, latency, pressure}},
+		{"neighbour uses it up", func(f *Facts) { f.Machine.Busy, f.Machine.Harness = 35.5, 4 }, NameSaturation, "other processes 21.5 s", []string{cost, latency, pressure}},
+		{"stolen", func(f *Facts) { f.Machine.Stolen = 3.6 }, NameStolen, "10.0 %", []string{cost, latency}},
+		{"transaction open", func(f *Facts) { f.Ends.Stuck = []string{"out/1: 40 of 60"} }, NameEnds, "out/1: 40 of 60", []string{counts}},
+		{"transaction ongoing", func(f *Facts) { f.Ends.Ongoing = []string{"sink-0"} }, NameEnds, "sink-0", []string{counts}},
+		{"broker gone", func(f *Facts) { f.Ends.Unknown = "dial: refused" }, NameEnds, "refused", []string{counts}},
+		{"observer broke off", func(f *Facts) { f.Observer.Err = errors.New("offset out of range") }, NameObserver, "out of range",
+			[]string{counts, latency, runs.GroupThroughput, pressure}},
+		{"unread", func(f *Facts) { f.Observer.Unread = 12 }, NameObserver, "12 records", []string{counts, latency}},
+		{"observer slow", func(f *Facts) { f.Observer.HandleMax = 70 * time.Millisecond }, NameObserver, "70ms", []string{latency}},
+		{"not drained", func(f *Facts) { f.Drained = &Drained{Waited: time.Minute, Missing: []int32{3}} }, NameDrained, "[3]", []string{counts}},
+		{"memory", func(f *Facts) { f.Memory.Broker = 2 << 30 }, NameMemory, "broker 2048 MiB", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := sound()
+			c.change(&f)
+			failed := 0
+			for _, a := range Check(f) {
+				if a.OK {
+					continue
+				}
+				failed++
+				slices.Sort(a.Voids)
+				slices.Sort(c.voids)
+				if a.Name != c.audit || !strings.Contains(a.Detail, c.detail) || a.Remedy == "" || !slices.Equal(a.Voids, c.voids) {
+					t.Errorf("%+v\nwant %s voiding %v with %q", a, c.audit, c.voids, c.detail)
+				}
+				for _, v := range a.Voids {
+					if !slices.Contains(runs.Groups(), v) {
+						t.Errorf("no group %q", v)
+					}
+				}
+			}
+			if failed != 1 {
+				t.Errorf("%d audits failed", failed)
+			}
+		})
+	}
+}
+
+// TestMachineNeverVoidsCounts: exact counts stay exact on the worst machine.
+func TestMachineNeverVoidsCounts(t *testing.T) {
+	m := &Machine{Wall: time.Second, Cores: 2, Busy: 2, Stolen: 1, Harness: 2}
+	for _, a := range []runs.Audit{m.saturation(), m.stolen()} {
+		if a.OK || slices.Contains(a.Voids, runs.GroupCounts) {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
+func TestBusyEngineIsAResult(t *testing.T) {
+	m := &Machine{Wall: 10 * time.Second, Cores: 2, Busy: 19.8, Harness: 3, Engine: 16.5}
+	if a := m.saturation(); !a.OK {
+		t.Errorf("%+v", a)
+	}
+	if a := (&Machine{}).saturation(); !a.OK {
+		t.Errorf("nothing measured: %+v", a)
+	}
+}
+
+// TestSlipAgainstLatency: a slip inside a latency a hundred times as long does
+// not change what the latency says.
+func TestSlipAgainstLatency(t *testing.T) {
+	g := &Generator{Slip999: 20 * time.Millisecond, P99: time.Second}
+	if a := g.schedule(); !a.OK {
+		t.Errorf("%+v", a)
+	}
+	g.P99 = 100 * time.Millisecond
+	if a := g.schedule(); a.OK {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestNothingCollected(t *testing.T) {
+	if all := Check(Facts{}); len(all) != 0 {
+		t.Errorf("%v", all)
+	}
+}
