@@ -1,0 +1,346 @@
+package microbatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+)
+
+// final is an error after which running the batch again would not help or not
+// be allowed.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// runBatch runs a planned batch to its commit. nextDue is when the next one is
+// due.
+func (r *run) runBatch(b *batch, nextDue time.Time) error {
+	begun := time.Now()
+	if nextDue.Before(begun) {
+		nextDue = begun
+	}
+	r.late.expect(nextDue)
+	defer func() { r.late.settle(time.Now()) }()
+
+	b.watermark = r.watermark.Load()
+	if w := b.entry.Watermark; w != nil {
+		b.watermark = max(b.watermark, *w)
+	}
+	if b.entry.Final {
+		b.watermark = math.MaxInt64
+	}
+	if r.job.Guarantee == connectors.AtMostOnce {
+		if err := r.publish(b); err != nil {
+			return err
+		}
+		r.settled(b.entry)
+	}
+	r.hit(pointLogged, b)
+
+	running := time.Now()
+	var next int64
+	for attempt := 1; ; attempt++ {
+		var err error
+		if next, err = r.attemptBatch(b); err == nil {
+			break
+		}
+		if r.ctx.Err() != nil {
+			return r.ctx.Err()
+		}
+		err = fmt.Errorf("batch %d: %w", b.entry.Batch, err)
+		if _, no := errors.AsType[final](err); no || attempt >= r.cfg.BatchAttempts || r.job.Guarantee == connectors.AtMostOnce {
+			return err
+		}
+		if _, no := errors.AsType[*panicked](err); no {
+			return err
+		}
+		r.rt.Log.Warn("running the batch again", "job", r.job.Name, "attempt", attempt+1, "error", err)
+		if err := r.rebuild(b.entry.Batch); err != nil {
+			return err
+		}
+	}
+	b.durations["addBatch"] = millis(time.Since(running))
+	r.hit(pointWritten, b)
+
+	committing := time.Now()
+	if err := r.attempt.Check(); err != nil {
+		return err
+	}
+	r.commit = commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: next}
+	if err := r.logs.committed(r.commit); err != nil {
+		return err
+	}
+	r.settled(b.entry)
+	b.durations["commitOffsets"] = millis(time.Since(committing))
+	r.hit(pointCommitted, b)
+	r.completed(b, begun)
+	return nil
+}
+
+// settled tells that recovery will not go back behind the end of a batch.
+func (r *run) settled(e *offsetEntry) {
+	positions := engines.Positions{}
+	partitions := map[int32]int{}
+	for _, splits := range e.Sources {
+		for id, rg := range splits {
+			positions[id] = rg.Until
+			partitions[rg.Partition]++
+		}
+	}
+	r.positionsMu.Lock()
+	r.durable = positions
+	r.positionsMu.Unlock()
+	if r.rt.Acks != nil {
+		for _, splits := range e.Sources {
+			for _, rg := range splits {
+				// Acknowledgements are kept by the number that a record's origin
+				// names. Where two splits have the same, only the generator knows
+				// whose it is, and nothing is forgotten.
+				if partitions[rg.Partition] == 1 {
+					r.rt.Acks.Trim(rg.Partition, rg.Until)
+				}
+			}
+		}
+	}
+}
+
+// publish commits the batch's end positions to the outside system.
+func (r *run) publish(b *batch) error {
+	for _, s := range r.sources {
+		if ranges := b.entry.Sources[s.node.UID]; len(ranges) > 0 {
+			if err := s.publish(r.ctx, ranges); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// completed does the book-keeping of a committed batch.
+func (r *run) completed(b *batch, begun time.Time) {
+	now := time.Now()
+	b.durations["triggerExecution"] = millis(now.Sub(b.planned))
+	processing, scheduling := millis(now.Sub(begun)), max(millis(begun.Sub(b.due)), 0)
+	r.unplan(b)
+	r.watermark.Store(r.commit.Next)
+	r.storeTimers()
+	keys, bytes := 0, int64(0)
+	for _, s := range r.generation.Load().stages {
+		for _, t := range s.tasks {
+			keys += t.State.Keys()
+			bytes += int64(t.stateBytes)
+		}
+	}
+	r.positionsMu.Lock()
+	durable := r.durable
+	r.positionsMu.Unlock()
+	r.emit(engines.Durable{Positions: durable})
+	done := engines.BatchCompleted{
+		Batch: b.entry.Batch, Records: b.records, SchedulingDelay: scheduling, ProcessingDelay: processing,
+		Durations: b.durations, StateKeys: keys, StateBytes: bytes, Lag: b.lag,
+	}
+	if b.watermark != noTime {
+		wm := b.watermark
+		done.WatermarkMs = &wm
+	}
+	r.emit(done)
+	if rate, changed := r.limit.completed(float64(r.now())/1e6, b.records, processing, scheduling); changed {
+		r.emit(engines.RateLimited{RecordsPerSecond: rate})
+	}
+	// For monitoring only, so neither in the batch's way nor for every batch.
+	if r.job.Guarantee == connectors.AtLeastOnce && now.Sub(r.published) >= time.Second {
+		r.published = now
+		if err := r.publish(b); err != nil && r.ctx.Err() == nil {
+			r.rt.Log.Warn("positions are not published", "job", r.job.Name, "error", err)
+		}
+	}
+	if n := b.entry.Batch; n%10 == 9 {
+		oldest := n - int64(r.cfg.RetainedBatches)
+		r.maintenance.do(func() error { return r.purge(oldest) })
+	}
+}
+
+func (r *run) purge(oldest int64) error {
+	if oldest <= 0 {
+		return nil
+	}
+	if err := r.logs.purge(oldest); err != nil {
+		return err
+	}
+	for _, ps := range r.states {
+		for _, p := range ps {
+			if err := p.purge(oldest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// storeTimers tells the planner when the earliest timers are due.
+func (r *run) storeTimers() {
+	event, processing := never, never
+	for _, s := range r.generation.Load().stages {
+		for _, t := range s.tasks {
+			event, processing = min(event, t.NextEventTimer()), min(processing, t.NextProcessingTimer())
+		}
+	}
+	r.nextEvent.Store(event)
+	r.nextProcessing.Store(processing)
+}
+
+// attemptBatch runs the stages and makes their output and state durable. It
+// returns the watermark of the next batch.
+func (r *run) attemptBatch(b *batch) (next int64, err error) {
+	g := r.generation.Load()
+	g.assign(b)
+	half := r.halfway(b)
+	var open []*transaction
+	for _, t := range r.transactions {
+		if t.holds.Batch == b.entry.Batch {
+			continue
+		}
+		if err := t.tx.Begin(g.ctx); err != nil {
+			r.abort(open)
+			return 0, t.fail("beginning a transaction", err)
+		}
+		open = append(open, t)
+	}
+	for _, s := range g.stages {
+		for _, t := range s.tasks {
+			for _, w := range t.writers {
+				w.half = half
+				if r.exactlyOnce {
+					tx := r.transactionOf(w)
+					if w.skip = tx.holds.Batch == b.entry.Batch; !w.skip {
+						w.Writer = tx.tx.Writer(w.subtask)
+					}
+				}
+			}
+		}
+	}
+	r.progress.Store(r.written())
+	if err := r.execute(g, b); err != nil {
+		r.abort(open)
+		return 0, err
+	}
+	if b.records > 0 {
+		if half == nil {
+			r.hit(pointHalfWritten, b)
+		} else if half.left.Load() > 0 { // fewer rows than records: this is as far as it goes
+			half.hit()
+		}
+	}
+	next = r.nextWatermark(b)
+	return next, r.endTransactions(open, b, next)
+}
+
+// halfway arms the failpoint in the middle of the output, if it will fire in
+// this batch.
+func (r *run) halfway(b *batch) *halfway {
+	if b.records == 0 || !r.rt.Failpoints.Armed(pointHalfWritten) {
+		return nil
+	}
+	h := &halfway{hit: func() { r.hit(pointHalfWritten, b) }}
+	h.left.Store(max(b.records/2, 1))
+	return h
+}
+
+func (r *run) transactionOf(w *sinkWriter) *transaction {
+	for _, t := range r.transactions {
+		if t.node == w.node {
+			return t
+		}
+	}
+	return nil
+}
+
+func (r *run) abort(open []*transaction) {
+	for _, t := range open {
+		// The job may be ending: the abort has a time of its own.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), 5*time.Second)
+		if err := t.tx.Abort(ctx); err != nil {
+			r.rt.Log.Warn("aborting a batch", "sink", t.node.Name, "error", err)
+		}
+		cancel()
+	}
+}
+
+// endTransactions commits output and positions together. With several sinks
+// each has a transaction of its own: a crash between two of them leaves one with
+// the batch and one without, and recovery runs the batch again for the latter.
+func (r *run) endTransactions(open []*transaction, b *batch, next int64) error {
+	if !r.exactlyOnce {
+		return nil
+	}
+	commit := commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: next}
+	positions := map[connectors.SplitID]connectors.Position{}
+	for _, splits := range b.entry.Sources {
+		for id, rg := range splits {
+			positions[id] = rg.Until
+			if r.cfg.BreakExactlyOnce {
+				positions[id] = rg.From
+			}
+		}
+	}
+	carried := commit
+	if r.cfg.BreakExactlyOnce {
+		carried = r.commit // the offsets stay one batch behind the output
+	}
+	metadata, err := json.Marshal(carried)
+	if err != nil {
+		return final{err}
+	}
+	for _, t := range open {
+		if err := t.tx.Prepare(r.ctx, positions, string(metadata)); err != nil {
+			r.abort(open)
+			return t.fail("preparing the transaction", err)
+		}
+	}
+	r.hit(pointPrepared, b)
+	// A process that has been superseded must not commit.
+	if err := r.attempt.Check(); err != nil {
+		r.abort(open)
+		return final{err}
+	}
+	for _, t := range open {
+		if err := t.tx.Commit(r.ctx); err != nil {
+			return final{t.fail("committing the transaction: its outcome is not known", err)}
+		}
+		t.holds = commit
+	}
+	if !r.cfg.BreakExactlyOnce {
+		r.settled(b.entry)
+	}
+	r.hit(pointTransactions, b)
+	return nil
+}
+
+// nextWatermark collects what the tasks have seen. Over several sources it is
+// the least, as Spark's default policy has it, and it never moves back.
+func (r *run) nextWatermark(b *batch) int64 {
+	for _, s := range r.generation.Load().stages {
+		for _, t := range s.tasks {
+			for _, src := range t.sources {
+				src.source.observe(src, b.entry.Time)
+			}
+		}
+	}
+	lowest, any := noTime, false
+	for _, s := range r.sources {
+		if s.node.Watermarks == nil {
+			continue
+		}
+		w := s.watermark(r.cfg.Watermark, b.entry.Time)
+		if !any || w < lowest {
+			lowest, any = w, true
+		}
+	}
+	return max(b.watermark, lowest)
+}

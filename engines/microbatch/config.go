@@ -1,0 +1,190 @@
+package microbatch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is the engine's block in a scenario file.
+type Config struct {
+	// Interval between batches.
+	Interval Duration `json:"interval"`
+	// Clock says what happens to ticks that a long batch ran over: skipping
+	// (structured streaming) or queueing (discretized streams).
+	Clock ClockKind `json:"clock"`
+	// Rate limits how much a batch takes.
+	Rate RateConfig `json:"rate"`
+	// Watermark says how the partitions of a source make its watermark: max
+	// (Spark) or min-over-partitions.
+	Watermark WatermarkPolicy `json:"watermark"`
+	// StateSnapshotEvery is after how many delta files a full one is written.
+	StateSnapshotEvery int `json:"stateSnapshotEvery"`
+	// RetainedBatches is how many batches the logs and state versions reach back.
+	RetainedBatches int `json:"retainedBatches"`
+	// Cores is how many tasks run at once; 0 takes the processors that the
+	// process may use.
+	Cores int `json:"cores"`
+	// BatchAttempts is how often a batch is run before the job fails with it.
+	BatchAttempts int `json:"batchAttempts"`
+	// BreakExactlyOnce is the negative control: the offsets are committed apart
+	// from the output. A crash between the two then repeats a batch, which the
+	// ledger must see.
+	BreakExactlyOnce bool `json:"breakExactlyOnce,omitempty"`
+}
+
+// ClockKind names a batch clock.
+type ClockKind string
+
+// The batch clocks.
+const (
+	Skipping ClockKind = "skipping"
+	Queueing ClockKind = "queueing"
+)
+
+// WatermarkPolicy names how partitions combine into a watermark.
+type WatermarkPolicy string
+
+// The watermark policies.
+const (
+	MaxOverPartitions WatermarkPolicy = "max"
+	MinOverPartitions WatermarkPolicy = "min-over-partitions"
+)
+
+// RateConfig limits how much a batch takes. Rates are records per second over
+// the whole job unless they say otherwise.
+type RateConfig struct {
+	// Initial rate, until the estimator has one; 0 leaves the first batches
+	// unlimited.
+	Initial Rate `json:"initial"`
+	// MaxPerPartition caps each partition; 0 does not.
+	MaxPerPartition Rate `json:"maxPerPartition"`
+	// MinPerPartition is how many records a limited partition takes at least.
+	MinPerPartition int64 `json:"minPerPartition"`
+	// MaxRecordsPerBatch caps the batch; 0 does not.
+	MaxRecordsPerBatch int64 `json:"maxRecordsPerBatch"`
+	// PID adapts the rate to what batches turn out to take.
+	PID PIDConfig `json:"pid"`
+}
+
+// PIDConfig are the rate estimator's parameters, named as Spark's.
+type PIDConfig struct {
+	Enabled      bool    `json:"enabled"`
+	Proportional float64 `json:"proportional"`
+	Integral     float64 `json:"integral"`
+	Derivative   float64 `json:"derivative"`
+	MinRate      Rate    `json:"minRate"`
+}
+
+// Default returns the configuration with its defaults.
+func Default() *Config {
+	return &Config{
+		Interval:           Duration(500 * time.Millisecond),
+		Clock:              Skipping,
+		Rate:               RateConfig{MinPerPartition: 1, PID: PIDConfig{Enabled: true, Proportional: 1, Integral: 0.2, MinRate: 100}},
+		Watermark:          MaxOverPartitions,
+		StateSnapshotEvery: 10,
+		RetainedBatches:    100,
+		BatchAttempts:      4,
+	}
+}
+
+// Validate reports everything that is wrong, each error as "field: what is
+// allowed".
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, text string) {
+		if !ok {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	check(c.Interval > 0, "interval: a duration above 0s")
+	check(slices.Contains([]ClockKind{Skipping, Queueing}, c.Clock), "clock: one of skipping, queueing")
+	check(slices.Contains([]WatermarkPolicy{MaxOverPartitions, MinOverPartitions}, c.Watermark), "watermark: one of max, min-over-partitions")
+	check(c.Rate.MinPerPartition >= 0, "rate.minPerPartition: 0 or more records")
+	check(c.Rate.MaxRecordsPerBatch >= 0, "rate.maxRecordsPerBatch: 0 (no cap) or more records")
+	check(c.Rate.Initial >= 0, "rate.initial: 0 (no limit) or a rate")
+	check(c.Rate.MaxPerPartition >= 0, "rate.maxPerPartition: 0 (no cap) or a rate")
+	pid := c.Rate.PID
+	check(pid.Proportional >= 0, "rate.pid.proportional: 0 or more")
+	check(pid.Integral >= 0, "rate.pid.integral: 0 or more")
+	check(pid.Derivative >= 0, "rate.pid.derivative: 0 or more")
+	check(!pid.Enabled || pid.MinRate > 0, "rate.pid.minRate: a rate above 0")
+	check(c.StateSnapshotEvery >= 1, "stateSnapshotEvery: 1 or more deltas")
+	check(c.RetainedBatches >= 2, "retainedBatches: 2 or more")
+	check(c.Cores >= 0 && c.Cores <= 1024, "cores: 0 (all processors) to 1024")
+	check(c.BatchAttempts >= 1 && c.BatchAttempts <= 100, "batchAttempts: 1 to 100")
+	return errors.Join(errs...)
+}
+
+func (c *Config) cores() int {
+	if c.Cores > 0 {
+		return c.Cores
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// Duration is a length of time that is written with its unit, such as "500ms".
+type Duration time.Duration
+
+// Std returns the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// MarshalText writes "500ms".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads "500ms", "2s", "1m30s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return errors.New("a duration with its unit, such as 500ms or 2s")
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Rate counts records per second. It is written "5000/s" or as a plain number.
+type Rate float64
+
+// MarshalText writes "5000/s".
+func (r Rate) MarshalText() ([]byte, error) {
+	return []byte(strconv.FormatFloat(float64(r), 'f', -1, 64) + "/s"), nil
+}
+
+// UnmarshalText reads "5000/s", "10k/s", "1.5M/s" and plain numbers.
+func (r *Rate) UnmarshalText(text []byte) error {
+	s := strings.TrimSuffix(string(text), "/s")
+	scale := 1.0
+	switch {
+	case strings.HasSuffix(s, "k"):
+		scale, s = 1e3, s[:len(s)-1]
+	case strings.HasSuffix(s, "M"):
+		scale, s = 1e6, s[:len(s)-1]
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || v < 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+		return errors.New("a rate of 0 or more, such as 5000/s or 10k/s")
+	}
+	*r = Rate(v * scale)
+	return nil
+}
+
+// UnmarshalJSON reads what UnmarshalText does, and numbers.
+func (r *Rate) UnmarshalJSON(b []byte) error {
+	text := string(b)
+	if len(b) > 0 && b[0] == '"' {
+		if err := json.Unmarshal(b, &text); err != nil {
+			return err
+		}
+	}
+	if err := r.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("rate %s: %w", b, err)
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package microbatch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"streamduel/clock"
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/exchange"
+	"streamduel/pipeline"
+	"streamduel/state"
+)
+
+// Name is the engine's name in scenarios.
+const Name = "microbatch"
+
+// Engine is the micro-batch engine.
+type Engine struct{}
+
+var _ engines.Engine = Engine{}
+
+// New returns the engine.
+func New() Engine { return Engine{} }
+
+// Name returns the engine's name in scenarios.
+func (Engine) Name() string { return Name }
+
+// Config returns a new configuration with its defaults.
+func (Engine) Config() any { return Default() }
+
+// The failpoints. Only batches with records pass them, so that a hit count
+// counts batches that a crash can do something to.
+const (
+	pointBeforeLog    = "M0"
+	pointLogged       = "M1"
+	pointHalfWritten  = "M2"
+	pointWritten      = "M3"
+	pointCommitted    = "M4"
+	pointPrepared     = "T1"
+	pointTransactions = "T2"
+)
+
+// Points lists the failpoints in the order in which a batch passes them.
+func (Engine) Points() []engines.Point {
+	return []engines.Point{
+		{Name: pointBeforeLog, Doc: "before the offset log is written"},
+		{Name: pointLogged, Doc: "offset log written, nothing processed"},
+		{Name: pointHalfWritten, Doc: "in the middle of the batch's output"},
+		{Name: pointPrepared, Doc: "exactly-once: output and offsets are in the transaction, which has not been ended"},
+		{Name: pointTransactions, Doc: "exactly-once: the transaction is committed, the engine does not know it"},
+		{Name: pointWritten, Doc: "output done, commit log not written"},
+		{Name: pointCommitted, Doc: "commit log written"},
+	}
+}
+
+// stages cuts the job where records are shuffled. A union is a narrow
+// dependency here, so a stage may have several inputs chained.
+func stages(job engines.Job) ([]*pipeline.Fragment, error) {
+	return job.Graph.Cut(job.Parallelism, func(e *pipeline.Edge) bool { return pipeline.Chainable(e, job.Parallelism) })
+}
+
+// Plan describes the job's stages; each has one task a partition.
+func (Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
+	if _, err := configOf(config); err != nil {
+		return engines.Plan{}, err
+	}
+	if err := job.Resolve(); err != nil {
+		return engines.Plan{}, err
+	}
+	fragments, err := stages(job)
+	if err != nil {
+		return engines.Plan{}, err
+	}
+	owner := map[*pipeline.Node]int{}
+	for i, f := range fragments {
+		for _, n := range f.Nodes {
+			owner[n] = i
+		}
+	}
+	plan := engines.Plan{Engine: Name}
+	for i, f := range fragments {
+		s := engines.PlanStage{ID: i, Name: f.Name, Parallelism: f.Parallelism}
+		for _, n := range f.Nodes {
+			s.Operators = append(s.Operators, n.Name)
+		}
+		for _, e := range f.In {
+			s.Inputs = append(s.Inputs, engines.Input{From: owner[e.From], Partitioning: string(e.Effective(job.Parallelism))})
+		}
+		plan.Stages = append(plan.Stages, s)
+	}
+	return plan, nil
+}
+
+func configOf(config any) (*Config, error) {
+	switch c := config.(type) {
+	case nil:
+		return Default(), nil
+	case *Config:
+		return c, c.Validate()
+	}
+	return nil, fmt.Errorf("microbatch: a configuration of type %T", config)
+}
+
+// Start runs a job: it reads the logs, opens sources and sinks, rebuilds the
+// state and returns; batches run from then on. The job lives until it is
+// stopped, its sources end, it fails, or ctx ends.
+func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines.Runtime) (engines.Run, error) {
+	cfg, err := configOf(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := job.Resolve(); err != nil {
+		return nil, err
+	}
+	if job.Folder == nil {
+		return nil, fmt.Errorf("job %q: no folder for its logs", job.Name)
+	}
+	if rt.Clock == nil {
+		rt.Clock = &clock.Clock{}
+	}
+	if rt.Log == nil {
+		rt.Log = slog.New(slog.DiscardHandler)
+	}
+	r, err := newRun(ctx, job, cfg, rt)
+	if err != nil {
+		return nil, err
+	}
+	if err := guard(r.open); err != nil {
+		r.close()
+		return nil, fmt.Errorf("job %q: %w", job.Name, err)
+	}
+	go r.main()
+	return r, nil
+}
+
+func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtime) (*run, error) {
+	fragments, err := stages(job)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := newLimiter(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{
+		job: job, cfg: cfg, rt: rt, fragments: fragments, limit: limit,
+		logs:    batchLogs{job.Folder},
+		states:  map[*pipeline.Fragment][]*partitionState{},
+		buffers: exchange.NewPool(retainedBuffers, nil),
+		stop:    make(chan struct{}), done: make(chan struct{}), exactlyOnce: job.Guarantee == connectors.ExactlyOnce,
+		bounded: true,
+	}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.watermark.Store(noTime)
+	r.queue.init()
+	for range fragments {
+		r.meters = append(r.meters, &meter{})
+	}
+	return r, nil
+}
+
+// open does everything that can be refused, up to the built tasks.
+func (r *run) open() error {
+	q := query{Name: r.job.Name, MaxParallelism: r.job.MaxParallelism}
+	for _, f := range r.fragments {
+		if !f.Stateful() {
+			continue
+		}
+		s := queryStage{Partitions: f.Parallelism}
+		for _, n := range f.Nodes {
+			if n.Kind == pipeline.KindKeyed {
+				s.Operators = append(s.Operators, n.UID)
+			}
+		}
+		for k := range f.Parallelism {
+			sub, err := r.job.Folder.Sub(fmt.Sprintf("state-%d-%d", len(q.Stateful), k))
+			if err != nil {
+				return err
+			}
+			r.states[f] = append(r.states[f], &partitionState{folder: sub, every: r.cfg.StateSnapshotEvery})
+		}
+		q.Stateful = append(q.Stateful, s)
+	}
+	if err := r.logs.claim(q); err != nil {
+		return err
+	}
+	var err error
+	if r.attempt, err = state.NextAttempt(r.job.Folder, Name); err != nil {
+		return err
+	}
+	r.pool = newPool(r.cfg.cores())
+	r.maintenance = newMaintenance()
+	// The sink is asked first: opening its transaction fences a process that is
+	// still alive, and what it holds decides where to go on.
+	if r.exactlyOnce {
+		if err := openTransactions(r.ctx, r); err != nil {
+			return err
+		}
+	}
+	for _, n := range r.job.Graph.Nodes() {
+		if n.Kind != pipeline.KindSource {
+			continue
+		}
+		s, err := openSource(r, n)
+		if err != nil {
+			return err
+		}
+		r.sources = append(r.sources, s)
+		r.bounded = r.bounded && n.Source.Describe().Bounded
+	}
+	return r.recover()
+}

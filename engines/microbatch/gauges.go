@@ -1,0 +1,87 @@
+package microbatch
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"streamduel/engines"
+)
+
+// gauges is what the job counts of itself.
+type gauges struct {
+	meters        []*meter // one a stage
+	late          lateness
+	consumed      atomic.Int64
+	retired       atomic.Int64 // written by generations that are gone
+	progress      atomic.Int64 // written before the batch that runs
+	waiting       atomic.Int64 // records of batches that are planned and not committed
+	running       atomic.Int64 // of those, in the batch that runs
+	bufferedBytes atomic.Int64
+	lag           atomic.Int64
+
+	lastMu   sync.Mutex
+	last     time.Time
+	lastBusy []time.Duration
+	lastLate time.Duration
+}
+
+func (r *run) planned(b *batch) { r.waiting.Add(b.records) }
+func (r *run) unplan(b *batch)  { r.waiting.Add(-b.records) }
+
+// written counts the records that the sinks have taken.
+func (r *run) written() int64 {
+	n := r.retired.Load()
+	if g := r.generation.Load(); g != nil {
+		for _, s := range g.stages {
+			for _, t := range s.tasks {
+				for _, w := range t.writers {
+					n += w.written.Load()
+				}
+			}
+		}
+	}
+	return n
+}
+
+// Gauges returns what the engine sees of itself. Shares of a stage are of its
+// tasks' time; blocked is the time for which a batch was due and the one before
+// it still ran, less what the stage itself was busy.
+func (r *run) Gauges() engines.Gauges {
+	written := r.written()
+	waiting := r.waiting.Load()
+	// With one output a record this is exact; where a job filters or aggregates,
+	// a batch counts as inside until it is committed.
+	inside := max(waiting-max(written-r.progress.Load(), 0), 0)
+	g := engines.Gauges{
+		Consumed: r.consumed.Load(), Written: written,
+		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load(), Lag: r.lag.Load(),
+	}
+	if rate := r.limit.current(); rate > 0 {
+		g.RateLimit = &rate
+	}
+	if wm := r.watermark.Load(); wm != noTime {
+		g.WatermarkMs = &wm
+	}
+	now := time.Now()
+	r.lastMu.Lock()
+	defer r.lastMu.Unlock()
+	late := r.late.sum(now)
+	if r.lastBusy == nil {
+		r.lastBusy = make([]time.Duration, len(r.meters))
+	}
+	span := now.Sub(r.last)
+	for i, m := range r.meters {
+		busy := m.busy(now)
+		t := engines.Task{Name: r.fragments[i].Name, Idle: 1}
+		if !r.last.IsZero() && span > 0 {
+			t.Busy = min(float64(busy-r.lastBusy[i])/float64(span)/float64(r.fragments[i].Parallelism), 1)
+			t.Blocked = max(min(float64(late-r.lastLate)/float64(span), 1)-t.Busy, 0)
+			t.Idle = 1 - t.Busy - t.Blocked
+		}
+		r.lastBusy[i] = busy
+		g.Tasks = append(g.Tasks, t)
+	}
+	r.last, r.lastLate = now, late
+	return g
+}

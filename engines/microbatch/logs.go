@@ -1,0 +1,270 @@
+package microbatch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+
+	"streamduel/connectors"
+	"streamduel/state"
+)
+
+// offsetEntry is what the offset log says of a batch before it runs. With it the
+// batch can be run again and takes the same records at the same time.
+type offsetEntry struct {
+	Batch int64 `json:"batch"`
+	// Time is the batch's processing time, in Unix milliseconds.
+	Time int64 `json:"time"`
+	// Watermark of the batch, where it was known when the entry was written: a
+	// batch that waits in the queueing clock's queue learns it from the batch
+	// before.
+	Watermark *int64 `json:"watermark,omitempty"`
+	// Final says that the sources have ended and event time with them.
+	Final bool `json:"final,omitempty"`
+	// Sources by operator; every split the job knows is there, read or not.
+	Sources map[string]map[connectors.SplitID]splitRange `json:"sources"`
+}
+
+type splitRange struct {
+	Partition int32               `json:"partition"`
+	From      connectors.Position `json:"from"`
+	Until     connectors.Position `json:"until"`
+	// EventTime is the largest event time that the split had given before the
+	// batch; kept under min-over-partitions only.
+	EventTime *int64 `json:"eventTime,omitempty"`
+}
+
+func (e *offsetEntry) records() (n int64) {
+	for _, splits := range e.Sources {
+		for _, r := range splits {
+			n += int64(r.Until - r.From)
+		}
+	}
+	return n
+}
+
+// commitEntry is what the commit log says of a batch that is complete. Under
+// exactly-once the same goes into the sink's transaction.
+type commitEntry struct {
+	Batch int64 `json:"batch"`
+	// Watermark that the batch ran with; later ones drop late rows by it.
+	Watermark int64 `json:"watermark"`
+	// Next is the watermark of the batch behind it.
+	Next int64 `json:"next"`
+}
+
+const (
+	offsetPrefix = "offset-"
+	commitPrefix = "commit-"
+	queryFile    = "query"
+)
+
+// batchLogs are the two logs of a query in its folder.
+type batchLogs struct{ folder *state.Folder }
+
+func logName(prefix string, batch int64) string { return prefix + strconv.FormatInt(batch, 10) }
+
+func (l batchLogs) planned(e *offsetEntry) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	err = l.folder.Create(logName(offsetPrefix, e.Batch), b)
+	if errors.Is(err, state.ErrExists) {
+		return fmt.Errorf("batch %d is in the offset log already: %w", e.Batch, err)
+	}
+	return err
+}
+
+func (l batchLogs) committed(e commitEntry) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return l.folder.Write(logName(commitPrefix, e.Batch), b)
+}
+
+func (l batchLogs) readOffset(batch int64) (*offsetEntry, error) {
+	e := new(offsetEntry)
+	return e, l.read(offsetPrefix, batch, e)
+}
+
+func (l batchLogs) readCommit(batch int64) (commitEntry, error) {
+	var e commitEntry
+	return e, l.read(commitPrefix, batch, &e)
+}
+
+func (l batchLogs) read(prefix string, batch int64, v any) error {
+	name := logName(prefix, batch)
+	b, err := l.folder.Read(name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: not an entry of a batch log: %w", name, err)
+	}
+	return nil
+}
+
+// history is what the logs hold at a start.
+type history struct {
+	// offsets are the entries behind the last commit and the one that it
+	// belongs to, in order and without a gap.
+	offsets []*offsetEntry
+	// commit is the newest one; Batch is −1 when there is none.
+	commit commitEntry
+}
+
+func (h *history) newest() *offsetEntry {
+	if len(h.offsets) == 0 {
+		return nil
+	}
+	return h.offsets[len(h.offsets)-1]
+}
+
+func (h *history) entry(batch int64) *offsetEntry {
+	for _, e := range h.offsets {
+		if e.Batch == batch {
+			return e
+		}
+	}
+	return nil
+}
+
+// load reads both logs. A torn newest entry counts as not written: of the
+// offset log it is removed, because nothing can have been processed by it; of
+// the commit log it means that the batch is not complete. Any other damage is
+// refused.
+func (l batchLogs) load() (*history, error) {
+	h := &history{commit: commitEntry{Batch: -1, Watermark: noTime, Next: noTime}}
+	batches, err := l.folder.Numbered(offsetPrefix)
+	if err != nil {
+		return nil, err
+	}
+	commits, err := l.folder.Numbered(commitPrefix)
+	if err != nil {
+		return nil, err
+	}
+	for i := len(commits) - 1; i >= 0; i-- {
+		c, err := l.readCommit(commits[i])
+		if errors.Is(err, state.ErrTorn) && i == len(commits)-1 {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("commit log: %w", err)
+		}
+		h.commit = c
+		break
+	}
+	if n := len(batches); n > 0 {
+		newest := batches[n-1]
+		if _, err := l.readOffset(newest); errors.Is(err, state.ErrTorn) {
+			if newest <= h.commit.Batch {
+				return nil, fmt.Errorf("offset log: batch %d is committed but %w", newest, err)
+			}
+			if err := l.folder.Remove(logName(offsetPrefix, newest)); err != nil {
+				return nil, err
+			}
+			batches = batches[:n-1]
+		}
+	}
+	if len(batches) == 0 {
+		if h.commit.Batch >= 0 {
+			return nil, fmt.Errorf("the commit log has batch %d, the offset log is empty: the folder is incomplete", h.commit.Batch)
+		}
+		return h, nil
+	}
+	if newest := batches[len(batches)-1]; newest < h.commit.Batch {
+		return nil, fmt.Errorf("the commit log has batch %d, the offset log ends at %d: the folder is incomplete", h.commit.Batch, newest)
+	}
+	first, _ := slices.BinarySearch(batches, h.commit.Batch)
+	for i, batch := range batches[first:] {
+		if want := max(h.commit.Batch, batches[first]) + int64(i); batch != want {
+			return nil, fmt.Errorf("offset log: batch %d is missing: the folder is incomplete", want)
+		}
+		e, err := l.readOffset(batch)
+		if err != nil {
+			return nil, fmt.Errorf("offset log: %w", err)
+		}
+		h.offsets = append(h.offsets, e)
+	}
+	if h.commit.Batch < 0 && h.offsets[0].Batch != 0 {
+		return nil, fmt.Errorf("the offset log begins at batch %d and nothing is committed: the folder is incomplete", h.offsets[0].Batch)
+	}
+	if h.commit.Batch >= 0 && h.offsets[0].Batch != h.commit.Batch {
+		return nil, fmt.Errorf("offset log: batch %d is missing: the folder is incomplete", h.commit.Batch)
+	}
+	return h, nil
+}
+
+// purge removes what lies before a batch.
+func (l batchLogs) purge(before int64) error {
+	for _, prefix := range []string{offsetPrefix, commitPrefix} {
+		batches, err := l.folder.Numbered(prefix)
+		if err != nil {
+			return err
+		}
+		for _, b := range batches {
+			if b >= before {
+				break
+			}
+			if err := l.folder.Remove(logName(prefix, b)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// query is what a folder belongs to. State does not rescale, as in Spark: the
+// number of state partitions is pinned when the query first starts.
+type query struct {
+	Name           string       `json:"name"`
+	MaxParallelism int          `json:"maxParallelism"`
+	Stateful       []queryStage `json:"stateful"`
+}
+
+type queryStage struct {
+	Operators  []string `json:"operators"`
+	Partitions int      `json:"partitions"`
+}
+
+// claim makes the folder this query's, or refuses one that is another's.
+func (l batchLogs) claim(q query) error {
+	b, err := l.folder.Read(queryFile)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, state.ErrTorn) {
+		if b, err = json.Marshal(q); err != nil {
+			return err
+		}
+		return l.folder.Write(queryFile, b)
+	}
+	if err != nil {
+		return err
+	}
+	var old query
+	if err := json.Unmarshal(b, &old); err != nil {
+		return fmt.Errorf("%s: %w", queryFile, err)
+	}
+	if old.Name != q.Name {
+		return fmt.Errorf("the folder holds the logs of job %q, not of %q", old.Name, q.Name)
+	}
+	if old.MaxParallelism != q.MaxParallelism {
+		return fmt.Errorf("the job ran with %d key groups and cannot go on with %d", old.MaxParallelism, q.MaxParallelism)
+	}
+	if len(old.Stateful) != len(q.Stateful) {
+		return fmt.Errorf("the job had %d stages with state and has %d: stateful operators cannot be added or removed", len(old.Stateful), len(q.Stateful))
+	}
+	for i, o := range old.Stateful {
+		n := q.Stateful[i]
+		if !slices.Equal(o.Operators, n.Operators) {
+			return fmt.Errorf("the stateful operators were %q and are %q: they cannot be changed", o.Operators, n.Operators)
+		}
+		if o.Partitions != n.Partitions {
+			return fmt.Errorf("operators %q ran with %d state partitions and cannot go on with %d: the number is pinned at the first start", o.Operators, o.Partitions, n.Partitions)
+		}
+	}
+	return nil
+}

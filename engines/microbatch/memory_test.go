@@ -1,0 +1,417 @@
+package microbatch
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"streamduel/connectors"
+)
+
+// topic is a source in memory: partitions that grow, positions that are
+// committed, records that can be deleted.
+type topic struct {
+	mu        sync.Mutex
+	name      string
+	parts     [][]connectors.Record
+	earliest  map[int]int64
+	committed map[connectors.SplitID]connectors.Position
+	bounded   bool
+	chunk     int // records a poll returns at most
+	changed   chan struct{}
+}
+
+func newTopic(name string, partitions int) *topic {
+	return &topic{name: name, parts: make([][]connectors.Record, partitions), earliest: map[int]int64{}, chunk: 7,
+		committed: map[connectors.SplitID]connectors.Position{}, changed: make(chan struct{})}
+}
+
+func (t *topic) split(p int) connectors.Split {
+	return connectors.Split{ID: connectors.SplitID(fmt.Sprintf("%s/%d", t.name, p)), Partition: int32(p)}
+}
+
+func (t *topic) index(id connectors.SplitID) int {
+	for p := range t.parts {
+		if t.split(p).ID == id {
+			return p
+		}
+	}
+	return -1
+}
+
+// event is what test records carry.
+type event struct {
+	partition int32
+	sequence  int64
+	key       int64
+	time      int64
+}
+
+func (e event) bytes() []byte {
+	b := binary.LittleEndian.AppendUint64(nil, uint64(e.partition))
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.sequence))
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.key))
+	return binary.LittleEndian.AppendUint64(b, uint64(e.time))
+}
+
+func eventOf(b []byte) (event, error) {
+	if len(b) != 32 {
+		return event{}, fmt.Errorf("an event of %d bytes", len(b))
+	}
+	u := func(i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
+	return event{int32(u(0)), u(1), u(2), u(3)}, nil
+}
+
+func decodeEvent(r *connectors.Record) (event, error) { return eventOf(r.Value) }
+
+// add appends records to a partition.
+func (t *topic) add(p int, keys ...int64) {
+	for _, k := range keys {
+		t.addAt(p, k, 0)
+	}
+}
+
+func (t *topic) addAt(p int, key, time int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	seq := int64(len(t.parts[p]))
+	t.parts[p] = append(t.parts[p], connectors.Record{Value: event{int32(p), seq, key, time}.bytes(), Offset: seq})
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// fill adds n records over all partitions.
+func (t *topic) fill(n int, keys int64) {
+	for i := range n {
+		t.add(i%len(t.parts), int64(i)%keys)
+	}
+}
+
+func (t *topic) grow(partitions int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.parts) < partitions {
+		t.parts = append(t.parts, nil)
+	}
+}
+
+func (t *topic) records() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.parts {
+		n += len(p)
+	}
+	return n
+}
+
+func (t *topic) Describe() connectors.SourceDescription {
+	return connectors.SourceDescription{Kind: "memory", Replayable: true, Bounded: t.bounded}
+}
+
+func (t *topic) Enumerator(context.Context, connectors.Env) (connectors.Enumerator, error) {
+	return topicEnumerator{t}, nil
+}
+
+func (t *topic) Reader(context.Context, connectors.Env) (connectors.Reader, error) {
+	return &topicReader{t: t, wake: make(chan struct{}, 1)}, nil
+}
+
+type topicEnumerator struct{ t *topic }
+
+func (e topicEnumerator) Discover(context.Context) (out []connectors.Split, err error) {
+	e.t.mu.Lock()
+	defer e.t.mu.Unlock()
+	for p := range e.t.parts {
+		out = append(out, e.t.split(p))
+	}
+	return out, nil
+}
+
+func (e topicEnumerator) Bounds(_ context.Context, ids []connectors.SplitID) (map[connectors.SplitID]connectors.Bounds, error) {
+	e.t.mu.Lock()
+	defer e.t.mu.Unlock()
+	out := map[connectors.SplitID]connectors.Bounds{}
+	for _, id := range ids {
+		p := e.t.index(id)
+		if p < 0 {
+			return nil, fmt.Errorf("split %s is gone", id)
+		}
+		out[id] = connectors.Bounds{Earliest: connectors.Position(e.t.earliest[p]), Latest: connectors.Position(len(e.t.parts[p]))}
+	}
+	return out, nil
+}
+
+func (e topicEnumerator) Start(_ context.Context, ids []connectors.SplitID, _ bool) (map[connectors.SplitID]connectors.Position, error) {
+	out := map[connectors.SplitID]connectors.Position{}
+	for _, id := range ids {
+		out[id] = 0
+	}
+	return out, nil
+}
+
+func (e topicEnumerator) Commit(_ context.Context, p map[connectors.SplitID]connectors.Position) error {
+	e.t.mu.Lock()
+	defer e.t.mu.Unlock()
+	maps.Copy(e.t.committed, p)
+	return nil
+}
+
+func (e topicEnumerator) Committed(_ context.Context, ids []connectors.SplitID) (map[connectors.SplitID]connectors.Position, error) {
+	e.t.mu.Lock()
+	defer e.t.mu.Unlock()
+	out := map[connectors.SplitID]connectors.Position{}
+	for _, id := range ids {
+		if p, ok := e.t.committed[id]; ok {
+			out[id] = p
+		}
+	}
+	return out, nil
+}
+
+func (e topicEnumerator) Close() error { return nil }
+
+type topicReader struct {
+	t      *topic
+	assign []connectors.Assignment
+	turn   int
+	wake   chan struct{}
+	batch  connectors.Batch
+}
+
+func (r *topicReader) Assign(a ...connectors.Assignment) error {
+	for _, x := range a {
+		i := slices.IndexFunc(r.assign, func(y connectors.Assignment) bool { return y.Split.ID == x.Split.ID })
+		if i < 0 {
+			r.assign = append(r.assign, x)
+			continue
+		}
+		r.assign[i] = x
+	}
+	return nil
+}
+
+func (r *topicReader) Unassign(ids ...connectors.SplitID) {
+	r.assign = slices.DeleteFunc(r.assign, func(a connectors.Assignment) bool { return slices.Contains(ids, a.Split.ID) })
+}
+
+func (r *topicReader) Poll(ctx context.Context) (*connectors.Batch, error) {
+	for {
+		r.t.mu.Lock()
+		changed, open := r.t.changed, false
+		for range r.assign {
+			r.turn = (r.turn + 1) % len(r.assign)
+			a := &r.assign[r.turn]
+			if a.From >= a.Until {
+				continue
+			}
+			open = true
+			p := r.t.index(a.Split.ID)
+			if p < 0 || int(a.From) >= len(r.t.parts[p]) {
+				continue
+			}
+			until := min(int(a.Until), len(r.t.parts[p]), int(a.From)+r.t.chunk)
+			r.batch = connectors.Batch{Split: a.Split, Records: r.t.parts[p][a.From:until], Next: connectors.Position(until), Latest: connectors.Position(len(r.t.parts[p])), Done: until == int(a.Until)}
+			a.From = connectors.Position(until)
+			r.t.mu.Unlock()
+			return &r.batch, nil
+		}
+		r.t.mu.Unlock()
+		if !open {
+			return nil, io.EOF
+		}
+		select {
+		case <-changed:
+		case <-r.wake:
+			return &connectors.Batch{}, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (r *topicReader) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+func (r *topicReader) Close() error { return nil }
+
+// row is an output.
+type row struct {
+	partition  int32
+	sequence   int64
+	key, value int64
+}
+
+var errFenced = errors.New("fenced by a newer process")
+
+// store is a sink in memory that outlives the processes that write to it.
+type store struct {
+	mu       sync.Mutex
+	visible  []row
+	aborted  int
+	epoch    int
+	carried  map[connectors.SplitID]connectors.Position
+	metadata string
+	commits  int
+	begun    int
+	// failWrites makes the so-manieth write from now fail, once.
+	failWrites int
+	panicAt    int
+	only       []connectors.Guarantee
+}
+
+func (s *store) Describe() connectors.SinkDescription {
+	d := connectors.SinkDescription{Kind: "memory", Guarantees: []connectors.Guarantee{connectors.AtMostOnce, connectors.AtLeastOnce, connectors.ExactlyOnce}}
+	if s.only != nil {
+		d.Guarantees = s.only
+	}
+	return d
+}
+
+func (s *store) rows() []row {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.visible)
+}
+
+// kill makes everything that a dead process would still send fail.
+func (s *store) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+}
+
+func (s *store) Writer(_ context.Context, env connectors.WriterEnv) (connectors.Writer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &storeWriter{s: s, env: env, epoch: s.epoch}, nil
+}
+
+func (s *store) Transaction(_ context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++ // fences older ones, whose open rows are never seen
+	return &storeTransaction{s: s, env: env, epoch: s.epoch}, nil
+}
+
+type storeWriter struct {
+	connectors.Writer
+	s     *store
+	env   connectors.WriterEnv
+	epoch int
+	tx    *storeTransaction
+}
+
+func (w *storeWriter) Write(ctx context.Context, r *connectors.Record, o *connectors.Origin) error {
+	if err := w.env.Gate.Enter(ctx); err != nil {
+		return err
+	}
+	defer w.env.Gate.Leave(1, 1)
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	if w.epoch != w.s.epoch {
+		return errFenced
+	}
+	if w.s.failWrites > 0 {
+		if w.s.failWrites--; w.s.failWrites == 0 {
+			return errors.New("the disk of the broker is full")
+		}
+	}
+	e, err := eventOf(r.Value)
+	if err != nil {
+		return err
+	}
+	x := row{e.partition, e.sequence, e.key, e.time}
+	if w.tx != nil {
+		w.tx.open = append(w.tx.open, x)
+	} else {
+		w.s.visible = append(w.s.visible, x)
+		if w.env.Acked != nil && o != nil {
+			w.env.Acked(*o)
+		}
+	}
+	return nil
+}
+
+func (w *storeWriter) Flush(context.Context) error { return nil }
+func (w *storeWriter) Close() error                { return nil }
+
+type storeTransaction struct {
+	s         *store
+	env       connectors.WriterEnv
+	epoch     int
+	open      []row
+	positions map[connectors.SplitID]connectors.Position
+	metadata  string
+	active    bool
+}
+
+func (t *storeTransaction) check() error {
+	if t.epoch != t.s.epoch {
+		return errFenced
+	}
+	return nil
+}
+
+func (t *storeTransaction) Committed(context.Context) (map[connectors.SplitID]connectors.Position, string, bool, error) {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	return t.s.carried, t.s.metadata, t.s.commits > 0, nil
+}
+
+func (t *storeTransaction) Begin(context.Context) error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if t.active {
+		return errors.New("a transaction is open")
+	}
+	t.active, t.open, t.positions = true, nil, nil
+	t.s.begun++
+	return t.check()
+}
+
+func (t *storeTransaction) Writer(subtask int) connectors.Writer {
+	env := t.env
+	env.Subtask = subtask
+	return &storeWriter{s: t.s, env: env, epoch: t.epoch, tx: t}
+}
+
+func (t *storeTransaction) Prepare(_ context.Context, p map[connectors.SplitID]connectors.Position, metadata string) error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.positions, t.metadata = maps.Clone(p), metadata
+	return t.check()
+}
+
+func (t *storeTransaction) Commit(context.Context) error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if err := t.check(); err != nil {
+		return err
+	}
+	if !t.active || t.positions == nil {
+		return errors.New("commit without prepare")
+	}
+	t.s.visible = append(t.s.visible, t.open...)
+	t.s.carried, t.s.metadata = t.positions, t.metadata
+	t.s.commits++
+	t.active = false
+	return nil
+}
+
+func (t *storeTransaction) Abort(context.Context) error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.active = false
+	t.s.aborted += len(t.open)
+	return t.check()
+}
+
+func (t *storeTransaction) Close() error { return nil }

@@ -1,0 +1,295 @@
+package microbatch
+
+import (
+	"errors"
+	"fmt"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+)
+
+// recover reads the logs, asks the sink what it holds, and builds the tasks
+// from the state version that belongs to the batch to go on with.
+//
+// The batch behind the newest commit is the one to go on with. If it is in the
+// offset log it is run again, and so are those behind it that had waited in the
+// queue: with the logged ranges and the logged time.
+func (r *run) recover() error {
+	h, err := r.logs.load()
+	if err != nil {
+		return err
+	}
+	if r.exactlyOnce && !r.cfg.BreakExactlyOnce {
+		if err := r.reconcile(h); err != nil {
+			return err
+		}
+	} else {
+		for _, t := range r.transactions {
+			t.holds.Batch = -1
+		}
+	}
+	r.commit = h.commit
+	newest := h.newest()
+	if newest != nil {
+		r.nextBatch = newest.Batch + 1
+		r.lastTime = newest.Time
+	}
+	if r.job.Guarantee == connectors.AtMostOnce {
+		err = r.recoverAtMostOnce(newest)
+	} else {
+		err = r.recoverFrom(h)
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.follow(newest); err != nil {
+		return err
+	}
+	r.watermark.Store(r.commit.Next)
+	r.storeTimers()
+	return nil
+}
+
+// reconcile compares the commit log with what the sinks' transactions hold. The
+// sinks are right: output and positions are committed there together.
+func (r *run) reconcile(h *history) error {
+	at := h.commit.Batch
+	all := len(r.transactions) > 0
+	for _, t := range r.transactions {
+		switch held := t.holds.Batch; {
+		case held == at:
+			all = false
+		case held == at+1 && h.entry(held) != nil:
+		default:
+			return fmt.Errorf("sink %q holds batch %d, the commit log ends at %d: the sink or the folder is another one than before", t.node.Name, held, at)
+		}
+	}
+	if !all {
+		return nil
+	}
+	// The crash came between the sink's commit and the log's.
+	if err := r.attempt.Check(); err != nil {
+		return err
+	}
+	h.commit = r.transactions[0].holds
+	return r.logs.committed(h.commit)
+}
+
+// recoverFrom goes on behind the newest commit.
+func (r *run) recoverFrom(h *history) error {
+	version := h.commit.Batch + 1
+	for _, e := range h.offsets {
+		if e.Batch >= version {
+			r.replays = append(r.replays, e)
+		}
+	}
+	err := r.rebuildAt(version, h.commit.Watermark)
+	if !errors.Is(err, errVersion) || r.exactlyOnce {
+		return err
+	}
+	// At-least-once allows to go back further: outputs are repeated, and none is
+	// lost.
+	older, replays, commit, back := r.goBack(h, version)
+	if back != nil {
+		return fmt.Errorf("%w; going back to an older version: %w", err, back)
+	}
+	r.rt.Log.Warn("a state version is damaged, going back", "job", r.job.Name, "version", version, "to", older, "error", err)
+	r.replays, r.commit = replays, commit
+	return r.rebuildAt(older, commit.Watermark)
+}
+
+// goBack finds the newest version before one that all partitions have, and the
+// batches that lead from it to the present.
+func (r *run) goBack(h *history, version int64) (older int64, replays []*offsetEntry, commit commitEntry, err error) {
+	older = version - 1
+	for _, ps := range r.states {
+		for _, p := range ps {
+			v, err := p.newest(older)
+			if err != nil {
+				return 0, nil, commit, err
+			}
+			older = v
+		}
+	}
+	commit = commitEntry{Batch: -1, Watermark: noTime, Next: noTime}
+	if older > 0 {
+		if commit, err = r.logs.readCommit(older - 1); err != nil {
+			return 0, nil, commit, err
+		}
+	}
+	for b := older; b <= h.commit.Batch; b++ {
+		e, err := r.logs.readOffset(b)
+		if err != nil {
+			return 0, nil, commit, err
+		}
+		replays = append(replays, e)
+	}
+	for _, e := range h.offsets {
+		if e.Batch > h.commit.Batch {
+			replays = append(replays, e)
+		}
+	}
+	return older, replays, commit, nil
+}
+
+// recoverAtMostOnce runs nothing again. State is the newest that each partition
+// has; the inputs between it and the committed positions are lost to it.
+func (r *run) recoverAtMostOnce(newest *offsetEntry) error {
+	limit := int64(0)
+	if newest != nil {
+		limit = newest.Batch + 1
+	}
+	err := r.build(r.commit.Watermark, func(p *partitionState) (int64, error) { return p.newest(limit) })
+	for _, ps := range r.states {
+		for _, p := range ps {
+			p.whole = newest != nil
+		}
+	}
+	return err
+}
+
+// rebuildAt drops what is newer than a state version and builds the tasks from
+// it.
+func (r *run) rebuildAt(version, watermark int64) error {
+	if g := r.generation.Load(); g != nil {
+		r.retire(g)
+	}
+	err := r.build(watermark, func(*partitionState) (int64, error) { return version, nil })
+	if err != nil {
+		return err
+	}
+	for _, ps := range r.states {
+		for _, p := range ps {
+			if err := p.discard(version); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rebuild makes ready for running a batch again after it has failed.
+func (r *run) rebuild(batch int64) error { return r.rebuildAt(batch, r.commit.Watermark) }
+
+func (r *run) retire(g *generation) {
+	written := int64(0)
+	for _, s := range g.stages {
+		for _, t := range s.tasks {
+			for _, w := range t.writers {
+				written += w.written.Load()
+			}
+		}
+	}
+	g.close(r.exactlyOnce)
+	r.retired.Add(written)
+}
+
+// follow sets the sources to where planning goes on and looks for new splits.
+func (r *run) follow(newest *offsetEntry) error {
+	first := newest
+	if len(r.replays) > 0 {
+		first = r.replays[0]
+	}
+	positions := engines.Positions{}
+	for _, s := range r.sources {
+		var committed map[connectors.SplitID]connectors.Position
+		if newest != nil {
+			ranges := newest.Sources[s.node.UID]
+			if ranges == nil {
+				return fmt.Errorf("source %q is not in the offset log: sources cannot be added to a job that has run", s.node.Name)
+			}
+			found, err := s.enumerator.Discover(r.ctx)
+			if err != nil {
+				return s.fail(err)
+			}
+			exists := map[connectors.SplitID]bool{}
+			var ids []connectors.SplitID
+			for _, sp := range found {
+				exists[sp.ID] = true
+				if _, ok := ranges[sp.ID]; ok {
+					ids = append(ids, sp.ID)
+				}
+			}
+			for id := range ranges {
+				if !exists[id] {
+					return s.fail(fmt.Errorf("split %s of the offset log is gone", id))
+				}
+			}
+			if r.job.Guarantee == connectors.AtMostOnce {
+				if committed, err = s.enumerator.Committed(r.ctx, ids); err != nil {
+					return s.fail(err)
+				}
+			}
+			for _, id := range ids { // in the order of Discover, so that tasks are spread alike
+				rg := ranges[id]
+				at := rg.Until
+				if r.job.Guarantee == connectors.AtMostOnce {
+					at = rg.From // never committed: nothing of it was processed
+					if p, ok := committed[id]; ok {
+						at = p
+					}
+				}
+				x := s.add(connectors.Split{ID: id, Partition: rg.Partition}, at)
+				if rg.EventTime != nil {
+					x.eventTime = *rg.EventTime
+				}
+				positions[id] = at
+				if len(r.replays) > 0 {
+					if f, ok := first.Sources[s.node.UID][id]; ok {
+						positions[id] = f.From
+					} else {
+						positions[id] = rg.From
+					}
+				}
+			}
+			if err := r.readable(s); err != nil {
+				return err
+			}
+		}
+		if err := s.discover(r.ctx, newest == nil); err != nil {
+			return err
+		}
+		if newest == nil {
+			for _, x := range s.splits {
+				positions[x.ID] = x.position
+			}
+		}
+	}
+	r.durable = positions
+	if newest != nil {
+		batch := r.nextBatch
+		if len(r.replays) > 0 {
+			batch = first.Batch
+		}
+		r.emit(engines.Restored{Batch: &batch, Positions: positions, Replay: len(r.replays) > 0})
+	}
+	r.emit(engines.Started{Attempt: r.attempt.Number})
+	return nil
+}
+
+// readable checks that the ranges to be run again are still there.
+func (r *run) readable(s *source) error {
+	var ids []connectors.SplitID
+	for _, x := range s.splits {
+		ids = append(ids, x.ID)
+	}
+	if len(ids) == 0 || len(r.replays) == 0 {
+		return nil
+	}
+	bounds, err := s.enumerator.Bounds(r.ctx, ids)
+	if err != nil {
+		return s.fail(err)
+	}
+	for _, e := range r.replays {
+		for id, rg := range e.Sources[s.node.UID] {
+			b, ok := bounds[id]
+			if rg.From == rg.Until {
+				continue
+			}
+			if !ok || rg.From < b.Earliest || rg.Until > b.Latest {
+				return s.fail(fmt.Errorf("batch %d cannot be run again: it took %d to %d of split %s, which now has %d to %d", e.Batch, rg.From, rg.Until, id, b.Earliest, b.Latest))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,501 @@
+package microbatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/engines/microbatch/control"
+	"streamduel/exchange"
+	"streamduel/pipeline"
+	"streamduel/state"
+)
+
+// noTime is the watermark before there is one.
+const noTime = pipeline.NoTime
+
+// run is a running job: the driver and its executor.
+type run struct {
+	job         engines.Job
+	cfg         *Config
+	rt          engines.Runtime
+	exactlyOnce bool
+	bounded     bool // all sources end by themselves
+	fragments   []*pipeline.Fragment
+	states      map[*pipeline.Fragment][]*partitionState
+	logs        batchLogs
+	attempt     *state.Attempt
+	limit       *limiter
+	pool        *pool
+	maintenance *maintenance
+	buffers     *exchange.Pool
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	sources      []*source
+	transactions []*transaction
+	generation   atomic.Pointer[generation]
+
+	// The planner's.
+	nextBatch int64
+	lastTime  int64
+	ended     bool // the sources have ended and event time with them
+	replays   []*offsetEntry
+
+	// The runner's.
+	commit      commitEntry // of the last complete batch
+	published   time.Time   // when positions were last published for monitoring
+	positionsMu sync.Mutex
+	durable     engines.Positions
+
+	// What the planner must know of batches that have run.
+	nextEvent, nextProcessing atomic.Int64
+	watermark                 atomic.Int64 // of the next batch
+	queue                     batchQueue
+
+	gauges
+	stop     chan struct{}
+	stopOnce sync.Once
+	mode     engines.StopMode
+	done     chan struct{}
+	err      error
+}
+
+// batch is one batch on its way.
+type batch struct {
+	entry     *offsetEntry
+	records   int64
+	due       time.Time // submission: its tick
+	planned   time.Time // planning began
+	watermark int64
+	lag       int64
+	replay    bool
+	durations map[string]float64
+}
+
+func (r *run) emit(e engines.Event) {
+	if r.rt.Events != nil {
+		r.rt.Events(e)
+	}
+}
+
+func (r *run) env(n *pipeline.Node) connectors.Env {
+	return connectors.Env{Job: r.job.Name, Node: n.UID, Attempt: r.attempt.Number, Log: r.rt.Log, Gate: r.rt.Gate}
+}
+
+func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.WriterEnv {
+	env := connectors.WriterEnv{Env: r.env(n), Subtask: subtask, Parallelism: parallelism, Guarantee: r.job.Guarantee, Pool: 1}
+	if r.rt.Acks != nil {
+		env.Acked = r.rt.Acks.Acked
+	}
+	return env
+}
+
+func (r *run) sourceOf(n *pipeline.Node) *source {
+	for _, s := range r.sources {
+		if s.node == n {
+			return s
+		}
+	}
+	return nil
+}
+
+// stopMode returns how the job is to stop; "" when nobody has asked.
+func (r *run) stopMode() engines.StopMode {
+	select {
+	case <-r.stop:
+		return r.mode
+	default:
+		return ""
+	}
+}
+
+func (r *run) stopping() bool { return r.stopMode() != "" || r.ctx.Err() != nil }
+
+// main runs batches until the job ends, and says how it ended.
+func (r *run) main() {
+	err := guard(r.drive)
+	mode := r.stopMode()
+	if mode == engines.StopNow && errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	r.close()
+	if err != nil {
+		r.err = fmt.Errorf("job %q: %w", r.job.Name, err)
+		r.rt.Log.Error("job failed", "job", r.job.Name, "error", err)
+		r.emit(engines.Failed{Error: r.err.Error()})
+	} else if mode != "" {
+		r.emit(engines.Stopped{Mode: mode})
+	}
+	close(r.done)
+}
+
+// drive runs what the logs say was not finished, then batch after batch.
+func (r *run) drive() error {
+	for _, e := range r.replays {
+		if r.stopping() && r.stopMode() != engines.StopDrain {
+			return r.ctx.Err()
+		}
+		now := time.Now()
+		b := &batch{entry: e, records: e.records(), due: now, planned: now, replay: true, durations: map[string]float64{}}
+		r.planned(b)
+		if err := r.runBatch(b, now.Add(r.cfg.Interval.Std())); err != nil {
+			return err
+		}
+	}
+	if r.cfg.Clock == Queueing {
+		return r.driveQueueing()
+	}
+	return r.driveSkipping()
+}
+
+// now returns the wall time in nanoseconds since the epoch.
+func (r *run) now() int64 { return r.rt.Clock.Now().UnixNano() }
+
+// pause waits until the wall time due, at most one interval, so that a clock
+// that was set back does not stop the job. It returns false when the job is to
+// stop.
+func (r *run) pause(due int64) bool {
+	d := min(time.Duration(due-r.now()), r.cfg.Interval.Std())
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-r.stop:
+		case <-r.ctx.Done():
+		}
+	}
+	return !r.stopping()
+}
+
+// goOn reports whether another batch is to be planned: bounded sources are read
+// to their end under StopDrain.
+func (r *run) goOn(free bool) bool {
+	return free || (r.bounded && r.ctx.Err() == nil && r.stopMode() == engines.StopDrain)
+}
+
+func (r *run) driveSkipping() error {
+	clock := control.Skipping{Interval: r.cfg.Interval.Std()}
+	// Delays are kept on the monotonic clock: the wall clock may be stepped.
+	due := time.Now()
+	for r.goOn(r.pause(clock.Due(r.now()))) {
+		start, wall := time.Now(), r.now()
+		if due.After(start) {
+			due = start
+		}
+		clock.Started(wall)
+		b, err := r.plan(due)
+		if err != nil {
+			return err
+		}
+		due = start.Add(time.Duration(clock.Due(wall) - wall))
+		if b != nil {
+			if err := r.runBatch(b, due); err != nil {
+				return err
+			}
+		}
+		if r.ended {
+			return nil
+		}
+	}
+	return r.ctx.Err()
+}
+
+// driveQueueing plans at every tick and runs behind a queue, one batch at a
+// time.
+func (r *run) driveQueueing() error {
+	planner := make(chan error, 1)
+	go func() {
+		err := guard(r.planTicks)
+		r.queue.close()
+		planner <- err
+	}()
+	var err error
+	for {
+		b := r.queue.pop()
+		if b == nil {
+			break
+		}
+		if err == nil && r.ctx.Err() == nil {
+			err = guard(func() error { return r.runBatch(b, b.due.Add(r.cfg.Interval.Std())) })
+			if err != nil {
+				r.cancel() // the planner is not to go on
+			}
+		}
+		r.queue.finished()
+	}
+	if planned := <-planner; err == nil {
+		err = planned
+	}
+	if err == nil {
+		err = r.ctx.Err()
+	}
+	return err
+}
+
+func (r *run) planTicks() error {
+	clock := control.Queueing{Interval: r.cfg.Interval.Std()}
+	for r.goOn(r.pause(clock.Due(r.now()))) {
+		wall := r.now()
+		switch {
+		case r.stopping():
+			r.queue.wait() // the ends of bounded sources are read batch by batch
+		case wall < clock.Due(wall):
+			continue // woken early: the wall clock was set back
+		}
+		due := time.Now().Add(time.Duration(clock.Due(wall) - wall))
+		clock.Ticked()
+		b, err := r.plan(due)
+		if err != nil {
+			return err
+		}
+		if b != nil {
+			r.queue.push(b)
+		}
+		if r.ended {
+			return nil
+		}
+	}
+	return nil
+}
+
+// plan fixes what the next batch takes and logs it. It returns nil when there is
+// nothing to do.
+func (r *run) plan(due time.Time) (*batch, error) {
+	if err := r.maintenance.failed(); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	var lag []int64
+	for _, s := range r.sources {
+		if r.job.Discovery > 0 && begun.Sub(s.looked) >= r.job.Discovery {
+			if err := s.discover(r.ctx, false); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.bounds(r.ctx); err != nil {
+			return nil, err
+		}
+		for _, x := range s.splits {
+			lag = append(lag, int64(x.latest-x.position))
+		}
+	}
+	b := &batch{due: due, planned: begun, durations: map[string]float64{"latestOffset": millis(time.Since(begun))}}
+	take := control.Take(lag, r.limit.limits())
+	for i, n := range take {
+		b.records += n
+		b.lag += lag[i] - n
+	}
+	r.lag.Store(b.lag)
+	now := max(r.rt.Clock.Millis(), r.lastTime)
+	idle := r.queue.idle()
+	e := &offsetEntry{Batch: r.nextBatch, Time: now, Sources: map[string]map[connectors.SplitID]splitRange{}}
+	if b.records == 0 {
+		if !idle {
+			return nil, nil // what the batches before leave to do is not known yet
+		}
+		wm := r.watermark.Load()
+		switch {
+		case r.bounded && b.lag == 0:
+			r.ended = true
+			if !r.usesEventTime() {
+				return nil, nil
+			}
+			e.Final = true
+		case r.nextEvent.Load() <= wm || r.nextProcessing.Load() <= now:
+		default:
+			return nil, nil
+		}
+	}
+	if idle {
+		wm := r.watermark.Load()
+		e.Watermark = &wm
+	}
+	i := 0
+	for _, s := range r.sources {
+		ranges := make(map[connectors.SplitID]splitRange, len(s.splits))
+		for _, x := range s.splits {
+			rg := splitRange{Partition: x.Partition, From: x.position, Until: x.position + connectors.Position(take[i])}
+			if r.cfg.Watermark == MinOverPartitions && s.node.Watermarks != nil {
+				s.mu.RLock()
+				if et := x.eventTime; et != noTime {
+					rg.EventTime = &et
+				}
+				s.mu.RUnlock()
+			}
+			ranges[x.ID] = rg
+			i++
+		}
+		e.Sources[s.node.UID] = ranges
+	}
+	b.entry = e
+	r.hit(pointBeforeLog, b)
+	if err := r.attempt.Check(); err != nil {
+		return nil, err
+	}
+	logging := time.Now()
+	if err := r.logs.planned(e); err != nil {
+		return nil, err
+	}
+	b.durations["walCommit"] = millis(time.Since(logging))
+	for _, s := range r.sources {
+		for _, x := range s.splits {
+			x.position = e.Sources[s.node.UID][x.ID].Until
+		}
+	}
+	r.nextBatch++
+	r.lastTime = now
+	r.planned(b)
+	until := engines.Positions{}
+	for _, splits := range e.Sources {
+		for id, rg := range splits {
+			until[id] = rg.Until
+		}
+	}
+	r.emit(engines.BatchPlanned{Batch: e.Batch, Records: b.records, Until: until})
+	return b, nil
+}
+
+func (r *run) usesEventTime() bool {
+	for _, s := range r.sources {
+		if s.node.Watermarks != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// hit passes a failpoint, in batches with records.
+func (r *run) hit(point string, b *batch) {
+	if b.records == 0 {
+		return
+	}
+	r.rt.Failpoints.Hit(point, func() engines.Recovery {
+		r.positionsMu.Lock()
+		defer r.positionsMu.Unlock()
+		return engines.Recovery{Positions: r.durable, Epoch: b.entry.Batch, Records: b.records}
+	})
+}
+
+// Wait returns when the job has ended.
+func (r *run) Wait() error {
+	<-r.done
+	return r.err
+}
+
+// Stop ends the job. A batch that runs is finished first, and so are those that
+// wait in the queue; StopNow gives them up.
+func (r *run) Stop(ctx context.Context, mode engines.StopMode) error {
+	r.stopOnce.Do(func() {
+		r.mode = mode
+		close(r.stop)
+	})
+	if mode == engines.StopNow {
+		r.cancel()
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return fmt.Errorf("job %q: stopping (%s): %w", r.job.Name, mode, ctx.Err())
+	}
+}
+
+// close gives back everything, in the opposite order of open. It is also called
+// for a job that was refused half way.
+func (r *run) close() {
+	r.cancel()
+	if g := r.generation.Load(); g != nil {
+		g.close(r.exactlyOnce)
+	}
+	if r.pool != nil {
+		r.pool.close()
+	}
+	if r.maintenance != nil {
+		r.maintenance.close()
+	}
+	for _, t := range r.transactions {
+		if err := t.tx.Close(); err != nil {
+			r.rt.Log.Warn("closing a transaction", "sink", t.node.Name, "error", err)
+		}
+	}
+	for _, s := range r.sources {
+		s.enumerator.Close()
+	}
+}
+
+func millis(d time.Duration) float64 { return float64(d) / 1e6 }
+
+// batchQueue holds the batches that wait in the queueing clock's queue.
+type batchQueue struct {
+	mu      sync.Mutex
+	ready   *sync.Cond
+	waiting []*batch
+	running int // popped and not finished
+	closed  bool
+}
+
+func (q *batchQueue) init() { q.ready = sync.NewCond(&q.mu) }
+
+func (q *batchQueue) push(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, b)
+	q.ready.Broadcast()
+}
+
+// pop waits for a batch; nil means that there will be none.
+func (q *batchQueue) pop() *batch {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.waiting) == 0 {
+		if q.closed {
+			return nil
+		}
+		q.ready.Wait()
+	}
+	b := q.waiting[0]
+	q.waiting = q.waiting[1:]
+	q.running++
+	return b
+}
+
+func (q *batchQueue) finished() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running--
+	q.ready.Broadcast()
+}
+
+// wait returns when every batch that was planned has run.
+func (q *batchQueue) wait() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.waiting) > 0 || q.running > 0 {
+		q.ready.Wait()
+	}
+}
+
+func (q *batchQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.ready.Broadcast()
+}
+
+// idle reports whether every batch that was planned has run.
+func (q *batchQueue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) == 0 && q.running == 0
+}
+
+const never = int64(math.MaxInt64)

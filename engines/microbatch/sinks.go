@@ -1,0 +1,101 @@
+package microbatch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+
+	"streamduel/connectors"
+	"streamduel/pipeline"
+)
+
+// sinkWriter stands before a connector's writer in one task: it names the sink
+// in errors, counts, and stays in place when the writer behind it changes from
+// one transaction to the next.
+type sinkWriter struct {
+	connectors.Writer
+	node    *pipeline.Node
+	subtask int
+	written atomic.Int64
+	// skip drops the rows of a batch that this sink holds already.
+	skip bool
+	half *halfway
+}
+
+func (w *sinkWriter) Write(ctx context.Context, r *connectors.Record, o *connectors.Origin) error {
+	if w.skip {
+		return nil
+	}
+	if err := w.Writer.Write(ctx, r, o); err != nil {
+		return fmt.Errorf("sink %q, subtask %d: %w", w.node.Name, w.subtask, err)
+	}
+	w.written.Add(1)
+	if w.half != nil {
+		w.half.wrote()
+	}
+	return nil
+}
+
+func (w *sinkWriter) Flush(ctx context.Context) error {
+	if w.skip || w.Writer == nil {
+		return nil
+	}
+	if err := w.Writer.Flush(ctx); err != nil {
+		return fmt.Errorf("sink %q, subtask %d: %w", w.node.Name, w.subtask, err)
+	}
+	return nil
+}
+
+// halfway is the failpoint in the middle of a batch's output. It exists only in
+// a batch in which the point will fire.
+type halfway struct {
+	left atomic.Int64
+	hit  func()
+}
+
+func (h *halfway) wrote() {
+	if h.left.Add(-1) == 0 {
+		h.hit()
+	}
+}
+
+// transaction is one sink's side of an exactly-once batch.
+type transaction struct {
+	node *pipeline.Node
+	tx   connectors.Transaction
+	// holds is the batch that the sink's last transaction carried, −1 for none.
+	holds commitEntry
+}
+
+func openTransactions(ctx context.Context, r *run) error {
+	for _, n := range r.job.Graph.Nodes() {
+		if n.Kind != pipeline.KindSink {
+			continue
+		}
+		sink, ok := n.Sink.(connectors.Transactor)
+		if !ok {
+			return fmt.Errorf("sink %q (%s) cannot hold a batch in one transaction, so this engine cannot be exactly-once with it", n.Name, n.Sink.Describe().Kind)
+		}
+		tx, err := sink.Transaction(ctx, r.writerEnv(n, 0, 1))
+		if err != nil {
+			return fmt.Errorf("sink %q: opening the transaction: %w", n.Name, err)
+		}
+		t := &transaction{node: n, tx: tx, holds: commitEntry{Batch: -1, Watermark: noTime, Next: noTime}}
+		r.transactions = append(r.transactions, t)
+		_, metadata, ok, err := tx.Committed(ctx)
+		if err != nil {
+			return fmt.Errorf("sink %q: reading what it holds: %w", n.Name, err)
+		}
+		if ok {
+			if err := json.Unmarshal([]byte(metadata), &t.holds); err != nil {
+				return fmt.Errorf("sink %q: its last transaction does not name a batch (%q): %w", n.Name, metadata, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (t *transaction) fail(what string, err error) error {
+	return fmt.Errorf("sink %q: %s: %w", t.node.Name, what, err)
+}

@@ -1,0 +1,181 @@
+package microbatch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/pipeline"
+)
+
+// source is the driver's side of one source operator: its splits and how far
+// they have been planned.
+type source struct {
+	run        *run
+	node       *pipeline.Node
+	mu         sync.RWMutex // guards byID, event times, and use of the enumerator
+	enumerator connectors.Enumerator
+	splits     []*split // in the order of discovery, which is where their tasks come from
+	byID       map[connectors.SplitID]*split
+	looked     time.Time // last discovery
+}
+
+type split struct {
+	connectors.Split
+	index    int
+	position connectors.Position // behind what is planned; the planner's
+	latest   connectors.Position // as last seen; the planner's
+	first    atomic.Bool         // its first record has been taken
+	// eventTime is the largest event time seen, since when by the batch's clock.
+	eventTime, since int64
+}
+
+func openSource(r *run, n *pipeline.Node) (*source, error) {
+	e, err := n.Source.Enumerator(r.ctx, r.env(n))
+	if err != nil {
+		return nil, fmt.Errorf("source %q: %w", n.Name, err)
+	}
+	return &source{run: r, node: n, enumerator: e, byID: map[connectors.SplitID]*split{}}, nil
+}
+
+func (s *source) fail(err error) error { return fmt.Errorf("source %q: %w", s.node.Name, err) }
+
+// add begins to follow a split.
+func (s *source) add(sp connectors.Split, from connectors.Position) *split {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := &split{Split: sp, index: len(s.splits), position: from, latest: from, eventTime: noTime, since: s.run.rt.Clock.Millis()}
+	s.splits = append(s.splits, x)
+	s.byID[sp.ID] = x
+	return x
+}
+
+// took tells that records of a split have been taken; tasks call it.
+func (s *source) took(id connectors.SplitID) {
+	s.mu.RLock()
+	x := s.byID[id]
+	s.mu.RUnlock()
+	if x != nil && !x.first.Load() && x.first.CompareAndSwap(false, true) {
+		s.run.emit(engines.FirstRecord{Split: id})
+	}
+}
+
+// discover looks for splits that have appeared. initial says that the job starts
+// for the first time.
+func (s *source) discover(ctx context.Context, initial bool) error {
+	s.mu.Lock()
+	found, err := s.enumerator.Discover(ctx)
+	s.looked = time.Now()
+	var fresh []connectors.Split
+	var ids []connectors.SplitID
+	for _, sp := range found {
+		if s.byID[sp.ID] == nil {
+			fresh = append(fresh, sp)
+			ids = append(ids, sp.ID)
+		}
+	}
+	var from map[connectors.SplitID]connectors.Position
+	if err == nil && len(fresh) > 0 {
+		from, err = s.enumerator.Start(ctx, ids, initial)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return s.fail(err)
+	}
+	for _, sp := range fresh {
+		p, ok := from[sp.ID]
+		if !ok {
+			return s.fail(fmt.Errorf("split %s has no start position", sp.ID))
+		}
+		s.add(sp, p)
+		s.run.emit(engines.Discovered{Split: sp.ID, From: p})
+	}
+	return nil
+}
+
+// bounds asks for the ends of all splits in one call and checks that what was
+// planned up to still joins on.
+func (s *source) bounds(ctx context.Context) error {
+	if len(s.splits) == 0 {
+		return nil
+	}
+	ids := make([]connectors.SplitID, len(s.splits))
+	for i, x := range s.splits {
+		ids[i] = x.ID
+	}
+	s.mu.Lock()
+	bounds, err := s.enumerator.Bounds(ctx, ids)
+	s.mu.Unlock()
+	if err != nil {
+		return s.fail(err)
+	}
+	for _, x := range s.splits {
+		b, ok := bounds[x.ID]
+		if !ok {
+			return s.fail(fmt.Errorf("split %s is gone", x.ID))
+		}
+		if x.position < b.Earliest {
+			return s.fail(fmt.Errorf("split %s: records from position %d on were deleted before they were read; the first one there is %d", x.ID, x.position, b.Earliest))
+		}
+		if x.position > b.Latest {
+			return s.fail(fmt.Errorf("split %s: position %d lies behind its end %d: it was cut or made anew", x.ID, x.position, b.Latest))
+		}
+		x.latest = b.Latest
+	}
+	return nil
+}
+
+// publish commits positions to the outside system.
+func (s *source) publish(ctx context.Context, ranges map[connectors.SplitID]splitRange) error {
+	positions := make(map[connectors.SplitID]connectors.Position, len(ranges))
+	for id, r := range ranges {
+		positions[id] = r.Until
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.enumerator.Commit(ctx, positions); err != nil {
+		return s.fail(fmt.Errorf("committing positions: %w", err))
+	}
+	return nil
+}
+
+// observe takes over the event times that the tasks have seen.
+func (s *source) observe(t *taskSource, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range t.assign {
+		x := s.byID[a.Split.ID]
+		x.since = now
+		x.eventTime = max(x.eventTime, t.head.MaxTimestamp(a.Split.ID))
+	}
+}
+
+// watermark is the source's, after what it has read up to the batch time now:
+// the event time that is reached less the delay, less the millisecond by which
+// "no record at or before it" differs from Spark's "no record before it".
+func (s *source) watermark(policy WatermarkPolicy, now int64) int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	w := s.node.Watermarks
+	reached, any := noTime, false
+	for _, x := range s.splits {
+		if policy == MaxOverPartitions {
+			reached = max(reached, x.eventTime)
+			continue
+		}
+		if w.Idle > 0 && now-x.since >= w.Idle.Milliseconds() {
+			continue
+		}
+		if !any || x.eventTime < reached {
+			reached, any = x.eventTime, true
+		}
+	}
+	if reached == noTime {
+		return noTime
+	}
+	return reached - w.Delay.Milliseconds() - 1
+}
