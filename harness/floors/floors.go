@@ -1,0 +1,186 @@
+// Package floors measures, within a run and on the run's own broker, what this
+// machine gives to programs that do nothing else: a bare consume → produce loop
+// on the client library, a bare exchange between two goroutines, and bare
+// decoding. An engine's figure is read as a ratio to its floor, which survives
+// a noisy or slow machine where an absolute figure does not.
+//
+// Everything runs in a process of its own, so that the processor time is its
+// own. The loops are written by hand and share no code with the engines.
+package floors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"streamduel/harness/broker"
+	"streamduel/harness/proc"
+	"streamduel/runs"
+)
+
+// Options say what to measure.
+type Options struct {
+	Broker     *broker.Broker
+	RecordSize int // bytes of a record's value; 0 takes 100
+	Partitions int // of the input and of the output; 0 takes 4
+	// Records of the client loop; 0 takes 400,000. What is done within Limit
+	// counts.
+	Records int
+	Limit   time.Duration // for everything; 0 takes 15 s
+	Log     io.Writer
+	// Command starts the process; nil takes our own binary with the argument
+	// "floors".
+	Command []string
+}
+
+// topic names of the client loop; deleted afterwards.
+const (
+	inputTopic  = "floor-in"
+	outputTopic = "floor-out"
+)
+
+// Measure measures the floors. Nothing else should run meanwhile.
+func Measure(ctx context.Context, o Options) (*runs.Floors, error) {
+	j := job{Brokers: o.Broker.Brokers(), Input: o.Broker.Topic(inputTopic), Output: o.Broker.Topic(outputTopic),
+		RecordSize: o.RecordSize, Partitions: o.Partitions, Records: o.Records}
+	if j.RecordSize <= 0 {
+		j.RecordSize = 100
+	}
+	if j.Partitions <= 0 {
+		j.Partitions = 4
+	}
+	if j.Records <= 0 {
+		j.Records = 400_000
+	}
+	limit := o.Limit
+	if limit <= 0 {
+		limit = 15 * time.Second
+	}
+	// The loops get what is left of the limit by a wide margin: filling the
+	// input and the two loops without a broker take their part.
+	j.LoopMillis = (limit / 3).Milliseconds()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, topic := range []string{inputTopic, outputTopic} {
+		if err := o.Broker.CreateTopic(ctx, topic, j.Partitions, nil); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		o.Broker.DeleteTopics(ctx, inputTopic, outputTopic) // else they go with the broker
+	}()
+	s := proc.Spec{Name: "floors", Args: []string{"floors"}, Stderr: o.Log}
+	if len(o.Command) > 0 {
+		s.Path, s.Args = o.Command[0], o.Command[1:]
+	}
+	lines := make(chan proc.Line, 16)
+	s.OnLine = func(l proc.Line) {
+		select {
+		case lines <- l:
+		default:
+		}
+	}
+	c, err := proc.Start(s)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Stop(time.Second)
+	if err := c.Send(j); err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case l := <-lines:
+			if l.Event != "floors" {
+				continue
+			}
+			f := new(runs.Floors)
+			return f, l.Decode(f)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("floors: not measured within %v: %w", limit, ctx.Err())
+		case <-c.Done():
+			select {
+			case l := <-lines:
+				if l.Event == "floors" {
+					f := new(runs.Floors)
+					return f, l.Decode(f)
+				}
+			default:
+			}
+			if s := c.Complaint(); s != "" {
+				return nil, errors.New(s)
+			}
+			return nil, errors.New("floors: the process ended without a result")
+		}
+	}
+}
+
+// job is the first line of the floors process's input.
+type job struct {
+	Brokers    []string `json:"brokers"`
+	Input      string   `json:"input"`
+	Output     string   `json:"output"`
+	Partitions int      `json:"partitions"`
+	RecordSize int      `json:"recordSize"`
+	Records    int      `json:"records"`
+	LoopMillis int64    `json:"loopMillis"`
+}
+
+// Main runs the floors process: it measures once, prints one event and ends.
+func Main(ctx context.Context, in io.Reader, out, errs io.Writer) int {
+	s := proc.NewServer(in, out)
+	var j job
+	if err := s.Job(&j); err != nil {
+		fmt.Fprintln(errs, "floors:", err)
+		return 2
+	}
+	ctx = s.Commands(ctx, func([]byte) {})
+	var f runs.Floors
+	var err error
+	if f.ClientLoop, err = clientLoop(ctx, j); err != nil {
+		if ctx.Err() != nil {
+			return 0
+		}
+		fmt.Fprintln(errs, "floors: client loop:", err)
+		return 4
+	}
+	f.Exchange = fastest(func() sample { return exchangeLoop(exchangeRecords, j.RecordSize) })
+	f.Decode = fastest(func() sample { return decodeLoop(decodeRecords) })
+	s.Emit("floors", f)
+	return 0
+}
+
+// sample is one measurement.
+type sample struct {
+	records int64
+	wall    time.Duration
+	cpu     time.Duration
+}
+
+func (s sample) floor() *runs.Floor {
+	rate := float64(s.records) / s.wall.Seconds()
+	f := &runs.Floor{RecordsPerSecond: &rate}
+	if s.cpu > 0 {
+		cpu := s.cpu.Seconds() / (float64(s.records) / 1e6)
+		f.CPUSecondsPerMillion = &cpu
+	}
+	return f
+}
+
+// attempts is how often the loops without a broker run. The fastest counts: a
+// floor is what the machine can do, and whatever else ran can only slow it.
+const attempts = 5
+
+func fastest(run func() sample) *runs.Floor {
+	best := run()
+	for range attempts - 1 {
+		if s := run(); s.wall < best.wall {
+			best = s
+		}
+	}
+	return best.floor()
+}
