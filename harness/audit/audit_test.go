@@ -62,7 +62,7 @@ func TestEachFailure(t *testing.T) {
 		{"clipped", func(f *Facts) { f.Samples.Negative = 2 }, NameSamples, "2 below zero", []string{latency}},
 		{"sample missing", func(f *Facts) { f.Samples.Recorded = 98 }, NameSamples, "98 latencies recorded for 100", []string{latency}},
 		{"point not reached", func(f *Facts) { f.Crash.Reached, f.Crash.Waited = false, time.Minute }, NameCrashPoint, "M3 was not reached 2 times within 1m0s", []string{counts, latency}},
-		{"clock stepped back", func(f *Facts) { f.Clock.Wall -= time.Second }, NameClock, "-1", []string{latency, pressure}},
+		{"clock stepped back", func(f *Facts) { f.Clock.Wall -= time.Second }, NameClock, "-997ms", []string{latency, pressure}},
 		{"harness uses it up", func(f *Facts) { f.Machine.Busy, f.Machine.Harness = 35.5, 25 }, NameSaturation, "harness and broker 25.0 s", []string{cost, latency, pressure}},
 		{"neighbour uses it up", func(f *Facts) { f.Machine.Busy, f.Machine.Harness = 35.5, 4 }, NameSaturation, "other processes 21.5 s", []string{cost, latency, pressure}},
 		{"stolen", func(f *Facts) { f.Machine.Stolen = 3.6 }, NameStolen, "10.0 %", []string{cost, latency}},
