@@ -143,6 +143,18 @@ func missing(from, to int64, f func(int64) bool, sets ...*bitmap) int64 {
 	return n
 }
 
+// clone returns an independent copy.
+func (b *bitmap) clone() bitmap {
+	c := bitmap{pages: make([]*page, len(b.pages)), count: b.count}
+	for i, p := range b.pages {
+		if p != nil {
+			q := *p
+			c.pages[i] = &q
+		}
+	}
+	return c
+}
+
 // bytes is the memory that the pages hold.
 func (b *bitmap) bytes() int64 {
 	var n int64

@@ -131,9 +131,11 @@ func (a *ids) observe(at int64, o *Observation) {
 		} else {
 			a.l.sample(o.Partition, o.Sequence, at, o.Intake)
 		}
-		a.l.sawNew(at)
 	} else {
 		a.copy(p, o)
+	}
+	if a.l.watching && a.l.isNew(o, fresh) {
+		a.l.sawNew(at)
 	}
 	if !fresh && !a.running {
 		return

@@ -57,6 +57,7 @@ type Ledger struct {
 	watching  bool
 	watchFrom int64
 	watched   int64
+	baseline  []bitmap  // by partition: inputs that are not new; nil takes what was seen here
 	waiting   []waiting // seen, but the plan did not know them yet
 }
 
@@ -222,7 +223,25 @@ func (l *Ledger) settle() {
 func (l *Ledger) WatchNew(from int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.watching, l.watchFrom, l.watched = true, from, 0
+	l.watching, l.watchFrom, l.watched, l.baseline = true, from, 0, nil
+}
+
+// WatchNewTo is WatchNew for the read_uncommitted ledger: an input is new when
+// the other ledger, the read_committed one, has not seen it by now. Rows that
+// the crash will abort were seen here, but nobody can have used them, so the
+// row that is written in their place is the first new result.
+func (l *Ledger) WatchNewTo(from int64, committed *Ledger) {
+	committed.mu.Lock()
+	base := make([]bitmap, len(committed.ids.parts))
+	for g, p := range committed.ids.parts {
+		if p != nil {
+			base[g] = p.seen.clone()
+		}
+	}
+	committed.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watching, l.watchFrom, l.watched, l.baseline = true, from, 0, base
 }
 
 // FirstNew returns what WatchNew asked for; ok is false while there is none.
@@ -230,6 +249,14 @@ func (l *Ledger) FirstNew() (at int64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.watched, l.watched != 0
+}
+
+// isNew reports whether a row's input is new in the sense of the watch.
+func (l *Ledger) isNew(o *Observation, fresh bool) bool {
+	if l.baseline == nil {
+		return fresh
+	}
+	return int(o.Partition) >= len(l.baseline) || !l.baseline[o.Partition].has(o.Sequence)
 }
 
 func (l *Ledger) sawNew(at int64) {
