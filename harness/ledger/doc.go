@@ -78,9 +78,13 @@
 //     losses, and no row at all loses every contribution.
 //   - unexpected: a (key, window) that the oracle does not know.
 //
-// The sum of [workloads.HashID] over the contributions is compared too. Where
-// the value is right and the hash is not, a copy and a loss have cancelled:
-// each counts one, and the key counts in Masked.
+// The sum of [workloads.HashID] over the contributions is compared too, so that
+// a copy and a loss cannot cancel. Where it is wrong, the copies and losses are
+// looked for among the key's inputs: up to three are found, named and counted
+// exactly, whatever the value says, and Masked counts the keys where some
+// cancelled. Where they are more, the difference of the value counts, a right
+// value with a wrong hash counts one copy and one loss, and Unproven counts the
+// keys in which more could hide.
 //
 // # Non-obvious
 //

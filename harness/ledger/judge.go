@@ -23,62 +23,88 @@ func (l *Ledger) finishValues(r *Result, s sent) {
 		names = append(names, k)
 	}
 	sort.Strings(names) // the lists must not depend on the map's order
+	suspects := map[string]*suspect{}
 	for _, name := range names {
-		v.judge(r, name, v.cells[name])
+		c := v.cells[name]
+		if d := c.got - c.value; c.inputs > 0 && c.rows > 0 && c.hashed && c.value == c.inputs &&
+			c.gotHash != c.hash && -3 <= d && d <= 3 && len(suspects) < explainKeys {
+			suspects[name] = &suspect{surplus: d, hash: c.gotHash - c.hash}
+		}
+	}
+	v.explain(s, suspects)
+	for _, name := range names {
+		v.judge(r, name, v.cells[name], suspects[name])
 	}
 }
 
 // judge compares one (key, window) with the oracle.
-func (v *values) judge(r *Result, name string, c *cell) {
+func (v *values) judge(r *Result, name string, c *cell, x *suspect) {
+	r.Expected += c.inputs
 	note := func(kind string, n int64) {
 		r.note(kind, runs.RecordID{Partition: -1, Sequence: -1, Copies: n,
 			Detail: fmt.Sprintf("%s: value %d, expected %d", v.name(name), c.got, c.value)})
 	}
-	r.Expected += c.inputs
-	if c.inputs == 0 && c.rows == 0 {
-		return // an input that was due but never sent
+	surplusKind, surplus := StateOvercount, &r.StateOvercount
+	if v.kind == workloads.Delta {
+		surplusKind, surplus = Duplicates, &r.Duplicates
 	}
-	if c.inputs == 0 {
+	switch {
+	case c.inputs == 0 && c.rows == 0: // inputs that were due but never sent
+		return
+	case c.inputs == 0:
 		r.Unexpected += c.rows
 		note(Unexpected, c.rows)
 		return
-	}
-	if c.rows == 0 {
+	case c.rows == 0:
 		r.Losses += c.inputs
 		note(Losses, c.inputs)
 		return
 	}
-	surplus, kind := c.got-c.value, StateOvercount
-	if v.kind == workloads.Delta {
-		kind = Duplicates
+	d := c.got - c.value
+	wrongIDs := c.hashed && c.gotHash != c.hash
+	if x != nil {
+		if copies, losses, ok := x.solve(); ok {
+			*surplus += int64(len(copies))
+			r.Losses += int64(len(losses))
+			r.Visible += c.inputs - int64(len(losses))
+			list := func(kind string, cs []contribution) {
+				for _, p := range cs {
+					r.note(kind, runs.RecordID{Partition: p.partition, Sequence: p.sequence, Detail: v.name(name)})
+				}
+			}
+			list(surplusKind, copies)
+			list(Losses, losses)
+			if len(copies) > 0 && len(losses) > 0 {
+				r.Masked++
+				note(Masked, int64(min(len(copies), len(losses))))
+			}
+			return
+		}
 	}
-	n, exact := c.units(surplus)
+	n, exact := c.units(d)
 	if !exact {
 		r.Inexact++
 	}
-	count := &r.StateOvercount
-	if kind == Duplicates {
-		count = &r.Duplicates
-	}
+	r.Visible += c.inputs
 	switch {
-	case surplus > 0:
-		*count += n
-		note(kind, n)
-		r.Visible += c.inputs
-	case surplus < 0:
+	case d > 0:
+		*surplus += n
+		note(surplusKind, n)
+	case d < 0:
 		r.Losses += n
+		r.Visible -= n
 		note(Losses, n)
-		r.Visible += c.inputs - n
-	case c.hashed && c.gotHash != c.hash:
-		// The same value from other inputs: at least one was counted twice and
-		// one not at all.
+	case wrongIDs:
+		// The same value from other inputs: at least one counts too often and
+		// one too little.
 		r.Masked++
-		*count++
+		*surplus++
 		r.Losses++
+		r.Visible--
 		note(Masked, 1)
-		r.Visible += c.inputs - 1
-	default:
-		r.Visible += c.inputs
+	}
+	if wrongIDs && exact {
+		r.Unproven++
 	}
 }
 

@@ -69,9 +69,13 @@ type Result struct {
 	// Both is the number of inputs seen in the results and in the late topic;
 	// each is one of the duplicates.
 	Both int64
-	// Masked is the number of keys (or windows) whose value was right only
-	// because a copy and a loss cancelled.
+	// Masked is the number of keys (or windows) in which copies and losses
+	// cancelled, wholly or in part.
 	Masked int64
+	// Unproven is the number of keys (or windows) whose copies or losses were
+	// too many to be found one by one: their difference is exact, but more of
+	// both could hide behind it.
+	Unproven int64
 	// Inexact is the number of keys whose surplus or deficit counts as one
 	// because their values do not count inputs.
 	Inexact int64

@@ -80,16 +80,21 @@ func (v *values) restart() {
 
 // at returns the cell of a key and window; it allocates for new ones only.
 func (v *values) at(key []byte, window int64) *cell {
-	v.scratch = append(v.scratch[:0], key...)
-	if v.kind == workloads.Windows {
-		v.scratch = binary.BigEndian.AppendUint64(v.scratch, uint64(window))
-	}
+	v.cellKey(key, window)
 	c := v.cells[string(v.scratch)]
 	if c == nil {
 		c = &cell{hashed: true}
 		v.cells[string(v.scratch)] = c
 	}
 	return c
+}
+
+// cellKey leaves the map key of a key and window in scratch.
+func (v *values) cellKey(key []byte, window int64) {
+	v.scratch = append(v.scratch[:0], key...)
+	if v.kind == workloads.Windows {
+		v.scratch = binary.BigEndian.AppendUint64(v.scratch, uint64(window))
+	}
 }
 
 // name describes a cell by its map key.

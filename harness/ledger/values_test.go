@@ -159,6 +159,57 @@ func TestMaskedAggregates(t *testing.T) {
 	}
 }
 
+// TestPartlyMasked: more copies than losses, or the other way round, in one key.
+func TestPartlyMasked(t *testing.T) {
+	for _, c := range []struct {
+		twice, lost []int64
+		explained   bool
+	}{
+		{[]int64{30}, nil, true},
+		{nil, []int64{33}, true},
+		{[]int64{30, 36}, nil, true},
+		{[]int64{30, 36, 39}, nil, true},
+		{[]int64{30, 36}, []int64{33}, true},
+		{[]int64{30}, []int64{33, 60}, true},
+		{nil, []int64{33, 60, 63}, true},
+		{[]int64{30, 36, 39}, []int64{33, 60}, false}, // one more than is seen
+		{[]int64{0, 3, 6, 9, 12}, nil, false},
+	} {
+		f := newFixture(t, workloads.Running, 2, 3, 90)
+		rows := f.aggregate(90, func(i int64) int64 {
+			switch {
+			case slices.Contains(c.twice, i):
+				return 2
+			case slices.Contains(c.lost, i):
+				return 0
+			}
+			return 1
+		})
+		r := f.judge(t, f.ledger(t, true), rows)
+		copies, losses := int64(len(c.twice)), int64(len(c.lost))
+		w := figures{Visible: 90 - losses, StateOvercount: copies, Losses: losses}
+		if copies > 0 && losses > 0 {
+			w.Masked = 1
+		}
+		if !c.explained {
+			cancelled := min(copies, losses)
+			w = figures{Visible: 90 - losses + cancelled, StateOvercount: copies - cancelled, Losses: losses - cancelled}
+		}
+		want(t, r, w)
+		if (r.Unproven == 0) != c.explained {
+			t.Errorf("%v: unproven %d", c, r.Unproven)
+		}
+		if c.explained && (int64(len(r.Anomalies[StateOvercount])) != copies || int64(len(r.Anomalies[Losses])) != losses) {
+			t.Errorf("%v: listed %v", c, r.Anomalies)
+		}
+		for _, a := range r.Anomalies[Losses] {
+			if i, ok := f.plan.Index(a.Partition, a.Sequence); c.explained && (!ok || !slices.Contains(c.lost, i)) {
+				t.Errorf("input %d is called lost, %v are", i, c.lost)
+			}
+		}
+	}
+}
+
 func TestMissingAndUnknownWindows(t *testing.T) {
 	f := newFixture(t, workloads.Windows, 2, 2, 20_000)
 	rows := f.aggregate(1, nil)
