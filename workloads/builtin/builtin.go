@@ -7,6 +7,7 @@ import (
 	"streamduel/workloads"
 	"streamduel/workloads/keyedcount"
 	"streamduel/workloads/passthrough"
+	"streamduel/workloads/replay"
 	"streamduel/workloads/wordcount"
 	"streamduel/workloads/ysb"
 )
@@ -15,6 +16,7 @@ func init() {
 	for _, w := range []*workloads.Workload{
 		keyedcount.Workload(),
 		passthrough.Workload(),
+		replay.Workload(),
 		wordcount.Workload(),
 		ysb.Workload(),
 	} {

@@ -18,7 +18,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"streamduel/codec"
@@ -301,35 +300,14 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	return g, nil
 }
 
-const (
-	countWidth  = 12
-	windowWidth = 15
-	hashAt      = countWidth + 1
-	kindAt      = hashAt + 16 + 1
-	windowAt    = kindAt + 2
-	keyAt       = windowAt + windowWidth + 1
-	lateBytes   = idrecord.PartitionWidth + 1 + idrecord.SequenceWidth
-)
+const lateBytes = idrecord.PartitionWidth + 1 + idrecord.SequenceWidth
 
 func encode(r row, names []string, out *connectors.Record) {
-	kind := byte(idrecord.Plain)
-	if r.Closing {
-		kind = idrecord.Closing
+	name := ""
+	if !r.Closing {
+		name = names[r.Key]
 	}
-	v := idrecord.AppendUint(out.Value, uint64(r.Count), countWidth)
-	v = append(v, ',')
-	v = idrecord.AppendHex(v, r.Hash)
-	v = append(v, ',', kind, ',')
-	v = idrecord.AppendUint(v, uint64(r.Window), windowWidth)
-	v = append(v, ',')
-	at := len(v)
-	if r.Closing {
-		v = strconv.AppendInt(v, int64(r.Partition), 10)
-	} else {
-		v = append(v, names[r.Key]...)
-	}
-	out.Key = append(out.Key, v[at:]...)
-	out.Value = v
+	tumble.AppendRow(out, r.Window, r.Count, r.Hash, r.Closing, r.Partition, name)
 }
 
 func encodeLate(v viewed, out *connectors.Record) {
@@ -346,10 +324,7 @@ func accounting(params any, _ uint64) (workloads.Accounting, error) {
 	return workloads.Accounting{Kind: workloads.Windows, Parse: parseRow, Oracle: func() workloads.Oracle { return newOracle(p) }}, nil
 }
 
-var (
-	errOutput = errors.New("not an output of the form count,hash,kind,window,campaign with widths 12,16,1,15 and any")
-	errLate   = errors.New("not a late record of the form partition,sequence with widths 5,12")
-)
+var errLate = errors.New("not a late record of the form partition,sequence with widths 5,12")
 
 func parseRow(r *connectors.Record, late bool, out *workloads.Row) error {
 	v := r.Value
@@ -365,28 +340,7 @@ func parseRow(r *connectors.Record, late bool, out *workloads.Row) error {
 		*out = workloads.Row{HasID: true, Partition: int32(p), Sequence: int64(s)}
 		return nil
 	}
-	if len(v) <= keyAt || v[hashAt-1] != ',' || v[kindAt-1] != ',' || v[windowAt-1] != ',' || v[keyAt-1] != ',' {
-		return errOutput
-	}
-	n, ok1 := idrecord.ParseUint(v[:countWidth])
-	hash, ok2 := idrecord.ParseHex(v[hashAt : kindAt-1])
-	window, ok3 := idrecord.ParseUint(v[windowAt : keyAt-1])
-	if !ok1 || !ok2 || !ok3 {
-		return errOutput
-	}
-	switch key := v[keyAt:]; v[kindAt] {
-	case idrecord.Plain:
-		*out = workloads.Row{Key: key, Window: int64(window), Value: int64(n), IDHash: hash, HasHash: true}
-	case idrecord.Closing:
-		p, ok := idrecord.ParseUint(key)
-		if !ok || p >= 1<<31 {
-			return errOutput
-		}
-		*out = workloads.Row{Partition: int32(p), Closing: true}
-	default:
-		return errOutput
-	}
-	return nil
+	return tumble.ParseRow(v, out)
 }
 
 // oracle evaluates an event with the library's JSON reader and a table of its

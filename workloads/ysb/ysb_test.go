@@ -180,7 +180,7 @@ func TestRowsAreParsedStrictly(t *testing.T) {
 	if err := parseRow(&connectors.Record{Value: []byte(good)}, false, &row); err != nil || string(row.Key) != "c-1" || row.Window != 1700000000000 || row.Value != 17 {
 		t.Errorf("%+v, %v", row, err)
 	}
-	for _, bad := range []string{"", good[:len(good)-3], strings.Replace(good, ",r,", ",c,", 1), strings.Replace(good, "17,", "1z,", 1)} {
+	for _, bad := range []string{"", good[:len(good)-4], strings.Replace(good, ",r,", ",c,", 1), strings.Replace(good, "17,", "1z,", 1)} {
 		if err := parseRow(&connectors.Record{Value: []byte(bad)}, false, &row); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

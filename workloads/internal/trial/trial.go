@@ -27,8 +27,7 @@ type Options struct {
 	Unchained   bool
 	Buffers     int
 	Origins     bool
-	// Before is called before each batch is pushed.
-	Before func(h *pipelinetest.Host)
+	BatchSize   int // records a batch at most, default 50; the watermark moves between batches
 }
 
 // Input is one record that was sent.
@@ -90,6 +89,9 @@ func defaults(o Options) Options {
 	if o.Partitions == 0 {
 		o.Partitions = 3
 	}
+	if o.BatchSize == 0 {
+		o.BatchSize = 50
+	}
 	if o.Interval == 0 {
 		o.Interval = 1
 	}
@@ -126,10 +128,7 @@ func Run(t testing.TB, w *workloads.Workload, params any, o Options) Result {
 	for p := range all {
 		all[p] = pipelinetest.Split(int32(p))
 	}
-	for _, b := range pipelinetest.Batches(rand.New(rand.NewPCG(o.Order, 1)), 50, splits...) {
-		if o.Before != nil {
-			o.Before(res.Host)
-		}
+	for _, b := range pipelinetest.Batches(rand.New(rand.NewPCG(o.Order, 1)), o.BatchSize, splits...) {
 		if err := res.Host.Push(source, b); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,114 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"streamduel/workloads/internal/tumble"
+)
+
+// Params are the workload's parameters.
+type Params struct {
+	// File is read by the load and by the observer, which make its records; of
+	// a CSV file the worker reads the header.
+	File   string `json:"file"`
+	Format string `json:"format"` // jsonl or csv; empty: by the file's name
+	// Key names the field by which records are counted.
+	Key string `json:"key"`
+	// EventTime names the field with a record's own time, EventTimeUnit says how
+	// it is written.
+	EventTime     string `json:"eventTime"`
+	EventTimeUnit string `json:"eventTimeUnit"`
+	// ArrivalTime names a field, in the same unit, by which a load that follows
+	// the file's own times is scheduled; empty takes EventTime. A time before
+	// that of an earlier record counts as the earlier one's: the file's order is
+	// the order of arrival.
+	ArrivalTime string `json:"arrivalTime"`
+	// Delay of the watermark behind the largest event time.
+	Delay time.Duration `json:"delay"`
+	// Window, if set, makes the job count per key and tumbling window of event
+	// time instead of running on; records that are late go to the late topic.
+	Window time.Duration `json:"window"`
+}
+
+// Units of event time.
+const (
+	unitS       = "s"
+	unitMs      = "ms"
+	unitUs      = "us"
+	unitNs      = "ns"
+	unitRFC3339 = "rfc3339"
+)
+
+var units = []string{unitS, unitMs, unitUs, unitNs, unitRFC3339}
+
+const (
+	formatJSON = "jsonl"
+	formatCSV  = "csv"
+)
+
+// format is the file's, by name where none was given; empty if unknown.
+func (p *Params) format() string {
+	if p.Format != "" {
+		return p.Format
+	}
+	switch strings.ToLower(filepath.Ext(p.File)) {
+	case ".jsonl", ".ndjson", ".json":
+		return formatJSON
+	case ".csv":
+		return formatCSV
+	}
+	return ""
+}
+
+// Rebase resolves a relative file name against the scenario's folder.
+func (p *Params) Rebase(dir string) {
+	if p.File != "" && !filepath.IsAbs(p.File) {
+		p.File = filepath.Join(dir, p.File)
+	}
+}
+
+// Validate says what is allowed where a parameter is impossible. Whether the
+// records have the fields is found when they are read.
+func (p *Params) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, a ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, a...))
+		}
+	}
+	if p.File == "" {
+		errs = append(errs, errors.New("file: the name of a JSON-lines or CSV file"))
+	} else {
+		info, err := os.Stat(p.File)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("file: an existing file (%w)", err))
+		default:
+			check(info.Mode().IsRegular(), "file: a file, not a folder or device")
+			check(info.Size() <= maxFile, "file: at most %d bytes", maxFile)
+		}
+		switch f := p.format(); {
+		case f == "":
+			errs = append(errs, errors.New("format: jsonl or csv; the file's name does not say which"))
+		default:
+			check(f == formatJSON || f == formatCSV, "format: jsonl or csv")
+		}
+	}
+	check(p.Key != "", "key: the name of the field to count by")
+	check(p.EventTime != "", "eventTime: the name of the field with a record's time")
+	check(slices.Contains(units, p.EventTimeUnit), "eventTimeUnit: one of %s", strings.Join(units, ", "))
+	whole := func(d time.Duration) bool { return d >= 0 && d%time.Millisecond == 0 && d <= 366*24*time.Hour }
+	check(whole(p.Delay), "delay: whole milliseconds from 0s to 8784h")
+	check(whole(p.Window), "window: whole milliseconds from 0s (a running count) to 8784h")
+	return errors.Join(errs...)
+}
+
+func (p *Params) windows() tumble.Config {
+	return tumble.Config{Size: p.Window.Milliseconds(), Delay: p.Delay.Milliseconds()}
+}

@@ -1,0 +1,294 @@
+// Package replay plays the user's own file: JSON lines, or CSV with a header.
+// A record goes out as its bytes in the file, in the file's order, at the rate
+// of the scenario or at the times of the file itself (workloads.Timeline). When
+// the file is used up it begins again; event times then begin again too.
+//
+// The job counts by a field of the user's choice: a running count with one
+// output per input, or, where a window is set, one final row per (key, window)
+// of event time with the late records on a topic of their own. A record carries
+// no id of ours, so the job carries origins from input to output.
+//
+// Outputs are count,kind,key of a running count, the rows of package tumble of
+// windows, and the key of a late record.
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"streamduel/codec"
+	"streamduel/connectors"
+	"streamduel/pipeline"
+	"streamduel/workloads"
+	"streamduel/workloads/idrecord"
+	"streamduel/workloads/internal/jsonscan"
+	"streamduel/workloads/internal/tumble"
+)
+
+// Workload returns the workload.
+func Workload() *workloads.Workload {
+	return &workloads.Workload{
+		Name:   "replay",
+		Doc:    "Your own JSON-lines or CSV file, at its own times or at a set rate: counts by a field, running or in event-time windows.",
+		Params: func() any { return &Params{EventTimeUnit: unitMs} },
+		Generator: func(params any, _ uint64) (workloads.Generator, error) {
+			p, err := of(params)
+			if err != nil {
+				return nil, err
+			}
+			return newGenerator(p)
+		},
+		Pipeline:     build,
+		Accounting:   accounting,
+		NeedsOrigin:  true,
+		EchoesOrigin: true,
+	}
+}
+
+func of(params any) (*Params, error) {
+	p, ok := params.(*Params)
+	if !ok {
+		return nil, fmt.Errorf("replay: parameters of type %T", params)
+	}
+	return p, p.Validate()
+}
+
+// item is what the job keeps of a record. The key is a view.
+type item struct {
+	key       string
+	time      int64 // Unix milliseconds
+	closing   bool
+	partition int32 // of a closing record
+}
+
+var itemCodec = codec.Struct("replay item/1", func(dst []byte, e item) []byte {
+	dst = codec.StringView{}.Append(dst, e.key)
+	dst = codec.Int64{}.Append(dst, e.time)
+	dst = codec.Int64{}.Append(dst, int64(e.partition))
+	return codec.Bool{}.Append(dst, e.closing)
+}, func(src []byte) (e item, n int, err error) {
+	if e.key, n, err = (codec.StringView{}).Decode(src); err != nil {
+		return e, n, err
+	}
+	if len(src) < n+17 {
+		return e, n, codec.ErrShort
+	}
+	e.time, _, _ = codec.Int64{}.Decode(src[n:])
+	p, _, _ := codec.Int64{}.Decode(src[n+8:])
+	e.partition = int32(p)
+	e.closing, _, err = codec.Bool{}.Decode(src[n+16:])
+	return e, n + 17, err
+}, func(e item) item { e.key = strings.Clone(e.key); return e })
+
+func (f *fields) decode(r *connectors.Record) (item, error) {
+	if bytes.HasPrefix(r.Value, closingMark) {
+		return decodeClosing(r.Value)
+	}
+	v, err := f.pick(r.Value)
+	if err != nil {
+		return item{}, err
+	}
+	at, err := millis(v.event, f.unit)
+	if err != nil {
+		return item{}, fmt.Errorf("field %q: %w", f.event, err)
+	}
+	return item{key: view(v.key), time: at}, nil
+}
+
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+var errClosing = errors.New("not a closing record")
+
+func decodeClosing(b []byte) (item, error) {
+	s := jsonscan.New(b)
+	e := item{closing: true, key: view(b)} // spreads closing records over the key groups
+	for i := range 2 {
+		_, v, ok := s.Next()
+		if !ok {
+			return e, errClosing
+		}
+		n, err := strconv.ParseInt(string(v), 10, 64)
+		switch {
+		case err != nil:
+			return e, errClosing
+		case i == 0:
+			e.partition = int32(n)
+		default:
+			e.time = n
+		}
+	}
+	return e, nil
+}
+
+// counted is a record with the count that it raised its key to.
+type counted struct {
+	item
+	count int64
+}
+
+var countedCodec = codec.Struct("replay counted/1", func(dst []byte, c counted) []byte {
+	return codec.Int64{}.Append(itemCodec.Append(dst, c.item), c.count)
+}, func(src []byte) (c counted, n int, err error) {
+	if c.item, n, err = itemCodec.Decode(src); err != nil {
+		return c, n, err
+	}
+	v, m, err := codec.Int64{}.Decode(src[n:])
+	c.count = v
+	return c, n + m, err
+}, func(c counted) counted { c.key = strings.Clone(c.key); return c })
+
+type row = tumble.Row[string]
+
+var rowCodec = codec.Struct("replay row/1", func(dst []byte, r row) []byte {
+	dst = itemCodec.Append(dst, item{key: r.Key, time: r.Window, closing: r.Closing, partition: r.Partition})
+	return codec.Int64{}.Append(codec.Int64{}.Append(dst, r.Count), int64(r.Hash))
+}, func(src []byte) (r row, n int, err error) {
+	e, n, err := itemCodec.Decode(src)
+	if err != nil {
+		return r, n, err
+	}
+	if len(src) < n+16 {
+		return r, n, codec.ErrShort
+	}
+	r = row{Key: e.key, Window: e.time, Closing: e.closing, Partition: e.partition}
+	r.Count, _, _ = codec.Int64{}.Decode(src[n:])
+	h, _, _ := codec.Int64{}.Decode(src[n+8:])
+	r.Hash = uint64(h)
+	return r, n + 16, nil
+}, func(r row) row { r.Key = strings.Clone(r.Key); return r })
+
+func build(params any, io workloads.IO) (*pipeline.Graph, error) {
+	p, err := of(params)
+	if err != nil {
+		return nil, err
+	}
+	var head []byte
+	if p.format() == formatCSV {
+		if head, err = header(p.File); err != nil {
+			return nil, err
+		}
+	}
+	f, err := newFields(p, head)
+	if err != nil {
+		return nil, err
+	}
+	g := pipeline.New("replay")
+	records := pipeline.From(g, "records", io.Source(io.Input), f.decode,
+		pipeline.EventTime(func(e item) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(itemCodec)
+	byKey := pipeline.KeyBy(records, func(e item) string { return e.key }).KeyCodec(codec.StringView{})
+	if p.Window == 0 {
+		pipeline.To(pipeline.Process(byKey, "count", count).Codec(countedCodec), "counts", io.Sink(io.Output), encode)
+		return g, nil
+	}
+	rows, late := tumble.Count(byKey, "count", p.windows(), func(e item, c *pipeline.Ctx) tumble.Element {
+		return tumble.Element{Hash: workloads.HashID(c.Origin.Partition, c.Origin.Sequence), Closing: e.closing, Partition: e.partition}
+	})
+	pipeline.To(rows.Codec(rowCodec), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) {
+		tumble.AppendRow(out, r.Window, r.Count, r.Hash, r.Closing, r.Partition, r.Key)
+	})
+	pipeline.To(late.Codec(itemCodec), "late", io.Sink(io.Late), func(e item, out *connectors.Record) {
+		out.Key = append(out.Key, e.key...)
+		out.Value = append(out.Value, e.key...)
+	})
+	return g, nil
+}
+
+func count(s *pipeline.Setup[string]) pipeline.Function[string, item, counted] {
+	counts := pipeline.Table(s, "count", codec.Codec[int64](codec.Int64{}))
+	return pipeline.Function[string, item, counted]{Element: func(e item, c *pipeline.KeyedCtx[string], emit func(counted)) {
+		if e.closing {
+			emit(counted{item: e})
+			return
+		}
+		n, _ := counts.Ref(e.key)
+		*n++
+		emit(counted{e, *n})
+	}}
+}
+
+const (
+	countWidth = 12
+	kindAt     = countWidth + 1
+	keyAt      = kindAt + 2
+)
+
+func encode(c counted, r *connectors.Record) {
+	v := idrecord.AppendUint(r.Value, uint64(c.count), countWidth)
+	if c.closing {
+		v = append(v, ',', idrecord.Closing, ',')
+		r.Value = strconv.AppendInt(v, int64(c.partition), 10)
+		r.Key = append(r.Key, r.Value[keyAt:]...)
+		return
+	}
+	v = append(v, ',', idrecord.Plain, ',')
+	r.Value = append(v, c.key...)
+	r.Key = append(r.Key, c.key...)
+}
+
+func accounting(params any, _ uint64) (workloads.Accounting, error) {
+	p, err := of(params)
+	if err != nil {
+		return workloads.Accounting{}, err
+	}
+	var head []byte
+	if p.format() == formatCSV {
+		if head, err = header(p.File); err != nil {
+			return workloads.Accounting{}, err
+		}
+	}
+	a := workloads.Accounting{Kind: workloads.Running, Parse: parse, Oracle: func() workloads.Oracle { return newOracle(p, head) }}
+	if p.Window > 0 {
+		a.Kind, a.Parse = workloads.Windows, parseWindows
+	}
+	return a, nil
+}
+
+var (
+	errOutput = errors.New("not an output of the form count,kind,key with widths 12, 1 and any")
+	errNoID   = errors.New("the output has no " + connectors.OriginHeader + " header, from which its id is taken")
+)
+
+func parse(r *connectors.Record, late bool, row *workloads.Row) error {
+	v := r.Value
+	if late || len(v) < keyAt || v[kindAt-1] != ',' || v[keyAt-1] != ',' {
+		return errOutput
+	}
+	n, ok := idrecord.ParseUint(v[:countWidth])
+	if !ok {
+		return errOutput
+	}
+	key := v[keyAt:]
+	switch v[kindAt] {
+	case idrecord.Plain:
+		o, ok := connectors.FindOrigin(r.Headers)
+		if !ok {
+			return errNoID
+		}
+		*row = workloads.Row{HasID: true, Partition: o.Partition, Sequence: o.Sequence, Key: key, Value: int64(n)}
+	case idrecord.Closing:
+		p, ok := idrecord.ParseUint(key)
+		if !ok || len(key) == 0 || p >= 1<<31 {
+			return errOutput
+		}
+		*row = workloads.Row{Partition: int32(p), Closing: true}
+	default:
+		return errOutput
+	}
+	return nil
+}
+
+func parseWindows(r *connectors.Record, late bool, row *workloads.Row) error {
+	if !late {
+		return tumble.ParseRow(r.Value, row)
+	}
+	o, ok := connectors.FindOrigin(r.Headers)
+	if !ok {
+		return errNoID
+	}
+	*row = workloads.Row{HasID: true, Partition: o.Partition, Sequence: o.Sequence, Key: r.Value}
+	return nil
+}
