@@ -1,17 +1,75 @@
 package bench
 
-import "streamduel/engines"
+import (
+	"context"
 
-// What the command is built with. The variables are set by the files beside
-// this one that import the harness, the engines, the report and the child
-// processes; a test replaces the whole of it by its own parts.
-var (
-	builtinEngines []engines.Engine
-	harnessRunner  Runner
-	reporter       Reporter = pages{}
-	children                = map[string]Child{}
+	"streamduel/connectors"
+	"streamduel/connectors/kafka"
+	"streamduel/engines"
+	"streamduel/engines/dataflow"
+	"streamduel/engines/microbatch"
+	"streamduel/harness"
+	"streamduel/harness/broker"
+	"streamduel/harness/floors"
+	"streamduel/harness/load"
+	"streamduel/worker"
+	"streamduel/workloads"
+
+	_ "streamduel/workloads/builtin"
 )
 
+// wired puts the command together from the real parts: the only place that
+// knows all floors.
 func wired() parts {
-	return parts{engines: builtinEngines, run: harnessRunner, report: reporter, children: children}
+	known := []engines.Engine{microbatch.Engine{}, dataflow.Engine{}}
+	return parts{
+		engines: known,
+		run:     runHarness,
+		report:  pages{},
+		children: map[string]Child{
+			"worker": func(ctx context.Context, env Env, _ []string) int {
+				byName := map[string]engines.Engine{}
+				for _, e := range known {
+					byName[e.Name()] = e
+				}
+				return worker.Main(ctx, env.Stdin, env.Stdout, env.Stderr, byName, kafkaConnectors)
+			},
+			"broker": func(ctx context.Context, env Env, _ []string) int {
+				return broker.Main(ctx, env.Stdin, env.Stdout, env.Stderr)
+			},
+			"floors": func(ctx context.Context, env Env, _ []string) int {
+				return floors.Main(ctx, env.Stdin, env.Stdout, env.Stderr)
+			},
+			"load": func(ctx context.Context, env Env, _ []string) int {
+				return load.Main(ctx, env.Stdin, env.Stdout, env.Stderr)
+			},
+		},
+	}
+}
+
+// kafkaConnectors make a measured job's source and sinks. Both engines get the
+// same settings: what waits for company would be measured as the engine's.
+var kafkaConnectors = worker.Connectors{
+	Source: func(k worker.Kafka, t workloads.Topics) (connectors.Source, error) {
+		return kafka.NewSource(kafka.SourceConfig{Brokers: k.Brokers, Topics: t.Names, Pattern: t.Pattern})
+	},
+	Sink: func(k worker.Kafka, topic string, origins bool) (connectors.Sink, error) {
+		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: origins})
+	},
+}
+
+// runHarness fits the harness to the command.
+func runHarness(ctx context.Context, req Request) (Result, error) {
+	dir, summary, err := harness.Run(ctx, harness.Options{
+		Set: req.Set, Cells: req.Cells, Out: req.Out, Seed: req.Seed, Quick: req.Quick,
+		Broker:    broker.Options{Kind: broker.Kind(req.Broker.Kind), Addresses: req.Broker.Addresses},
+		Arguments: req.Arguments, Log: req.Log,
+		Progress: func(p harness.Progress) {
+			req.Progress(Progress{
+				Kind: ProgressKind(p.Kind), Text: p.Text, Cell: p.Cell, Index: p.Index, Phase: p.Phase, At: p.At,
+				Offered: p.Offered, Visible: p.Visible, Lag: p.Lag, Verdict: p.Verdict, Reasons: p.Reasons,
+			})
+		},
+	})
+	return Result{Dir: dir, Summary: summary}, err
 }

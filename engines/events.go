@@ -21,6 +21,10 @@ type (
 	Started struct {
 		Attempt int `json:"attempt"`
 	}
+	// Planned tells how the engine runs the job, for people and pictures.
+	Planned struct {
+		Plan Plan `json:"plan"`
+	}
 	// Restored tells from which durable point a job goes on; Batch or Checkpoint
 	// is set.
 	Restored struct {
@@ -106,6 +110,7 @@ type (
 
 // Kind names the event.
 func (Started) Kind() string             { return "started" }
+func (Planned) Kind() string             { return "planned" }             // Kind names the event.
 func (Restored) Kind() string            { return "restored" }            // Kind names the event.
 func (Discovered) Kind() string          { return "discovered" }          // Kind names the event.
 func (FirstRecord) Kind() string         { return "firstRecord" }         // Kind names the event.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,14 +74,18 @@ type topics struct {
 
 func newCell(r *run, b *broker.Broker, index, attempt int, spec *scenarios.Cell) *cell {
 	// Topic names tell cells and attempts of one broker apart.
-	base := fmt.Sprintf("sd-%s-%d-%d", r.w.Run().ID[:min(len(r.w.Run().ID), 16)], index, attempt)
+	base := b.Topic(fmt.Sprintf("cell-%d-%d", index+1, attempt))
 	c := &cell{r: r, spec: spec, index: index, attempt: attempt, broker: b, engine: newEngineView(),
 		topics: topics{in: base + "-in", out: base + "-out", late: base + "-late"}}
 	if spec.Scenario.Topics.Subscribe == scenarios.SubscribePattern {
-		c.topics.pattern = "^" + base + "-in"
+		c.topics.pattern = regexp.QuoteMeta(base) + "-in.*"
 	}
 	return c
 }
+
+// admin is a topic's name as the broker's administration takes it: without the
+// run's prefix.
+func (c *cell) admin(topic string) string { return strings.TrimPrefix(topic, c.broker.Topic("")) }
 
 // seconds converts a monotonic time into seconds since the cell's start.
 func (c *cell) seconds(mono int64) float64 { return float64(mono-c.start) / 1e9 }
@@ -142,7 +148,7 @@ func (c *cell) prepare(ctx context.Context) error {
 		name string
 		n    int
 	}{{c.topics.in, s.Topics.Partitions}, {c.topics.out, max(s.Topics.Output, 1)}, {c.topics.late, late}} {
-		if err := c.broker.CreateTopic(ctx, t.name, t.n, nil); err != nil {
+		if err := c.broker.CreateTopic(ctx, c.admin(t.name), t.n, nil); err != nil {
 			return fmt.Errorf("create topic %s: %w", t.name, err)
 		}
 	}
@@ -412,13 +418,13 @@ func (c *cell) close() error {
 }
 
 func (c *cell) allTopics() []string {
-	names := []string{c.topics.out, c.topics.late}
+	names := []string{c.admin(c.topics.out), c.admin(c.topics.late)}
 	seen := map[string]bool{}
 	if c.plan != nil {
 		for _, p := range c.plan.All() {
 			if !seen[p.Topic] {
 				seen[p.Topic] = true
-				names = append(names, p.Topic)
+				names = append(names, c.admin(p.Topic))
 			}
 		}
 	}

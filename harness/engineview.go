@@ -25,6 +25,7 @@ type engineView struct {
 	failed    string
 	reached   *engines.FailpointReached
 	restored  *engines.Restored
+	plan      json.RawMessage
 	found     map[string]int64 // split → when the engine began to read it
 	first     map[string]int64 // split → when its first record was taken in
 	durable   engines.Positions
@@ -80,6 +81,13 @@ func (v *engineView) line(l proc.Line) {
 		case <-v.started:
 		default:
 			close(v.started)
+		}
+	case engines.Planned{}.Kind():
+		var p struct {
+			Plan json.RawMessage `json:"plan"`
+		}
+		if decode(&p) {
+			v.plan = p.Plan
 		}
 	case engines.Failed{}.Kind():
 		var f engines.Failed
@@ -176,6 +184,13 @@ func (v *engineView) failpoint() *engines.FailpointReached {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.reached
+}
+
+// planned returns the engine's plan as it came, nil if it gave none.
+func (v *engineView) planned() json.RawMessage {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.plan
 }
 
 func (v *engineView) durablePositions() engines.Positions {

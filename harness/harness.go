@@ -58,7 +58,7 @@ const (
 // failure or the context's; the folder and the summary then hold the cells that
 // were finished. Nothing that was started is left running.
 func Run(ctx context.Context, o Options) (dir string, summary *runs.Summary, err error) {
-	r := &run{o: o, log: slog.New(slog.DiscardHandler)}
+	r := &run{o: o, started: time.Now(), log: slog.New(slog.DiscardHandler)}
 	if o.Log != nil {
 		r.log = slog.New(slog.NewTextHandler(o.Log, nil))
 	}
@@ -66,7 +66,7 @@ func Run(ctx context.Context, o Options) (dir string, summary *runs.Summary, err
 		r.o.Progress = func(Progress) {}
 	}
 	env := runs.Environment(ctx)
-	env.Started = time.Now()
+	env.Started = r.started
 	env.Seed, env.Arguments, env.Quick = int64(o.Seed), o.Arguments, o.Quick
 	env.Scenarios = scenariosOf(o.Cells)
 
@@ -118,6 +118,7 @@ func Run(ctx context.Context, o Options) (dir string, summary *runs.Summary, err
 
 type run struct {
 	o           Options
+	started     time.Time
 	w           *runs.Writer
 	log         *slog.Logger
 	brokerInUse *broker.Broker
@@ -128,6 +129,7 @@ func (r *run) note(text string) { r.o.Progress(Progress{Kind: Note, Text: text})
 func (r *run) brokerOptions() broker.Options {
 	o := r.o.Broker
 	o.Log = r.o.Log
+	o.Prefix = fmt.Sprintf("streamduel-%x-", r.started.UnixNano())
 	return o
 }
 
@@ -159,7 +161,11 @@ func (r *run) freshBroker(ctx context.Context) (*broker.Broker, error) {
 }
 
 func (r *run) floors(ctx context.Context) (*runs.Floors, []runs.Audit, error) {
-	f, err := floors.Measure(ctx, floors.Options{Brokers: r.brokerInUse.Brokers(), Quick: r.o.Quick, Log: r.o.Log})
+	o := floors.Options{Broker: r.brokerInUse, Log: r.o.Log}
+	if r.o.Quick {
+		o.Records, o.Limit = 100_000, 8*time.Second
+	}
+	f, err := floors.Measure(ctx, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("floors: %w", err)
 	}

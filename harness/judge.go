@@ -32,6 +32,11 @@ func (c *cell) judge() (*runs.Cell, error) {
 	slices.SortStableFunc(c.marks, func(a, b runs.Mark) int { return int(math.Copysign(1, a.At-b.At)) })
 	out.Marks = c.marks
 	c.verdict(out)
+	if p := c.engine.planned(); p != nil {
+		if err := c.w.WritePlan(p); err != nil {
+			return nil, err
+		}
+	}
 	return out, c.w.Finish(out)
 }
 
@@ -106,9 +111,7 @@ func (c *cell) figures(out *runs.Cell) error {
 	if err := c.w.WriteLedger(result.Ledger(&consumed)); err != nil {
 		return err
 	}
-	if err := c.latencies(out); err != nil {
-		return err
-	}
+	c.latencies(out)
 	c.throughput(out, rows)
 
 	interval := c.interval()
@@ -193,7 +196,7 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, series []runs.Sample, un
 }
 
 // latencies sums latency.hlog's intervals up by phase.
-func (c *cell) latencies(out *runs.Cell) error {
+func (c *cell) latencies(out *runs.Cell) {
 	l := &runs.LatencyMillis{}
 	for _, p := range c.phases {
 		for _, kind := range []string{runs.EventLatency, runs.ProcessingLatency} {
@@ -218,7 +221,6 @@ func (c *cell) latencies(out *runs.Cell) error {
 	if l.Event != nil || l.Processing != nil {
 		out.LatencyMillis = l
 	}
-	return nil
 }
 
 // throughput is each phase's mean by the totals at its ends.

@@ -190,7 +190,7 @@ func (c *cell) grow(ctx context.Context, g *scenarios.Grow) error {
 		if want == 0 {
 			want = c.spec.Scenario.Topics.Partitions
 		}
-		if err := c.broker.CreateTopic(ctx, topic, want, nil); err != nil {
+		if err := c.broker.CreateTopic(ctx, c.admin(topic), want, nil); err != nil {
 			return fmt.Errorf("create topic %s: %w", topic, err)
 		}
 		if c.trimmer != nil {
@@ -202,7 +202,7 @@ func (c *cell) grow(ctx context.Context, g *scenarios.Grow) error {
 				have++
 			}
 		}
-		if err := c.broker.Grow(ctx, topic, want); err != nil {
+		if err := c.broker.Grow(ctx, c.admin(topic), want); err != nil {
 			return fmt.Errorf("grow topic %s: %w", topic, err)
 		}
 	}

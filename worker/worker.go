@@ -27,8 +27,8 @@ import (
 // Connectors makes a job's source and sinks. The worker is given it, so that it
 // knows no implementation.
 type Connectors struct {
-	Source func(k Kafka, t workloads.Topics) connectors.Source
-	Sink   func(k Kafka, topic string, origins bool) connectors.Sink
+	Source func(k Kafka, t workloads.Topics) (connectors.Source, error)
+	Sink   func(k Kafka, topic string, origins bool) (connectors.Sink, error)
 }
 
 // Main runs a worker process: the exit code is 0 when the job ended as asked,
@@ -143,12 +143,21 @@ func (w *worker) build(j Job) (engines.Engine, any, engines.Job, error) {
 		return nil, nil, none, err
 	}
 	w.guarantee = g
+	var opening error // the first error of a connector's configuration
 	graph, err := wl.Pipeline(params, workloads.IO{
 		Brokers: j.Kafka.Brokers, Input: j.Kafka.Input, Output: j.Kafka.Output, Late: j.Kafka.Late,
-		Source: func(t workloads.Topics) connectors.Source { return w.connectors.Source(j.Kafka, t) },
-		Sink:   func(topic string) connectors.Sink { return w.connectors.Sink(j.Kafka, topic, j.Origins) },
+		Source: func(t workloads.Topics) connectors.Source {
+			src, err := w.connectors.Source(j.Kafka, t)
+			opening = errors.Join(opening, err)
+			return src
+		},
+		Sink: func(topic string) connectors.Sink {
+			sink, err := w.connectors.Sink(j.Kafka, topic, j.Origins)
+			opening = errors.Join(opening, err)
+			return sink
+		},
 	})
-	if err != nil {
+	if err = errors.Join(err, opening); err != nil {
 		return nil, nil, none, fmt.Errorf("workload %s: %w", j.Workload, err)
 	}
 	folder, err := state.OpenFolder(j.Folder, state.Durability(j.Durability))
@@ -171,6 +180,11 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	if err != nil {
 		return refusal{err}
 	}
+	plan, err := engine.Plan(job, config)
+	if err != nil {
+		return refusal{err}
+	}
+	w.emit(engines.Planned{Plan: plan})
 	if j.Throttle > 0 {
 		w.gate.Throttle(j.Throttle)
 	}
