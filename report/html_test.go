@@ -82,9 +82,9 @@ func checkNesting(t *testing.T, page string) {
 }
 
 func TestPageIsWhole(t *testing.T) {
-	for name, build := range synthetics {
+	for name := range synthetics {
 		t.Run(name, func(t *testing.T) {
-			page := pageOf(t, open(t, build(t, t.TempDir())))
+			page := pageOf(t, open(t, sharedRun(t, name)))
 			body := markup(page)
 			checkNesting(t, page)
 
@@ -142,7 +142,7 @@ func TestPageHoldsUPlotWithItsLicence(t *testing.T) {
 	if !strings.Contains(asset("uplot/uPlot.iife.min.js")[:100], "(v"+version+")") {
 		t.Errorf("uPlot is not of version %s", version)
 	}
-	page := pageOf(t, open(t, goodRun(t, t.TempDir())))
+	page := pageOf(t, open(t, sharedRun(t, "good")))
 	for _, want := range []string{"uPlot " + version, "Permission is hereby granted, free of charge", "var uPlot=function"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not in the page", want)
@@ -151,7 +151,7 @@ func TestPageHoldsUPlotWithItsLicence(t *testing.T) {
 }
 
 func TestGoodPageSays(t *testing.T) {
-	body := markup(pageOf(t, open(t, goodRun(t, t.TempDir()))))
+	body := markup(pageOf(t, open(t, sharedRun(t, "good"))))
 	for _, want := range []string{
 		"✓ pass", "n = 1", "What this run says", "5,000 duplicates and 0 losses, exactly as predicted",
 		"4 partitions were added", "throttled", "How to read this page", "Event-time latency",
@@ -167,7 +167,7 @@ func TestGoodPageSays(t *testing.T) {
 }
 
 func TestBadPageSays(t *testing.T) {
-	body := markup(pageOf(t, open(t, badRun(t, t.TempDir()))))
+	body := markup(pageOf(t, open(t, sharedRun(t, "bad"))))
 	for _, want := range []string{
 		"✗ fail", "What needs attention", "Lower load.rate", "withheld",
 		"Gate &#34;records.duplicates == 0&#34; did not hold: measured 5,000",
@@ -190,8 +190,7 @@ func TestBadPageSays(t *testing.T) {
 const hostile = `"></script><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}|*_[x](http://x)` + "\x1b[31m\n\u0085"
 
 func TestTextsFromOutsideStayText(t *testing.T) {
-	dir := goodRun(t, t.TempDir())
-	f := open(t, dir)
+	f := open(t, sharedRun(t, "good"))
 	s := f.Summary
 	s.Verdict, s.Reasons, s.Partial = runs.Fail, []string{hostile}, true
 	s.Run.Commit, s.Run.CPU, s.Run.Broker.Kind, s.Run.Arguments = hostile, hostile, hostile, []string{hostile}

@@ -2,7 +2,10 @@ package report
 
 import (
 	"bytes"
+	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,6 +31,35 @@ func open(t *testing.T, dir string) *runs.Folder {
 
 var synthetics = map[string]func(testing.TB, string) string{"good": goodRun, "bad": badRun, "repeated": repeatedRun}
 
+var (
+	sharedRoot string
+	shared     = map[string]string{}
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	var err error
+	if sharedRoot, err = os.MkdirTemp("", "streamduel-report-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := os.RemoveAll(sharedRoot); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// synthetic run folders take a while to write, so that the tests share them:
+// they read them, or draw into them. No test here runs in parallel.
+func sharedRun(t *testing.T, name string) string {
+	t.Helper()
+	if shared[name] == "" {
+		shared[name] = synthetics[name](t, filepath.Join(sharedRoot, name))
+	}
+	return shared[name]
+}
+
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -47,9 +79,9 @@ func golden(t *testing.T, name string, got []byte) {
 }
 
 func TestTextAndMarkdown(t *testing.T) {
-	for name, build := range synthetics {
+	for name := range synthetics {
 		t.Run(name, func(t *testing.T) {
-			f := open(t, build(t, t.TempDir()))
+			f := open(t, sharedRun(t, name))
 			if len(f.Problems) > 0 {
 				t.Errorf("the synthetic run has problems: %q", f.Problems)
 			}
@@ -66,23 +98,29 @@ func TestTextAndMarkdown(t *testing.T) {
 	}
 }
 
-// TestKeep draws the synthetic runs into the folder named by -keep; without
-// the flag it draws them where they vanish.
+// TestDraw draws the synthetic runs; with -keep into a folder that stays.
 func TestDraw(t *testing.T) {
 	for name, build := range synthetics {
 		t.Run(name, func(t *testing.T) {
-			root := t.TempDir()
+			var dir string
 			if *keep != "" {
-				root = filepath.Join(*keep, name)
+				root := filepath.Join(*keep, name)
 				if err := os.RemoveAll(root); err != nil {
 					t.Fatal(err)
 				}
+				dir = build(t, root)
+			} else {
+				dir = sharedRun(t, name)
 			}
-			dir := build(t, root)
-			for range 2 { // drawing again replaces what is there
-				if err := Draw(dir); err != nil {
-					t.Fatal(err)
-				}
+			stale := filepath.Join(dir, runs.PlotsDir, "stale.png")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(stale), 0o755), os.WriteFile(stale, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			if err := Draw(dir); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(stale); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("what was drawn before is still there: %v", err)
 			}
 			entries, err := os.ReadDir(filepath.Join(dir, runs.PlotsDir))
 			if err != nil || len(entries) == 0 {

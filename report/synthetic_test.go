@@ -80,9 +80,6 @@ type outcome struct {
 	series          []runs.Sample
 	visible         []visibility
 	queuedPeak      float64
-	followed        float64
-	recovered       float64
-	drained         float64
 	killed, revived float64
 }
 
@@ -283,6 +280,9 @@ func (s *synthetic) cell(spec cellSpec) {
 	}
 	if spec.edit != nil {
 		spec.edit(&c, o)
+	}
+	if spec.repetition > 1 { // no picture shows them
+		spec.phases, o.series = nil, nil
 	}
 	for _, row := range o.series {
 		s.must(w.Series.Write(row))

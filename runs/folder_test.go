@@ -201,7 +201,7 @@ func TestInterruptedRunIsReadable(t *testing.T) {
 		return w, cell
 	}
 
-	w, cell := newRun() // killed: nothing more is written
+	w, _ := newRun() // killed: nothing more is written
 	f, err := Open(w.Dir())
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestInterruptedRunIsReadable(t *testing.T) {
 		t.Errorf("the unfinished cell's series: %v, %v", rows, err)
 	}
 
-	w, cell = newRun() // Ctrl-C: the command ends it in good order
+	w, cell := newRun() // Ctrl-C: the command ends it in good order
 	dir, err := w.Interrupt(&Summary{Run: w.Run(), Cells: []Cell{cell}})
 	if err != nil {
 		t.Fatal(err)
