@@ -43,11 +43,30 @@ func OS() Env {
 }
 
 // Main runs the command with the process's own environment and returns its
-// exit code. The first interrupt asks for an orderly end; a second one ends
-// the process at once (its children end with it, because their input closes).
-func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
-	return Run(ctx, OS(), args)
+// exit code. The first interrupt (or SIGTERM) asks for an orderly end; another
+// one, if it does not follow at once, ends the process where it stands. Its
+// children then end too, because their input closes.
+func Main(args []string) int { return main(OS(), wired(), args) }
+
+// doubled is how close a second interrupt is still taken for the first: a
+// terminal signals the whole process group, and wrappers pass the signal on.
+const doubled = 500 * time.Millisecond
+
+func main(env Env, p parts, args []string) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		<-signals
+		first := time.Now()
+		cancel()
+		for range signals {
+			if time.Since(first) > doubled {
+				os.Exit(ExitInterrupted)
+			}
+		}
+	}()
+	return run(ctx, env, p, args)
 }

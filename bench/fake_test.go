@@ -29,19 +29,9 @@ func TestMain(m *testing.M) {
 		})
 	}
 	testscript.Main(m, map[string]func(){
-		"bench": func() {
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			if os.Getenv("FAKE") == "interrupt" {
-				// The interrupt comes when the runner waits for it.
-				interrupt = cancel
-			}
-			os.Exit(run(ctx, OS(), fakeParts(), os.Args[1:]))
-		},
+		"bench": func() { os.Exit(main(OS(), fakeParts(), os.Args[1:])) },
 	})
 }
-
-var interrupt = func() {}
 
 func fakeParts() parts {
 	return parts{
@@ -117,9 +107,13 @@ func fakeRun(ctx context.Context, req Request) (Result, error) {
 		req.Progress(Progress{Kind: CellStart, Cell: c, Index: i})
 		req.Progress(Progress{Kind: CellPhase, Cell: c, Index: i, Phase: c.Scenario.Phases[0].Name})
 		req.Progress(Progress{Kind: CellTick, Cell: c, Index: i, At: 2 * time.Second, Offered: 10_000, Visible: 9_998, Lag: 1203})
-		if os.Getenv("FAKE") == "interrupt" && i == 1 {
-			interrupt()
+		if wait := os.Getenv("FAKE"); (wait == "wait" || wait == "stuck") && i == 1 {
+			signpost("waiting")
 			<-ctx.Done()
+			if wait == "stuck" { // a harness that does not come to its end
+				signpost("stuck")
+				select {}
+			}
 			dir, err := w.Interrupt(s)
 			return Result{dir, s}, errors.Join(ctx.Err(), err)
 		}
@@ -136,6 +130,13 @@ func fakeRun(ctx context.Context, req Request) (Result, error) {
 	}
 	dir, err := w.Finish(s)
 	return Result{dir, s}, err
+}
+
+// signpost tells the script, by a file, how far this process has come.
+func signpost(name string) {
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		panic(err)
+	}
 }
 
 type fakeReport struct{}

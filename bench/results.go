@@ -37,8 +37,12 @@ func reasons(out *printer, s *runs.Summary) {
 	}
 }
 
-// verdict prints the run's verdict in a line: "fail: 10 cells, 1 fail".
-func verdict(out *printer, s *runs.Summary) {
+// verdict prints the run's verdict in a line: "fail: 10 cells, 1 fail". A run
+// that was broken off has none.
+func verdict(out *printer, s *runs.Summary, partial bool) {
+	if partial {
+		return
+	}
 	line := fmt.Sprintf("%s: %s", s.Verdict, plural(len(s.Cells), "cell"))
 	for _, v := range []runs.Verdict{runs.Fail, runs.Inconclusive} {
 		n := 0

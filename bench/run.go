@@ -93,6 +93,9 @@ func (a *app) runScenarios(ctx context.Context, f runFlags, args []string) error
 	}
 	// The run's own error comes first; what fails after it is only added.
 	shown := a.showResults(ctx, f, result, runErr != nil)
+	if runErr != nil && ctx.Err() != nil && result.Summary != nil {
+		fmt.Fprintf(a.env.Stderr, "interrupted: %d of %s finished\n", len(result.Summary.Cells), plural(len(req.Cells), "cell"))
+	}
 	switch {
 	case runErr != nil && ctx.Err() != nil:
 		return &exitError{ExitInterrupted, ""}
@@ -214,13 +217,13 @@ func (a *app) showResults(ctx context.Context, f runFlags, result Result, partia
 			errs = append(errs, writeJSON(out, s))
 		case f.quiet || a.parts.report == nil:
 			reasons(out, s)
-			verdict(out, s)
+			verdict(out, s, partial)
 		default: // the comparison has the reasons
 			if err := a.parts.report.Text(a.env.Stdout, result.Dir, a.color(f) && a.env.StdoutTerminal); err != nil {
 				errs = append(errs, fmt.Errorf("comparison: %w", err))
 				reasons(out, s)
 			}
-			verdict(out, s)
+			verdict(out, s, partial)
 		}
 	}
 	last := out
