@@ -26,7 +26,8 @@ func cpuTime() time.Duration {
 // as the client library does it: each fetched record is produced again as it
 // is, nothing is copied, looked at or allocated. Filling is not measured.
 func clientLoop(ctx context.Context, j job) (*runs.Floor, error) {
-	if err := fill(ctx, j); err != nil {
+	filled, err := fill(ctx, j)
+	if err != nil {
 		return nil, err
 	}
 	from := map[string]map[int32]kgo.Offset{j.Input: {}}
@@ -62,7 +63,7 @@ func clientLoop(ctx context.Context, j job) (*runs.Floor, error) {
 	defer cancel()
 	began, cpu := time.Now(), cpuTime()
 	var taken int
-	for taken < j.Records {
+	for taken < filled {
 		fs := cl.PollFetches(limited)
 		if limited.Err() != nil {
 			break
@@ -89,27 +90,38 @@ func clientLoop(ctx context.Context, j job) (*runs.Floor, error) {
 	return s.floor(), nil
 }
 
-// fill writes the input in batches as large as the client makes them.
-func fill(ctx context.Context, j job) error {
+// fillChunk is how many records are filled in before the time is looked at.
+const fillChunk = 50_000
+
+// fill writes the input in batches as large as the client makes them, and
+// returns how many records it wrote: fewer than asked for on a machine that is
+// too slow for them.
+func fill(ctx context.Context, j job) (int, error) {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(j.Brokers...),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.MaxBufferedRecords(50_000),
+		kgo.MaxBufferedRecords(fillChunk),
 	)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer cl.Close()
 	value := bytes.Repeat([]byte{'x'}, j.RecordSize)
 	failed := kgo.AbortingFirstErrPromise(cl)
-	rs := make([]kgo.Record, j.Records)
-	for i := range rs {
-		rs[i] = kgo.Record{Topic: j.Input, Partition: int32(i % j.Partitions), Value: value}
-		cl.Produce(ctx, &rs[i], failed.Promise())
+	rs := make([]kgo.Record, min(fillChunk, j.Records))
+	until := time.Now().Add(time.Duration(j.LoopMillis) * time.Millisecond / 2)
+	filled := 0
+	for filled < j.Records && (filled == 0 || time.Now().Before(until)) {
+		n := min(len(rs), j.Records-filled)
+		for i := range rs[:n] {
+			rs[i] = kgo.Record{Topic: j.Input, Partition: int32(i % j.Partitions), Value: value}
+			cl.Produce(ctx, &rs[i], failed.Promise())
+		}
+		if err := cl.Flush(ctx); err != nil {
+			return 0, err
+		}
+		filled += n
 	}
-	if err := cl.Flush(ctx); err != nil {
-		return err
-	}
-	return failed.Err()
+	return filled, failed.Err()
 }

@@ -30,7 +30,7 @@ func TestMeasure(t *testing.T) {
 	}
 	defer b.Close()
 	began := time.Now()
-	f, err := Measure(t.Context(), Options{Broker: b, Records: 50_000, Log: t.Output()})
+	f, err := Measure(t.Context(), Options{Broker: b, Records: 60_000, Limit: 2 * time.Minute, Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestMeasure(t *testing.T) {
 		}
 	}
 	// Once more: the topics of the first time must be gone.
-	if _, err := Measure(t.Context(), Options{Broker: b, Records: 1000}); err != nil {
+	if _, err := Measure(t.Context(), Options{Broker: b, Records: 1000, Limit: 2 * time.Minute}); err != nil {
 		t.Error(err)
 	}
 }
