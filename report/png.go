@@ -20,7 +20,6 @@ import (
 // Sizes of a picture, in points.
 const (
 	pngWidth   = 760
-	pngDPI     = 144
 	pngMargin  = 14
 	titleRoom  = 26
 	headRoom   = 22 // a chart's title and legend
@@ -29,6 +28,10 @@ const (
 	sideHeight = 110
 	markLine   = 13
 )
+
+// pngDPI is a variable because drawing large pictures is most of what the
+// tests would do.
+var pngDPI = 144
 
 var (
 	ink   = color.NRGBA{22, 25, 29, 255}

@@ -43,6 +43,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if *keep == "" {
+		pngDPI = 36
+	}
 	code := m.Run()
 	if err := os.RemoveAll(sharedRoot); err != nil {
 		fmt.Fprintln(os.Stderr, err)
