@@ -157,7 +157,7 @@ func (g *Generator) offsets() runs.Audit {
 type Counts struct {
 	// Sent is what the load process says, Planned what the schedule holds up to
 	// the load's end, Stored what the broker has; closing records left out. A
-	// negative value is not known.
+	// negative value is not known, which is a failure only for Sent.
 	Sent, Planned, Stored int64
 	// Balance is the ledger's own: see ledger.Result.Balanced.
 	Balance error
@@ -168,6 +168,9 @@ func (c *Counts) check() runs.Audit {
 	case c.Balance != nil:
 		return result(NameCounts, false, c.Balance.Error(),
 			"this is a fault of the ledger or of the workload's oracle: report it with the run folder", runs.GroupCounts)
+	case c.Sent < 0:
+		return result(NameCounts, false, "the load process did not say how much it sent",
+			"look at the load process's lines in stderr.log", runs.GroupCounts)
 	case c.Planned >= 0 && c.Sent != c.Planned:
 		return result(NameCounts, false, fmt.Sprintf("%d records sent, but the schedule holds %d", c.Sent, c.Planned),
 			"look at the load process's lines in stderr.log: it was stopped or could not keep up", runs.GroupCounts)

@@ -57,6 +57,7 @@ func TestEachFailure(t *testing.T) {
 		{"foreign record", func(f *Facts) { f.Generator.Mismatched = 4 }, NameOffsets, "4 records", []string{counts, latency}},
 		{"record not acknowledged", func(f *Facts) { f.Generator.Failed = 1 }, NameOffsets, "1 were never", []string{counts, latency}},
 		{"fewer than planned", func(f *Facts) { f.Counts.Sent, f.Counts.Stored = 99, 99 }, NameCounts, "99 records sent, but the schedule holds 100", []string{counts}},
+		{"load is silent", func(f *Facts) { f.Counts.Sent = -1 }, NameCounts, "did not say", []string{counts}},
 		{"broker has more", func(f *Facts) { f.Counts.Stored = 101 }, NameCounts, "holds 101", []string{counts}},
 		{"sums", func(f *Facts) { f.Counts.Balance = errors.New("1 + 1 = 3") }, NameCounts, "1 + 1 = 3", []string{counts}},
 		{"clipped", func(f *Facts) { f.Samples.Negative = 2 }, NameSamples, "2 below zero", []string{latency}},

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -56,7 +57,7 @@ type Stats struct {
 	HandleMax time.Duration
 }
 
-// Lag is the number of records that a view had not read at its last poll.
+// lagNow is the number of records that the view had not read at its last poll.
 func (v *view) lagNow() (n int64) {
 	for i := range v.lag {
 		for _, l := range v.lag[i] {
@@ -220,12 +221,22 @@ func (v *view) parse(at int64, r *kgo.Record, late bool) {
 	}
 }
 
-// trouble sorts a fetch's error into those that pass and those that do not.
+// trouble sorts a fetch's error into those that end the observation of a
+// partition and those that the client gets over by trying again. Of the latter
+// nothing is lost: should they last, the output is not read to its end, and an
+// audit says so.
 func (v *view) trouble(p kgo.FetchTopicPartition) {
-	if errors.Is(p.Err, context.Canceled) || errors.Is(p.Err, kgo.ErrClientClosed) {
+	var (
+		broker *kerr.Error
+		loss   *kgo.ErrDataLoss
+	)
+	if errors.As(p.Err, &loss) || errors.As(p.Err, &broker) && !broker.Retriable {
+		v.o.fail(fmt.Errorf("observer (%s): %s/%d: %w", v.isolation, p.Topic, p.Partition, p.Err))
 		return
 	}
-	v.o.fail(fmt.Errorf("observer (%s): %s/%d: %w", v.isolation, p.Topic, p.Partition, p.Err))
+	if !errors.Is(p.Err, context.Canceled) && !errors.Is(p.Err, kgo.ErrClientClosed) {
+		v.o.cfg.Log.Debug("fetch", "isolation", v.isolation, "topic", p.Topic, "partition", p.Partition, "err", p.Err)
+	}
 }
 
 func (o *Observer) topicIndex(name string) int {
