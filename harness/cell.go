@@ -335,7 +335,11 @@ func (c *cell) finish(ctx context.Context) error {
 	if c.facts.ends, err = c.observer.Ends(ctx); err != nil {
 		return err
 	}
-	c.facts.observed = c.await(ctx, drainLimit, func() bool {
+	limit := drainLimit
+	if c.death != nil { // what it left open may stay open until a timeout of its own
+		limit = time.Second
+	}
+	c.facts.observed = c.settle(ctx, limit, func() bool {
 		return c.observer.Err() != nil || c.observer.CaughtUp(c.facts.ends)
 	})
 	c.rec.stop()
@@ -352,25 +356,38 @@ func (c *cell) await(ctx context.Context, limit time.Duration, ok func() bool) b
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	died := c.worker().Done()
 	for {
 		if ok() {
 			return true
 		}
 		select {
 		case <-tick.C:
-		case <-died:
-			if c.facts.usage.Processes == 0 && c.death == nil && c.facts.ended == 0 {
-				c.death = c.obituary()
-				return ok()
+		case <-c.worker().Done():
+			if c.death = c.obituary(); !ok() {
+				return false
 			}
-			died = nil // an asked-for end: go on until the limit
 		case <-deadline.C:
 			return ok()
 		case <-ctx.Done():
 			return false
 		}
 	}
+}
+
+// settle is await for what goes on after the worker's end.
+func (c *cell) settle(ctx context.Context, limit time.Duration, ok func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // wait waits for a channel; false when the limit passed or the context ended.

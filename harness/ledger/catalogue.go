@@ -44,9 +44,6 @@ type Crash struct {
 // Range is a closed interval of counts.
 type Range struct{ Lo, Hi int64 }
 
-// exactly is a range of one value.
-func exactly(n int64) Range { return Range{n, n} }
-
 // Contains reports whether n lies in the range.
 func (r Range) Contains(n int64) bool { return r.Lo <= n && n <= r.Hi }
 

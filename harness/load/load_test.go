@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,10 @@ func TestMain(m *testing.M) {
 		case "broker":
 			os.Exit(broker.Main(context.Background(), os.Stdin, os.Stdout, os.Stderr))
 		case "load":
-			os.Exit(Main(context.Background(), os.Stdin, os.Stdout, os.Stderr))
+			f, _ := os.Create("/tmp/load.prof"); pprof.StartCPUProfile(f)
+			c := Main(context.Background(), os.Stdin, os.Stdout, os.Stderr)
+			pprof.StopCPUProfile(); f.Close()
+			os.Exit(c)
 		}
 	}
 	os.Exit(m.Run())
