@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -269,6 +270,8 @@ func docker(ctx context.Context, env Env) check {
 	return check{Name: "docker", Level: levelOK, Value: "answers at " + address}
 }
 
+var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
 // tool looks for a program and asks for its version.
 func tool(ctx context.Context, name, argument, purpose string) check {
 	c := check{Name: name, Level: levelMissing, Value: "not found", Remedy: purpose}
@@ -283,6 +286,7 @@ func tool(ctx context.Context, name, argument, purpose string) check {
 		c.Value = fmt.Sprintf("%s does not run: %s", filepath.Base(path), oneLine(err.Error()))
 		return c
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	plain := escapes.ReplaceAllString(string(text), "") // Maven colors its version
+	first, _, _ := strings.Cut(strings.TrimSpace(plain), "\n")
 	return check{Name: name, Level: levelOK, Value: oneLine(first)}
 }

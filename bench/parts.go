@@ -69,7 +69,7 @@ type Progress struct {
 	Cell  *scenarios.Cell
 	Index int           // of the cell, from 0
 	Phase string        // CellPhase, CellTick
-	At    time.Duration // since the cell's start
+	At    time.Duration // since the schedule's start (CellPhase, CellTick)
 	// CellTick: rates in records per second, and records behind.
 	Offered, Visible float64
 	Lag              int64

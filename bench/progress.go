@@ -21,8 +21,9 @@ type progress struct {
 	color bool
 	live  bool
 	// line is what stands on the terminal's last line, to be overwritten.
-	line  string
-	phase string
+	line    string
+	phase   string
+	started time.Time // of the cell
 }
 
 func newProgress(env Env, cells int, quiet, color bool) *progress {
@@ -39,7 +40,7 @@ func (p *progress) show(e Progress) {
 	case Note:
 		p.whole(e.Text)
 	case CellStart:
-		p.phase = ""
+		p.phase, p.started = "", p.env.Now()
 		if p.live {
 			p.redraw(p.head(e) + "  starting")
 		}
@@ -56,7 +57,7 @@ func (p *progress) show(e Progress) {
 				p.head(e), p.phase, seconds(e.At), thousands(e.Offered), thousands(e.Visible), thousands(float64(e.Lag))))
 		}
 	case CellDone:
-		text := fmt.Sprintf("%s  %s  %s", p.head(e), p.verdict(e.Verdict), seconds(e.At))
+		text := fmt.Sprintf("%s  %s  %s", p.head(e), p.verdict(e.Verdict), seconds(p.env.Now().Sub(p.started)))
 		if len(e.Reasons) > 0 {
 			text += "  " + oneLine(e.Reasons[0])
 			if n := len(e.Reasons) - 1; n > 0 {
