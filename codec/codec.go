@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"unsafe"
 )
 
 // Codec encodes values of one type. An encoding is self-delimiting: Decode
-// finds its end.
+// finds its end. It takes at least one byte, because a buffer of records ends
+// where its bytes end.
 type Codec[T any] interface {
 	// ID names the encoding and its version; a snapshot refuses to be read by
 	// another.
@@ -161,17 +163,25 @@ func (Bool) Decode(src []byte) (bool, int, error) {
 // Clone returns v.
 func (Bool) Clone(v bool) bool { return v }
 
-// Unit encodes the empty struct in no bytes.
+// Unit encodes the empty struct in one byte.
 type Unit struct{}
 
 // ID names the encoding.
 func (Unit) ID() string { return "unit/1" }
 
-// Append appends nothing.
-func (Unit) Append(dst []byte, _ struct{}) []byte { return dst }
+// Append appends a zero byte.
+func (Unit) Append(dst []byte, _ struct{}) []byte { return append(dst, 0) }
 
-// Decode reads nothing.
-func (Unit) Decode([]byte) (struct{}, int, error) { return struct{}{}, 0, nil }
+// Decode reads one byte, which must be zero.
+func (Unit) Decode(src []byte) (struct{}, int, error) {
+	if len(src) < 1 {
+		return struct{}{}, 0, ErrShort
+	}
+	if src[0] != 0 {
+		return struct{}{}, 0, fmt.Errorf("codec: byte %d is no unit", src[0])
+	}
+	return struct{}{}, 1, nil
+}
 
 // Clone returns v.
 func (Unit) Clone(v struct{}) struct{} { return v }
@@ -265,15 +275,17 @@ func (StringView) Decode(src []byte) (string, int, error) {
 }
 
 // Clone copies v.
-func (StringView) Clone(v string) string { return string(append([]byte(nil), v...)) }
+func (StringView) Clone(v string) string { return strings.Clone(v) }
 
 // Struct makes a codec from two functions, which pass values rather than
 // pointers so that nothing escapes to the heap. Clone must be given for types
 // that alias a decoder's input; nil means that T holds no views.
 func Struct[T any](id string, appendTo func(dst []byte, v T) []byte, decode func(src []byte) (v T, n int, err error), clone func(T) T) Codec[T] {
-	return structCodec[T]{id, appendTo, decode, clone}
+	return &structCodec[T]{id, appendTo, decode, clone}
 }
 
+// structCodec is used by pointer: its methods are called for every record, and a
+// receiver of five words would go over the stack together with the value.
 type structCodec[T any] struct {
 	id     string
 	append func([]byte, T) []byte
@@ -281,12 +293,21 @@ type structCodec[T any] struct {
 	clone  func(T) T
 }
 
-func (c structCodec[T]) ID() string                        { return c.id }
-func (c structCodec[T]) Append(dst []byte, v T) []byte     { return c.append(dst, v) }
-func (c structCodec[T]) Decode(src []byte) (T, int, error) { return c.decode(src) }
-func (c structCodec[T]) Clone(v T) T {
+func (c *structCodec[T]) ID() string                        { return c.id }
+func (c *structCodec[T]) Append(dst []byte, v T) []byte     { return c.append(dst, v) }
+func (c *structCodec[T]) Decode(src []byte) (T, int, error) { return c.decode(src) }
+func (c *structCodec[T]) Clone(v T) T {
 	if c.clone == nil {
 		return v
 	}
 	return c.clone(v)
+}
+
+// Functions returns a codec's two functions for use in a loop. For a Struct
+// they are the ones that it was made from, which saves a call a record.
+func Functions[T any](c Codec[T]) (appendTo func(dst []byte, v T) []byte, decode func(src []byte) (v T, n int, err error)) {
+	if s, ok := c.(*structCodec[T]); ok {
+		return s.append, s.decode
+	}
+	return c.Append, c.Decode
 }

@@ -23,7 +23,7 @@ type Writer struct {
 	current  []*Buffer
 	flags    Flags
 	limit    int
-	records  int64
+	records  int64 // emitted
 	bytes    int64
 }
 
@@ -48,8 +48,18 @@ func (w *Writer) Flags() Flags { return w.flags }
 // clipped to 256 B … Size.
 func (w *Writer) SetLimit(bytes int) { w.limit = min(max(bytes, 256), Size) }
 
-// Counts returns how many records and bytes have been written.
-func (w *Writer) Counts() (records, bytes int64) { return w.records, w.bytes }
+// Counts returns how many records and bytes have been written. What is not yet
+// emitted is added up here rather than counted record by record.
+func (w *Writer) Counts() (records, bytes int64) {
+	records, bytes = w.records, w.bytes
+	for _, b := range w.current {
+		if b != nil {
+			records += int64(b.Records)
+			bytes += int64(len(b.Data))
+		}
+	}
+	return records, bytes
+}
 
 func (w *Writer) refill(ch int) {
 	if b := w.outlet.Acquire(ch); b != nil {
@@ -87,13 +97,16 @@ func (w *Writer) overdraw(ch int) *Buffer {
 
 // End takes back the buffer's bytes with one more frame at their end.
 func (w *Writer) End(ch int, b *Buffer, data []byte) {
-	w.records++
-	w.bytes += int64(len(data) - len(b.Data))
 	if len(data) < w.limit {
 		b.Data = data
 		b.Records++
 		return
 	}
+	w.full(ch, b, data)
+}
+
+// full is the rare half of End, apart so that the other is inlined.
+func (w *Writer) full(ch int, b *Buffer, data []byte) {
 	if len(data) <= cap(b.Data) {
 		b.Data = data
 		b.Records++
@@ -127,6 +140,8 @@ func (w *Writer) emit(ch int) {
 	b := w.current[ch]
 	w.current[ch] = nil
 	w.pressure.Starved++
+	w.records += int64(b.Records)
+	w.bytes += int64(len(b.Data))
 	w.outlet.Emit(ch, b)
 	w.refill(ch)
 }

@@ -78,6 +78,9 @@ func (h *sourceHead[T]) MaxTimestamp(s connectors.SplitID) int64        { return
 func (h *sourceHead[T]) SetMaxTimestamp(s connectors.SplitID, ts int64) { *h.split(s) = ts }
 
 func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (int, error) {
+	if h.eventTime == nil && !h.task.origins {
+		return h.pushPlain(b, i)
+	}
 	t, c := h.task, &h.task.ctx
 	largest := h.split(b.Split.ID)
 	var intake int64
@@ -91,7 +94,7 @@ func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (int, error) {
 		r := &b.Records[i]
 		v, err := h.decode(r)
 		if err != nil {
-			t.err = fmt.Errorf("source %q: split %s, position %d: the record does not decode: %w", h.node.Name, b.Split.ID, r.Offset, err)
+			h.fail(b, r, err)
 			break
 		}
 		c.Timestamp = NoTime
@@ -113,6 +116,29 @@ func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (int, error) {
 		h.next(v, c)
 	}
 	return i, t.err
+}
+
+// pushPlain is Push for records that carry nothing but their value.
+func (h *sourceHead[T]) pushPlain(b *connectors.Batch, i int) (int, error) {
+	t, c := h.task, &h.task.ctx
+	c.Timestamp = NoTime
+	decode, next, rs := h.decode, h.next, b.Records
+	for ; i < len(rs); i++ {
+		if t.pressure.Starved > 0 || t.err != nil {
+			break
+		}
+		v, err := decode(&rs[i])
+		if err != nil {
+			h.fail(b, &rs[i], err)
+			break
+		}
+		next(v, c)
+	}
+	return i, t.err
+}
+
+func (h *sourceHead[T]) fail(b *connectors.Batch, r *connectors.Record, err error) {
+	h.task.err = fmt.Errorf("source %q: split %s, position %d: the record does not decode: %w", h.node.Name, b.Split.ID, r.Offset, err)
 }
 
 // keyer makes, for one task, the function that picks a record's channel.
@@ -151,13 +177,17 @@ func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) 
 	}
 	w := exchange.NewWriter(channels, flags, outlet, &b.task.pressure)
 	b.task.outputs = append(b.task.outputs, Output{Edge: e, Writer: w})
+	appendTo, _ := codec.Functions(c)
+	// A job without event time and origins takes the short way: a call less a
+	// record.
+	plain := flags == 0
 	put := func(ch int, v T, x *Ctx) {
 		buf := w.Begin(ch)
 		d := buf.Data
-		if flags != 0 {
+		if !plain {
 			d = appendFrameHead(d, flags, x)
 		}
-		w.End(ch, buf, c.Append(d, v))
+		w.End(ch, buf, appendTo(d, v))
 	}
 	switch p := e.Effective(b.cfg.Job); p {
 	case Hash:
@@ -165,18 +195,26 @@ func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) 
 		if err != nil {
 			return nil, fmt.Errorf("operator %q: %w", e.To.Name, err)
 		}
-		if flags != 0 {
-			return func(v T, x *Ctx) { put(channel(v), v, x) }, nil
+		if plain {
+			return func(v T, _ *Ctx) {
+				ch := channel(v)
+				buf := w.Begin(ch)
+				w.End(ch, buf, appendTo(buf.Data, v))
+			}, nil
 		}
-		// The hot path of a job without event time is written out: a closure call
-		// less a record.
-		return func(v T, _ *Ctx) {
-			ch := channel(v)
-			buf := w.Begin(ch)
-			w.End(ch, buf, c.Append(buf.Data, v))
-		}, nil
+		return func(v T, x *Ctx) { put(channel(v), v, x) }, nil
 	case Rebalance:
 		next := b.cfg.Subtask % channels
+		if plain {
+			return func(v T, _ *Ctx) {
+				ch := next
+				if next++; next == channels {
+					next = 0
+				}
+				buf := w.Begin(ch)
+				w.End(ch, buf, appendTo(buf.Data, v))
+			}, nil
+		}
 		return func(v T, x *Ctx) {
 			ch := next
 			if next++; next == channels {
@@ -184,11 +222,18 @@ func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) 
 			}
 			put(ch, v, x)
 		}, nil
-	case Forward:
-		ch := b.cfg.Subtask
+	case Forward, Global:
+		ch := 0
+		if p == Forward {
+			ch = b.cfg.Subtask
+		}
+		if plain {
+			return func(v T, _ *Ctx) {
+				buf := w.Begin(ch)
+				w.End(ch, buf, appendTo(buf.Data, v))
+			}, nil
+		}
 		return func(v T, x *Ctx) { put(ch, v, x) }, nil
-	case Global:
-		return func(v T, x *Ctx) { put(0, v, x) }, nil
 	case Broadcast:
 		return func(v T, x *Ctx) {
 			for ch := range channels {
@@ -241,17 +286,17 @@ func readFrameHead(d []byte, flags exchange.Flags, c *Ctx) (n int, err error) {
 
 // input decodes one upstream channel's buffers.
 type input[T any] struct {
-	task  *Task
-	codec codec.Codec[T]
-	next  Receiver[T]
-	parts []byte // of a record that spans buffers
+	task   *Task
+	decode func(src []byte) (v T, n int, err error)
+	next   Receiver[T]
+	parts  []byte // of a record that spans buffers
 }
 
 func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
 	if b.Flags&exchange.Part != 0 {
 		return in.feedPart(b)
 	}
-	t, c, next, decode := in.task, &in.task.ctx, in.next, in.codec
+	t, c, next, decode := in.task, &in.task.ctx, in.next, in.decode
 	flags := b.Flags & (exchange.Timestamps | exchange.Origins)
 	d := b.Data
 	off := b.Off
@@ -267,7 +312,7 @@ func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
 			}
 			off += n
 		}
-		v, n, err := decode.Decode(d[off:])
+		v, n, err := decode(d[off:])
 		if err != nil {
 			return false, t.fail(err)
 		}

@@ -214,6 +214,7 @@ func connect[T any](s *Stream[T], o output, to *Node, p Partitioning, key keyer[
 		if err != nil {
 			return nil, err
 		}
-		return &input[T]{task: b.task, codec: c, next: receiver.(Receiver[T])}, nil
+		_, decode := codec.Functions(c)
+		return &input[T]{task: b.task, decode: decode, next: receiver.(Receiver[T])}, nil
 	}
 }
