@@ -31,7 +31,7 @@ type Crash struct {
 	// the positions that the restart goes on from.
 	Acked int64
 	// Missing is how many inputs before those positions had no output
-	// acknowledged.
+	// acknowledged: n − k where the positions are the batch's end, r elsewhere.
 	Missing int64
 	// InFlight is how many requests' records were unanswered at the kill: zero at
 	// a failpoint, which waits for them.
@@ -83,7 +83,7 @@ func (a amount) of(c Crash) Range {
 	case acked:
 		return Range{c.Acked, c.Acked + c.InFlight}
 	case notAcked:
-		return Range{max(0, c.Records-c.Acked-c.InFlight), c.Records - c.Acked}
+		return Range{max(0, c.Missing-c.InFlight), c.Missing}
 	case upToRead:
 		return Range{0, c.Missing}
 	}
