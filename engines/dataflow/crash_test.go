@@ -1,0 +1,188 @@
+package dataflow
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+)
+
+// crash is what was known when the process died.
+type crash struct {
+	reached  engines.FailpointReached
+	recovery engines.Recovery
+	copies   int64 // outputs acknowledged whose input lies at or after the recovery positions
+}
+
+// arm makes the next start or the running job die at a point: from then on
+// nothing of it reaches the outside world, and its goroutine is gone.
+func (w *world) arm(ctx context.Context, point string, hit, attempt int, fell chan<- crash) {
+	w.rt.Failpoints.Arm(point, hit, func(f engines.FailpointReached, recovery func() engines.Recovery) {
+		w.b.kill(attempt)
+		c := crash{reached: f, recovery: recovery()}
+		for s, p := range c.recovery.Positions {
+			var part int32
+			fmt.Sscanf(string(s), "in/%d", &part)
+			c.copies += w.rt.Acks.From(part, p)
+		}
+		fell <- c
+		<-ctx.Done()
+		runtime.Goexit()
+	})
+}
+
+// crashing runs the counting job, kills it at the hit-th passage through a
+// point, starts it again and drains it.
+func crashing(t *testing.T, g connectors.Guarantee, parallelism int, point string, hit int, change func(*world)) (*world, crash) {
+	w := newWorld(t, g, parallelism)
+	w.b.grow("in", 4)
+	if change != nil {
+		change(w)
+	}
+	ctx, abandon := context.WithCancel(context.Background())
+	fell := make(chan crash, 1)
+	w.arm(ctx, point, hit, 1, fell)
+	r := w.start(ctx)
+	var c crash
+	for i := 0; ; i++ {
+		if i == 1000 {
+			t.Fatalf("point %s was not reached %d times", point, hit)
+		}
+		w.fill("in", 13, 37)
+		time.Sleep(7 * time.Millisecond)
+		select {
+		case c = <-fell:
+		default:
+			continue
+		}
+		break
+	}
+	abandon()
+	r.Wait()
+	w.restartAndDrain()
+	return w, c
+}
+
+func (w *world) restartAndDrain() {
+	w.t.Helper()
+	r := w.start(context.Background())
+	for range 30 {
+		w.fill("in", 11, 37)
+		time.Sleep(7 * time.Millisecond)
+	}
+	if err := r.Stop(context.Background(), engines.StopDrain); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestCrashCatalogue is the dataflow table of docs/crash-points.md.
+func TestCrashCatalogue(t *testing.T) {
+	for _, g := range guarantees() {
+		for _, p := range []int{1, 2} {
+			for _, point := range []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"} {
+				if point == "D6" && p == 1 {
+					continue // there is no k with 0 < k < 1
+				}
+				for _, hit := range []int{1, 4, 7} {
+					t.Run(fmt.Sprint(g, "/", p, "/", point, "/", hit), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							w, c := crashing(t, g, p, point, hit, nil)
+							got := w.tally("in")
+							switch g {
+							case connectors.ExactlyOnce:
+								expect(t, got, tally{})
+								expect(t, w.b.open(), []string(nil))
+							case connectors.AtLeastOnce:
+								expect(t, got.losses, 0)
+								expect(t, got.copies, c.copies)
+							default:
+								expect(t, got.copies, 0)
+							}
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+func TestACrashInRecoveryIsRecoveredFrom(t *testing.T) {
+	for _, g := range guarantees() {
+		for _, point := range []string{"R1", "R2"} {
+			t.Run(fmt.Sprint(g, "/", point), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, g, 2)
+					w.b.grow("in", 4)
+					// First a crash that leaves a durable checkpoint uncommitted.
+					ctx, abandon := context.WithCancel(context.Background())
+					fell := make(chan crash, 1)
+					w.arm(ctx, "D5", 3, 1, fell)
+					r := w.start(ctx)
+					for len(fell) == 0 {
+						w.fill("in", 13, 37)
+						time.Sleep(7 * time.Millisecond)
+					}
+					<-fell
+					abandon()
+					r.Wait()
+					// Then one in the recovery from it.
+					ctx, abandon = context.WithCancel(context.Background())
+					w.arm(ctx, point, 1, 2, fell)
+					gone := make(chan struct{})
+					go func() {
+						defer close(gone)
+						New().Start(ctx, w.job, w.cfg, w.rt)
+					}()
+					c := <-fell
+					abandon()
+					<-gone
+					w.restartAndDrain()
+					got := w.tally("in")
+					switch g {
+					case connectors.ExactlyOnce:
+						expect(t, got, tally{})
+					case connectors.AtLeastOnce:
+						expect(t, got.losses, 0)
+						expect(t, got.copies, c.copies)
+					default:
+						expect(t, got.copies, 0)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestBreakingExactlyOnceShows is the negative control: committing before the
+// checkpoint is durable repeats exactly what was committed.
+func TestBreakingExactlyOnceShows(t *testing.T) {
+	for _, point := range []string{"D4", "D5", "D6"} {
+		t.Run(point, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				committed := 0
+				w, c := crashing(t, connectors.ExactlyOnce, 2, point, 3, func(w *world) { w.cfg.BreakExactlyOnce = true })
+				got := w.tally("in")
+				for range c.recovery.Positions {
+					committed++
+				}
+				if got.copies == 0 || int64(got.copies) > c.copies {
+					t.Errorf("%d copies; at most %d outputs lie behind the recovery position", got.copies, c.copies)
+				}
+				expect(t, got.losses, 0)
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		// Without a crash the control gives no copies: it breaks recovery only.
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.cfg.BreakExactlyOnce = true
+		w.b.grow("in", 4)
+		w.restartAndDrain()
+		expect(t, w.tally("in"), tally{})
+	})
+}
