@@ -13,141 +13,178 @@ import (
 
 // Attention is something to look at before any figure is believed.
 type Attention struct {
-	// Level is failed, inconclusive or warning.
+	// Level is failed, inconclusive, withheld or warning.
 	Level string
-	Where string
 	What  string
 	// Remedy says what to do about it, or where to look.
 	Remedy string
+	// Where names the cells, each with what was found there.
+	Where []string
 }
 
 const (
 	levelFailed       = "failed"
 	levelInconclusive = "inconclusive"
+	levelWithheld     = "withheld" // figures are missing that no gate needs
 	levelWarning      = "warning"
 )
 
-// attention lists every gate and audit that failed, every cell that died, and
-// what is wrong with the folder, the worst first. What several cells share is
-// listed once.
-func attention(f *runs.Folder) []Attention {
-	var all []Attention
-	where := map[[3]string][]string{}
-	add := func(level, cell, what, remedy string) {
-		key := [3]string{level, what, remedy}
-		if _, seen := where[key]; !seen {
-			all = append(all, Attention{Level: level, What: what, Remedy: remedy})
-		}
-		if cell != "" && !slices.Contains(where[key], cell) {
-			where[key] = append(where[key], cell)
-		} else {
-			where[key] = append(where[key], []string{}...)
-		}
+// levels are in the order in which they are shown.
+var levels = []string{levelFailed, levelInconclusive, levelWithheld, levelWarning}
+
+// whereShown is how many places an item names one by one.
+const whereShown = 5
+
+// concerns gathers what needs attention; what several cells share is one item
+// with the worst of their levels.
+type concerns struct{ all []Attention }
+
+func (c *concerns) add(level, what, remedy, where string) {
+	at := slices.IndexFunc(c.all, func(a Attention) bool { return a.What == what && a.Remedy == remedy })
+	if at < 0 {
+		at = len(c.all)
+		c.all = append(c.all, Attention{Level: level, What: what, Remedy: remedy})
 	}
+	a := &c.all[at]
+	if slices.Index(levels, level) < slices.Index(levels, a.Level) {
+		a.Level = level
+	}
+	if where != "" && !slices.Contains(a.Where, where) {
+		a.Where = append(a.Where, where)
+	}
+}
+
+// attention lists every gate and audit that failed, every cell that died, and
+// what is wrong with the folder, the worst first.
+func attention(f *runs.Folder) []Attention {
+	var c concerns
 	s := f.Summary
 	for i := range s.Cells {
-		cellAttention(&s.Cells[i], add)
+		c.cell(&s.Cells[i])
 	}
 	for _, a := range s.Audits {
-		auditAttention(a, "the run", add)
+		c.audit(a, "the run", runs.Inconclusive)
 	}
 	if s.Partial {
-		add(levelInconclusive, "the run", "It was broken off before its end.", "Run it again; the cells below were finished and can be read.")
+		remedy := "Run it again."
+		if len(s.Cells) > 0 {
+			remedy += " The cells below were finished and can be read."
+		}
+		c.add(levelInconclusive, "The run was broken off before its end.", remedy, "")
 	}
-	if len(s.Cells) == 0 || s.Verdict == runs.Fail && !slices.ContainsFunc(all, isLevel(levelFailed)) {
+	if len(s.Cells) == 0 || s.Verdict == runs.Fail && !slices.ContainsFunc(c.all, func(a Attention) bool { return a.Level == levelFailed }) {
 		for _, r := range s.Reasons {
-			add(levelFailed, "the run", sentence(oneLine(r)), "")
+			c.add(levelFailed, sentence(oneLine(r)), "", "")
 		}
 	}
 	for _, p := range f.Problems {
-		add(levelWarning, "the run's folder", sentence(oneLine(p)), "Do not rely on what this touches; run the cell again.")
+		c.add(levelWarning, "The run's folder: "+oneLine(p)+".", "Do not rely on what this touches; run the cell again.", "")
 	}
-	for i := range all {
-		cells := where[[3]string{all[i].Level, all[i].What, all[i].Remedy}]
-		if len(cells) > 4 {
-			cells = append(slices.Clone(cells[:3]), fmt.Sprintf("%d more", len(cells)-3))
+	for i := range c.all {
+		if w := c.all[i].Where; len(w) > whereShown {
+			c.all[i].Where = append(w[:whereShown-1:whereShown-1], fmt.Sprintf("and %d more", len(w)-whereShown+1))
 		}
-		all[i].Where = list(cells)
 	}
-	rank := []string{levelFailed, levelInconclusive, levelWarning}
-	slices.SortStableFunc(all, func(a, b Attention) int {
-		return slices.Index(rank, a.Level) - slices.Index(rank, b.Level)
+	slices.SortStableFunc(c.all, func(a, b Attention) int {
+		return slices.Index(levels, a.Level) - slices.Index(levels, b.Level)
 	})
-	return all
+	return c.all
 }
 
-func isLevel(level string) func(Attention) bool {
-	return func(a Attention) bool { return a.Level == level }
-}
-
-// cellAttention adds what is wrong with one cell.
-func cellAttention(c *runs.Cell, add func(level, cell, what, remedy string)) {
-	said := []string{} // what a reason need not say again
-	for _, g := range c.Gates {
-		if g.OK && !g.Voided {
-			continue
-		}
-		expression := oneLine(g.Expression)
-		said = append(said, expression)
-		switch {
-		case g.Voided:
-			add(levelInconclusive, c.ID, fmt.Sprintf("Gate %q proves nothing: an audit voids its figure.", expression), "See the audit that failed in this cell.")
-		case g.Value == nil:
-			add(levelFailed, c.ID, fmt.Sprintf("Gate %q has no figure to judge.", expression), "A figure that was not measured never passes: look into the cell's stderr.log and events.jsonl.")
-		default:
-			format := formatOf(figureIn(expression))
-			add(levelFailed, c.ID, fmt.Sprintf("Gate %q did not hold: measured %s.", expression, format(float64(*g.Value))), gateRemedy(expression, g.Detail))
-		}
+// cell adds what is wrong with one cell.
+func (c *concerns) cell(cell *runs.Cell) {
+	said := c.gates(cell) // what a reason need not say again
+	if cell.Crash != nil && !cell.Crash.Reached {
+		said = append(said, "crash point", oneLine(cell.Crash.Point))
+		c.add(levelInconclusive, fmt.Sprintf("The crash point %s was never reached.", oneLine(cell.Crash.Point)),
+			"Lengthen the phase, lower the hit count, or check that the engine has this point.", cell.ID)
 	}
-	if c.Crash != nil && !c.Crash.Reached {
-		said = append(said, "crash point")
-		add(levelInconclusive, c.ID, fmt.Sprintf("The crash point %s was never reached.", oneLine(c.Crash.Point)), "Lengthen the phase, lower the hit count, or check that the engine has this point.")
+	if predicted(cell) == otherThanPredicted {
+		x := cell.Crash.Expected
+		c.add(levelFailed, "Duplicates and losses are not as the crash catalogue predicts.", "The first ids of each are in the cell's ledger.json.",
+			fmt.Sprintf("%s: measured %s and %s, predicted %s and %s", cell.ID, optional(cell.Records.Duplicates), optional(cell.Records.Losses),
+				interval(x.Duplicates, x.DuplicatesAtMost), interval(x.Losses, x.LossesAtMost)))
+		said = append(said, "predict")
 	}
-	if predicted(c) == otherThanPredicted {
-		x := c.Crash.Expected
-		add(levelFailed, c.ID, fmt.Sprintf("Duplicates and losses are %s and %s; the crash catalogue predicts %s and %s.",
-			optional(c.Records.Duplicates), optional(c.Records.Losses), interval(x.Duplicates, x.DuplicatesAtMost), interval(x.Losses, x.LossesAtMost)),
-			"The first ids of each are in the cell's ledger.json.")
-	}
-	for _, a := range c.Audits {
+	for _, a := range cell.Audits {
 		if !a.OK {
-			said = append(said, oneLine(a.Name))
+			said = append(said, "audit "+oneLine(a.Name), oneLine(a.Name)+" failed", oneLine(a.Name)+":")
 			if a.Detail != "" {
 				said = append(said, oneLine(a.Detail))
 			}
 		}
-		auditAttention(a, c.ID, add)
+		c.audit(a, cell.ID, cell.Verdict)
 	}
-	if c.Verdict == runs.Pass {
+	if cell.Verdict == runs.Pass {
 		return
 	}
 	level := levelFailed
-	if c.Verdict == runs.Inconclusive {
+	if cell.Verdict == runs.Inconclusive {
 		level = levelInconclusive
 	}
-	for _, r := range c.Reasons {
+	for _, r := range cell.Reasons {
 		r = oneLine(r)
-		if slices.ContainsFunc(said, func(s string) bool { return strings.Contains(r, s) }) {
-			continue
+		if !slices.ContainsFunc(said, func(s string) bool { return s != "" && strings.Contains(r, s) }) {
+			c.add(level, sentence(r), "The cell's stderr.log and events.jsonl say more.", cell.ID)
 		}
-		add(level, c.ID, sentence(r), "The cell's stderr.log and events.jsonl say more.")
 	}
 }
 
-func auditAttention(a runs.Audit, where string, add func(level, cell, what, remedy string)) {
+// gates adds a cell's gates that did not hold, and returns what they said.
+func (c *concerns) gates(cell *runs.Cell) (said []string) {
+	var voided []string
+	for _, g := range cell.Gates {
+		if g.OK && !g.Voided {
+			continue
+		}
+		expression := oneLine(g.Expression)
+		figure := figureIn(expression)
+		said = append(said, expression)
+		if figure != "" {
+			said = append(said, figure)
+		}
+		quoted := `"` + expression + `"`
+		switch {
+		case g.Voided:
+			voided = append(voided, quoted)
+		case g.Value == nil:
+			c.add(levelFailed, "Gate "+quoted+" has no figure to judge.",
+				"A figure that was not measured never passes: look into the cell's stderr.log and events.jsonl.", cell.ID)
+		default:
+			remedy := ""
+			if runs.FigureGroup(figure) == runs.GroupCounts {
+				remedy = "The first ids of each anomaly are in the cell's ledger.json."
+			}
+			c.add(levelFailed, "Gate "+quoted+" did not hold.", remedy, cell.ID+": measured "+formatOf(figure)(float64(*g.Value)))
+		}
+	}
+	switch len(voided) {
+	case 0:
+	case 1:
+		c.add(levelInconclusive, "Gate "+voided[0]+" proves nothing: an audit voids its figure.", "See the audits below.", cell.ID)
+	default:
+		c.add(levelInconclusive, "Gates "+list(voided)+" prove nothing: an audit voids their figures.", "See the audits below.", cell.ID)
+	}
+	return said
+}
+
+func (c *concerns) audit(a runs.Audit, where string, verdict runs.Verdict) {
 	if a.OK {
 		return
 	}
-	what := fmt.Sprintf("Audit %q failed", oneLine(a.Name))
-	if a.Detail != "" {
-		what += ": " + strings.TrimSuffix(oneLine(a.Detail), ".")
-	}
+	what := fmt.Sprintf("Audit %q failed.", oneLine(a.Name))
 	level := levelWarning
 	if len(a.Voids) > 0 {
+		what += " Withheld for it: " + list(a.Voids) + "."
 		level = levelInconclusive
-		what += ". Withheld for it: " + list(a.Voids)
+		if verdict == runs.Pass {
+			level = levelWithheld
+		}
 	}
-	add(level, where, what+".", sentence(oneLine(a.Remedy)))
+	if a.Detail != "" {
+		where += ": " + oneLine(a.Detail)
+	}
+	c.add(level, what, sentence(oneLine(a.Remedy)), where)
 }
 
 // figureIn finds the figure that a gate speaks of: the first word that is a
@@ -162,14 +199,6 @@ func figureIn(expression string) string {
 		}
 	}
 	return ""
-}
-
-func gateRemedy(expression, detail string) string {
-	remedy := sentence(oneLine(detail))
-	if runs.FigureGroup(figureIn(expression)) == runs.GroupCounts {
-		remedy = strings.TrimSpace(remedy + " The first ids of each anomaly are in the cell's ledger.json.")
-	}
-	return remedy
 }
 
 // logTail is how much of a log is read, and how many lines of it are shown.

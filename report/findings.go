@@ -114,40 +114,53 @@ func (g *group) having(path string) []measured {
 	return out
 }
 
-// withheldSentence says which engines' figures of a group were withheld.
+// withheldSentence says which engines' figures were withheld, and why.
 func (g *group) withheldSentence(path, what string) string {
-	var engines []string
-	reason := ""
+	return g.perReason(" The "+what+" of %s is withheld", func(e engineCells) (string, bool) {
+		w, ok := e.withheld(path)
+		return oneLine(w.Reason), ok && e.estimate(path).N == 0
+	})
+}
+
+// perReason says a sentence once for all engines that share its reason; of
+// gives an engine's reason, and whether the sentence is true of it.
+func (g *group) perReason(format string, of func(engineCells) (reason string, ok bool)) string {
+	var reasons []string
+	engines := map[string][]string{}
 	for _, e := range g.engines {
-		if w, ok := e.withheld(path); ok && e.estimate(path).N == 0 {
-			engines, reason = append(engines, e.engine), oneLine(w.Reason)
+		reason, ok := of(e)
+		if !ok {
+			continue
 		}
+		reason = strings.TrimSuffix(reason, ".")
+		if engines[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		engines[reason] = append(engines[reason], e.engine)
 	}
-	if len(engines) == 0 {
-		return ""
+	text := ""
+	for _, reason := range reasons {
+		text += fmt.Sprintf(format, list(engines[reason]))
+		if reason != "" {
+			text += ": " + reason
+		}
+		text += "."
 	}
-	text := fmt.Sprintf(" The %s of %s is withheld", what, list(engines))
-	if reason != "" {
-		text += ": " + strings.TrimSuffix(reason, ".")
-	}
-	return text + "."
+	return text
 }
 
 // missingSentence names the engines that have no figure though nothing was
 // withheld, with what became of them.
 func (g *group) missingSentence(path string) string {
-	text := ""
-	for _, e := range g.engines {
+	return g.perReason(" No figure of %s", func(e engineCells) (string, bool) {
 		if _, withheld := e.withheld(path); withheld || e.estimate(path).N > 0 {
-			continue
+			return "", false
 		}
-		text += " No figure of " + e.engine
 		if reasons := e.cells[0].Reasons; len(reasons) > 0 {
-			text += ": " + strings.TrimSuffix(oneLine(reasons[0]), ".")
+			return oneLine(reasons[0]), true
 		}
-		text += "."
-	}
-	return text
+		return "", true
+	})
 }
 
 // level says that two medians are too close, or their intervals overlap, so

@@ -170,7 +170,7 @@ func TestBadPageSays(t *testing.T) {
 	body := markup(pageOf(t, open(t, sharedRun(t, "bad"))))
 	for _, want := range []string{
 		"✗ fail", "What needs attention", "Lower load.rate", "withheld",
-		"Gate &#34;records.duplicates == 0&#34; did not hold: measured 5,000",
+		"Gate &#34;records.duplicates == 0&#34; did not hold.", "measured 5,000 and 0, predicted 0 and 0",
 		"The crash point D5 was never reached", "index out of range", "goroutine 41", "the file is missing",
 		"not as predicted",
 	} {

@@ -26,10 +26,10 @@ func writeMarkdown(to io.Writer, v *View) error {
 			if a.Remedy != "" {
 				fmt.Fprintf(w, " What to do: %s", md(a.Remedy))
 			}
-			if a.Where != "" {
-				fmt.Fprintf(w, " (%s)", md(a.Where))
-			}
 			fmt.Fprintln(w)
+			for _, where := range a.Where {
+				fmt.Fprintf(w, "  - %s\n", md(where))
+			}
 		}
 	}
 	if len(v.Findings) > 0 {

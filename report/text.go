@@ -60,7 +60,7 @@ func writeText(to io.Writer, v *View, o Options) error {
 			switch a.Level {
 			case levelFailed:
 				status, sign = statusBad, "✗"
-			case levelWarning:
+			case levelWithheld, levelWarning:
 				status, sign = "", "!"
 			}
 			fmt.Fprintf(w, "  %s ", p.status(status, sign))
@@ -68,8 +68,8 @@ func writeText(to io.Writer, v *View, o Options) error {
 			if a.Remedy != "" {
 				wrap(w, "    ", "What to do: "+a.Remedy, o.Width)
 			}
-			if a.Where != "" {
-				fmt.Fprintf(w, "    %s\n", p.dim(clean(a.Where)))
+			for _, where := range a.Where {
+				wrap(w, "    - ", where, o.Width)
 			}
 		}
 	}
@@ -199,10 +199,11 @@ func writeTable(w io.Writer, t Table, p paint) {
 	}
 }
 
-// wrap writes text in lines of at most width columns, each behind indent.
+// wrap writes text in lines of at most width columns, each behind indent; a
+// dash in it stands in the first only.
 func wrap(w io.Writer, indent, text string, width int) {
 	fmt.Fprint(w, indent)
-	wrapFrom(w, utf8.RuneCountInString(indent), indent, text, width)
+	wrapFrom(w, utf8.RuneCountInString(indent), strings.ReplaceAll(indent, "-", " "), text, width)
 }
 
 // wrapFrom goes on in a line of which at columns are written.
