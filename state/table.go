@@ -14,6 +14,7 @@ type Table[K comparable, V any] struct {
 	values  codec.Codec[V]
 	hash    func(K) uint32
 	entries map[K]*entry[K, V]
+	dead    int // entries that are marks of deletion
 	epoch   uint32
 	changed []*entry[K, V] // touched in this epoch
 }
@@ -40,7 +41,7 @@ func NewTable[K comparable, V any](s *Set, operator, name string, keys codec.Cod
 func (t *Table[K, V]) HashBy(hash func(K) uint32) { t.hash = hash }
 
 // Len returns the number of keys.
-func (t *Table[K, V]) Len() int { return len(t.entries) }
+func (t *Table[K, V]) Len() int { return len(t.entries) - t.dead }
 
 // Get returns a key's value; ok is false when there is none.
 func (t *Table[K, V]) Get(k K) (v V, ok bool) {
@@ -64,6 +65,7 @@ func (t *Table[K, V]) Ref(k K) (v *V, fresh bool) {
 		fresh = true
 	case e.deleted:
 		e.deleted = false
+		t.dead--
 		var zero V
 		e.value = zero
 		fresh = true
@@ -88,6 +90,7 @@ func (t *Table[K, V]) Delete(k K) {
 		return
 	}
 	e.deleted = true
+	t.dead++
 	if e.epoch != t.epoch {
 		e.epoch = t.epoch
 		t.changed = append(t.changed, e)
@@ -138,6 +141,7 @@ func (t *Table[K, V]) snapshot(dst []byte, full bool) []byte {
 			dst = t.values.Append(dst, e.value)
 		}
 	}
+	t.dead = 0
 	clear(t.changed)
 	t.changed = t.changed[:0]
 	t.epoch++
