@@ -98,8 +98,8 @@ func (r *Ring) Queued() (records, bytes int) {
 	return r.records, r.bytes
 }
 
-// Each lists the waiting elements in order, without taking them. The ring is
-// locked meanwhile.
+// Each lists the waiting elements in order, without taking them; the priority
+// lane, which holds no records, is left out. The ring is locked meanwhile.
 func (r *Ring) Each(f func(Element) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
