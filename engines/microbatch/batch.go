@@ -77,6 +77,7 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 		return err
 	}
 	r.settled(b.entry)
+	r.trim(b.entry)
 	b.durations["commitOffsets"] = millis(time.Since(committing))
 	r.hit(pointCommitted, b)
 	r.completed(b, begun)
@@ -85,26 +86,43 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 
 // settled tells that recovery will not go back behind the end of a batch.
 func (r *run) settled(e *offsetEntry) {
+	r.positionsMu.Lock()
+	defer r.positionsMu.Unlock()
+	r.durable = ends(e)
+}
+
+func ends(e *offsetEntry) engines.Positions {
 	positions := engines.Positions{}
-	partitions := map[int32]int{}
 	for _, splits := range e.Sources {
 		for id, rg := range splits {
 			positions[id] = rg.Until
+		}
+	}
+	return positions
+}
+
+// trim forgets the acknowledgements of a batch that is complete: nothing will
+// ask for them any more.
+func (r *run) trim(e *offsetEntry) {
+	r.positionsMu.Lock()
+	r.base = ends(e)
+	r.positionsMu.Unlock()
+	if r.rt.Acks == nil {
+		return
+	}
+	partitions := map[int32]int{}
+	for _, splits := range e.Sources {
+		for _, rg := range splits {
 			partitions[rg.Partition]++
 		}
 	}
-	r.positionsMu.Lock()
-	r.durable = positions
-	r.positionsMu.Unlock()
-	if r.rt.Acks != nil {
-		for _, splits := range e.Sources {
-			for _, rg := range splits {
-				// Acknowledgements are kept by the number that a record's origin
-				// names. Where two splits have the same, only the generator knows
-				// whose it is, and nothing is forgotten.
-				if partitions[rg.Partition] == 1 {
-					r.rt.Acks.Trim(rg.Partition, rg.Until)
-				}
+	for _, splits := range e.Sources {
+		for _, rg := range splits {
+			// Acknowledgements are kept by the number that a record's origin names.
+			// Where two splits have the same, only the generator knows whose it is,
+			// and nothing is forgotten.
+			if partitions[rg.Partition] == 1 {
+				r.rt.Acks.Trim(rg.Partition, rg.Until)
 			}
 		}
 	}
@@ -293,11 +311,11 @@ func (r *run) endTransactions(open []*transaction, b *batch, next int64) error {
 	if r.cfg.BreakExactlyOnce {
 		carried = r.commit // the offsets stay one batch behind the output
 	}
-	metadata, err := json.Marshal(carried)
-	if err != nil {
-		return final{err}
-	}
 	for _, t := range open {
+		metadata, err := json.Marshal(carriedEntry{carried, t.index})
+		if err != nil {
+			return final{err}
+		}
 		if err := t.tx.Prepare(r.ctx, positions, string(metadata)); err != nil {
 			r.abort(open)
 			return t.fail("preparing the transaction", err)
@@ -309,8 +327,13 @@ func (r *run) endTransactions(open []*transaction, b *batch, next int64) error {
 		r.abort(open)
 		return final{err}
 	}
-	for _, t := range open {
-		if err := t.tx.Commit(r.ctx); err != nil {
+	for i, t := range open {
+		err := t.tx.Commit(r.ctx)
+		switch {
+		case errors.Is(err, connectors.ErrRetriable):
+			r.abort(open[i:])
+			return t.fail("committing the transaction", err)
+		case err != nil:
 			return final{t.fail("committing the transaction: its outcome is not known", err)}
 		}
 		t.holds = commit

@@ -255,7 +255,7 @@ func (r *run) follow(newest *offsetEntry) error {
 			}
 		}
 	}
-	r.durable = positions
+	r.durable, r.base = positions, positions
 	if newest != nil {
 		batch := r.nextBatch
 		if len(r.replays) > 0 {

@@ -53,7 +53,8 @@ type run struct {
 	commit      commitEntry // of the last complete batch
 	published   time.Time   // when positions were last published for monitoring
 	positionsMu sync.Mutex
-	durable     engines.Positions
+	durable     engines.Positions // what recovery would go on from
+	base        engines.Positions // the end of the last complete batch
 
 	// What the planner must know of batches that have run.
 	nextEvent, nextProcessing atomic.Int64
@@ -381,7 +382,7 @@ func (r *run) hit(point string, b *batch) {
 	r.rt.Failpoints.Hit(point, func() engines.Recovery {
 		r.positionsMu.Lock()
 		defer r.positionsMu.Unlock()
-		return engines.Recovery{Positions: r.durable, Epoch: b.entry.Batch, Records: b.records}
+		return engines.Recovery{Positions: r.durable, Base: r.base, Epoch: b.entry.Batch, Records: b.records}
 	})
 }
 

@@ -60,14 +60,26 @@ func (h *halfway) wrote() {
 	}
 }
 
-// transaction is one sink's side of an exactly-once batch.
+// transaction is one sink's side of an exactly-once batch. Sinks are committed
+// in the order of their index.
 type transaction struct {
-	node *pipeline.Node
-	tx   connectors.Transaction
+	node  *pipeline.Node
+	index int
+	tx    connectors.Transaction
 	// holds is the batch that the sink's last transaction carried, −1 for none.
 	holds commitEntry
 }
 
+// carriedEntry is the metadata of a sink's transaction.
+type carriedEntry struct {
+	commitEntry
+	Sink int `json:"sink"`
+}
+
+// openTransactions opens every sink's transaction, which fences older processes,
+// and reads what it holds. Sinks of one broker may keep their positions in one
+// place, where the last to commit has written over the others: then a sink
+// behind that one does not have the batch, and one before it has.
 func openTransactions(ctx context.Context, r *run) error {
 	for _, n := range r.job.Graph.Nodes() {
 		if n.Kind != pipeline.KindSink {
@@ -81,16 +93,22 @@ func openTransactions(ctx context.Context, r *run) error {
 		if err != nil {
 			return fmt.Errorf("sink %q: opening the transaction: %w", n.Name, err)
 		}
-		t := &transaction{node: n, tx: tx, holds: commitEntry{Batch: -1, Watermark: noTime, Next: noTime}}
+		t := &transaction{node: n, index: len(r.transactions), tx: tx, holds: commitEntry{Batch: -1, Watermark: noTime, Next: noTime}}
 		r.transactions = append(r.transactions, t)
 		_, metadata, ok, err := tx.Committed(ctx)
 		if err != nil {
 			return fmt.Errorf("sink %q: reading what it holds: %w", n.Name, err)
 		}
-		if ok {
-			if err := json.Unmarshal([]byte(metadata), &t.holds); err != nil {
-				return fmt.Errorf("sink %q: its last transaction does not name a batch (%q): %w", n.Name, metadata, err)
-			}
+		if !ok || metadata == "" {
+			continue // positions alone are no batch of this engine
+		}
+		var c carriedEntry
+		if err := json.Unmarshal([]byte(metadata), &c); err != nil {
+			return fmt.Errorf("sink %q: its last transaction does not name a batch (%q): %w", n.Name, metadata, err)
+		}
+		t.holds = c.commitEntry
+		if c.Sink < t.index {
+			t.holds.Batch--
 		}
 	}
 	return nil

@@ -1,0 +1,553 @@
+package microbatch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"streamduel/codec"
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/pipeline"
+	"streamduel/state"
+)
+
+// TestGrowth: a new partition is found by a batch and read from its start.
+func TestGrowth(t *testing.T) {
+	for _, clock := range []ClockKind{Skipping, Queueing} {
+		t.Run(string(clock), func(t *testing.T) {
+			b := newBed(t, 2, connectors.ExactlyOnce)
+			b.config.Clock = clock
+			b.discovery = time.Microsecond
+			b.topic.fill(200, 7)
+			p := b.start()
+			p.drained()
+			b.topic.grow(5)
+			b.topic.fill(500, 7)
+			p.drained()
+			p.stopNow()
+			b.expect(0, 0)
+			if err := b.counts(); err != nil {
+				t.Error(err)
+			}
+			var found, first []string
+			for _, e := range p.all("discovered") {
+				found = append(found, fmt.Sprint(e.(engines.Discovered).Split, "@", e.(engines.Discovered).From))
+			}
+			for _, e := range p.all("firstRecord") {
+				first = append(first, string(e.(engines.FirstRecord).Split))
+			}
+			slices.Sort(first)
+			if want := []string{"in/0@0", "in/1@0", "in/2@0", "in/3@0", "in/4@0"}; !slices.Equal(found, want) {
+				t.Errorf("discovered %v", found)
+			}
+			if want := []string{"in/0", "in/1", "in/2", "in/3", "in/4"}; !slices.Equal(first, want) {
+				t.Errorf("first records of %v", first)
+			}
+			// What appeared while the job was down is found at its start.
+			b.topic.grow(6)
+			b.topic.fill(60, 7)
+			p = b.start()
+			p.drained()
+			p.stopNow()
+			b.expect(0, 0)
+		})
+	}
+	t.Run("never", func(t *testing.T) {
+		b := newBed(t, 1, connectors.AtLeastOnce)
+		p := b.start()
+		b.topic.grow(2)
+		b.topic.fill(20, 3)
+		p.await("partition 0", func([]engines.Event) bool { return len(b.store.rows()) == 10 })
+		p.stopNow()
+		if n := len(p.all("discovered")); n != 1 {
+			t.Errorf("%d splits were discovered", n)
+		}
+	})
+}
+
+// TestSinkFails is M2r: a sink task fails after some rows and the worker lives.
+func TestSinkFails(t *testing.T) {
+	const after = 51
+	run := func(t *testing.T, g connectors.Guarantee) (*bed, *process) {
+		b := newBed(t, 2, g)
+		b.config.Rate.MaxRecordsPerBatch = 100
+		b.topic.fill(300, 7)
+		b.store.failWrites = 100 + after
+		return b, b.start()
+	}
+	t.Run("exactly-once", func(t *testing.T) {
+		b, p := run(t, connectors.ExactlyOnce)
+		p.drained()
+		p.stopNow()
+		b.expect(0, 0)
+		if err := b.counts(); err != nil {
+			t.Error(err)
+		}
+		if b.store.aborted < after-1 {
+			t.Errorf("%d rows were aborted", b.store.aborted)
+		}
+		if got := p.Gauges(); got.QueuedRecords != 0 || got.QueuedBytes != 0 {
+			t.Errorf("after the end %+v", got)
+		}
+	})
+	t.Run("at-least-once", func(t *testing.T) {
+		b, p := run(t, connectors.AtLeastOnce)
+		p.drained()
+		p.stopNow()
+		if copies, losses := b.verdict(); copies < after-1 || copies > 99 || losses != 0 {
+			t.Errorf("%d copies, %d losses", copies, losses)
+		}
+	})
+	t.Run("at-most-once", func(t *testing.T) {
+		b, p := run(t, connectors.AtMostOnce)
+		err := p.Wait()
+		p.cancel()
+		if err == nil || !strings.Contains(err.Error(), `job "job": batch 1: sink "out", subtask `) || !strings.Contains(err.Error(), "the disk of the broker is full") {
+			t.Errorf("the job ended with %v", err)
+		}
+		p = b.start()
+		p.drained()
+		p.stopNow()
+		if copies, losses := b.verdict(); copies != 0 || losses < 1 || losses > 100-after+1 {
+			t.Errorf("%d copies, %d losses", copies, losses)
+		}
+	})
+	t.Run("for good", func(t *testing.T) {
+		b := newBed(t, 2, connectors.ExactlyOnce)
+		b.topic.fill(10, 7)
+		b.graph = func() *pipeline.Graph { return countGraph(b.topic, deaf{b.store}) }
+		p := b.start()
+		err := p.Wait()
+		p.cancel()
+		if err == nil || !strings.Contains(err.Error(), "no route to host") || b.store.begun != 4 {
+			t.Errorf("after %d attempts: %v", b.store.begun, err)
+		}
+	})
+}
+
+// deaf is a store of which no transaction can be prepared.
+type deaf struct{ *store }
+
+func (d deaf) Transaction(ctx context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+	tx, err := d.store.Transaction(ctx, env)
+	return deafTransaction{tx}, err
+}
+
+type deafTransaction struct{ connectors.Transaction }
+
+func (deafTransaction) Prepare(context.Context, map[connectors.SplitID]connectors.Position, string) error {
+	return errors.New("no route to host")
+}
+
+// TestPanic: a panic in an operator fails the job at once, with its stack.
+func TestPanic(t *testing.T) {
+	b := newBed(t, 1, connectors.ExactlyOnce)
+	b.topic.fill(10, 3)
+	b.graph = func() *pipeline.Graph {
+		g := pipeline.New("panic")
+		m := pipeline.Map(pipeline.From(g, "in", b.topic, decodeEvent), "map", func(e event) event {
+			if e.sequence == 5 {
+				panic("a bug in the user's function")
+			}
+			return e
+		})
+		pipeline.To(m, "out", b.store, encodeEvent)
+		return g
+	}
+	p := b.start()
+	err := p.Wait()
+	p.cancel()
+	if err == nil || !strings.Contains(err.Error(), "panic: a bug in the user's function") || !strings.Contains(err.Error(), "life_test.go") {
+		t.Errorf("the job ended with %v", err)
+	}
+	if b.store.begun != 1 {
+		t.Errorf("the batch was begun %d times", b.store.begun)
+	}
+}
+
+// TestBadRecord: what does not decode is named by split and position.
+func TestBadRecord(t *testing.T) {
+	b := newBed(t, 1, connectors.AtLeastOnce)
+	b.topic.fill(10, 3)
+	b.topic.parts[0][7].Value = []byte("short")
+	p := b.start()
+	err := p.Wait()
+	p.cancel()
+	if err == nil || !strings.Contains(err.Error(), `source "in": split in/0, position 7: the record does not decode`) {
+		t.Errorf("the job ended with %v", err)
+	}
+}
+
+// TestSuperseded is T3: a process that was stopped wakes after its replacement
+// has started, and does no harm.
+func TestSuperseded(t *testing.T) {
+	for _, g := range guarantees {
+		t.Run(string(g), func(t *testing.T) {
+			b := newBed(t, 2, g)
+			b.topic.fill(100, 7)
+			old := b.start()
+			old.drained()
+			second := b.start()
+			b.topic.fill(100, 7)
+			err := old.Wait()
+			old.cancel()
+			if err == nil || !(strings.Contains(err.Error(), "superseded by attempt 2") || errors.Is(err, errFenced) || errors.Is(err, state.ErrExists)) {
+				t.Errorf("the old process ended with %v", err)
+			}
+			second.drained()
+			second.stopNow()
+			b.expect(0, 0)
+		})
+	}
+}
+
+// TestConcurrentRun: whoever finds the batch in the log already is not alone.
+func TestConcurrentRun(t *testing.T) {
+	b := newBed(t, 1, connectors.AtLeastOnce)
+	p := b.start()
+	if err := b.job().Folder.Create("offset-0", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	b.topic.fill(10, 3)
+	err := p.Wait()
+	p.cancel()
+	if !errors.Is(err, state.ErrExists) || !strings.Contains(err.Error(), "batch 0 is in the offset log already") {
+		t.Errorf("the job ended with %v", err)
+	}
+}
+
+// TestUnion: two sources, a union in one stage, a broadcast, a side output and a
+// second shuffle.
+func TestUnion(t *testing.T) {
+	for _, g := range []connectors.Guarantee{connectors.AtLeastOnce, connectors.ExactlyOnce} {
+		t.Run(string(g), func(t *testing.T) {
+			b := newBed(t, 3, g)
+			other := newTopic("other", 2)
+			second := &store{}
+			b.graph = func() *pipeline.Graph {
+				g := pipeline.New("union")
+				u := pipeline.Union(pipeline.From(g, "in", b.topic, decodeEvent), pipeline.Map(pipeline.From(g, "more", other, decodeEvent), "mark", func(e event) event {
+					e.partition += 100
+					return e
+				}))
+				both := pipeline.Map(u, "both", func(e event) event { return e })
+				counts := counted(both, "count")
+				pipeline.To(counts, "out", b.store, encodeEvent)
+				again := counted(pipeline.RebalanceBy(counts.Codec(eventCodec), "spread").Parallelism(1), "count again")
+				pipeline.To(again, "twice", second, encodeEvent)
+				return g
+			}
+			b.topic.fill(300, 7)
+			other.fill(200, 7)
+			p := b.start()
+			all := func([]engines.Event) bool { return len(b.store.rows()) == 500 && len(second.rows()) == 500 }
+			p.await("both sinks", all)
+			p.stopNow()
+			plan, err := New().Plan(b.job(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, s := range plan.Stages {
+				names = append(names, fmt.Sprintf("%s ×%d %v", s.Name, s.Parallelism, s.Inputs))
+			}
+			want := []string{"in → more → mark → both ×2 []", "count → out ×2 [{0 hash}]", "spread ×1 [{1 rebalance}]", "count again → twice ×2 [{2 hash}]"}
+			if !slices.Equal(names, want) {
+				t.Errorf("plan: %q", names)
+			}
+			sum := map[int64]int64{}
+			for _, r := range b.store.rows() {
+				sum[r.key]++
+			}
+			for k, n := range sum {
+				if n < 70 || n > 72 {
+					t.Errorf("key %d: %d rows", k, n)
+				}
+			}
+		})
+	}
+}
+
+// TestTwoSinksOneCommitted: a crash after the first of two sinks has committed a
+// batch. The batch runs again for the other only.
+func TestTwoSinksOneCommitted(t *testing.T) {
+	b := newBed(t, 2, connectors.ExactlyOnce)
+	b.config.Rate.MaxRecordsPerBatch = 50
+	second := &flaky{store: &store{}, failCommit: 3}
+	b.graph = func() *pipeline.Graph {
+		g := pipeline.New("two sinks")
+		counts := counted(pipeline.From(g, "in", b.topic, decodeEvent), "count")
+		pipeline.To(counts, "out", b.store, encodeEvent)
+		pipeline.To(counts, "second", second, encodeEvent)
+		return g
+	}
+	b.topic.fill(300, 7)
+	p := b.start()
+	err := p.Wait()
+	p.cancel()
+	if err == nil || !strings.Contains(err.Error(), `sink "second": committing the transaction: its outcome is not known`) {
+		t.Fatalf("the job ended with %v", err)
+	}
+	p = b.start()
+	p.drained()
+	p.stopNow()
+	b.expect(0, 0)
+	if err := b.counts(); err != nil {
+		t.Error(err)
+	}
+	b.store = second.store
+	b.expect(0, 0)
+	if err := b.counts(); err != nil {
+		t.Error(err)
+	}
+}
+
+type flaky struct {
+	*store
+	failCommit int
+}
+
+func (f *flaky) Transaction(ctx context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+	tx, err := f.store.Transaction(ctx, env)
+	return &flakyTransaction{tx, f}, err
+}
+
+type flakyTransaction struct {
+	connectors.Transaction
+	f *flaky
+}
+
+func (t *flakyTransaction) Commit(ctx context.Context) error {
+	if t.f.failCommit--; t.f.failCommit == 0 {
+		return errors.New("connection reset")
+	}
+	return t.Transaction.Commit(ctx)
+}
+
+// TestStop: drain reads bounded sources to their end, a checkpoint ends with the
+// batch, now gives it up.
+func TestStop(t *testing.T) {
+	t.Run("drain", func(t *testing.T) {
+		for _, clock := range []ClockKind{Skipping, Queueing} {
+			b := newBed(t, 2, connectors.AtLeastOnce)
+			b.config.Clock = clock
+			b.config.Interval = Duration(time.Hour)
+			b.config.Rate.MaxRecordsPerBatch = 10
+			b.topic.bounded = true
+			b.topic.fill(300, 7)
+			p := b.start()
+			p.stop(engines.StopDrain)
+			b.expect(0, 0)
+			if s := p.all("stopped"); len(s) != 1 || s[0].(engines.Stopped).Mode != engines.StopDrain {
+				t.Errorf("events: %v", s)
+			}
+		}
+	})
+	t.Run("now", func(t *testing.T) {
+		for _, g := range []connectors.Guarantee{connectors.AtLeastOnce, connectors.ExactlyOnce} {
+			b := newBed(t, 2, g)
+			b.gate = connectors.NewGate()
+			b.gate.Throttle(0.001)
+			b.topic.fill(100, 7)
+			p := b.start()
+			p.await("a batch", func([]engines.Event) bool { return len(p.eventsOf("batchPlanned")) == 1 })
+			p.stop(engines.StopNow)
+			b.gate.Throttle(0)
+			p = b.start()
+			p.drained()
+			p.stopNow()
+			if _, losses := b.verdict(); losses != 0 {
+				t.Errorf("%s: %d losses", g, losses)
+			}
+		}
+	})
+	t.Run("the context ends", func(t *testing.T) {
+		b := newBed(t, 1, connectors.AtLeastOnce)
+		p := b.start()
+		p.cancel()
+		if err := p.Wait(); !errors.Is(err, context.Canceled) {
+			t.Errorf("the job ended with %v", err)
+		}
+	})
+}
+
+// eventsOf is for conditions of await, which hold the lock.
+func (p *process) eventsOf(kind string) (out []engines.Event) {
+	for _, e := range p.events {
+		if e.Kind() == kind {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// TestRetention: logs and states do not grow for ever, and what is left is
+// enough to go on.
+func TestRetention(t *testing.T) {
+	b := newBed(t, 2, connectors.AtLeastOnce)
+	b.config.RetainedBatches = 5
+	b.config.StateSnapshotEvery = 4
+	b.config.Rate.MaxRecordsPerBatch = 10
+	b.topic.fill(500, 7)
+	p := b.start()
+	p.drained()
+	p.stopNow()
+	folder := b.job().Folder
+	for _, prefix := range []string{offsetPrefix, commitPrefix} {
+		if ns, err := folder.Numbered(prefix); err != nil || len(ns) == 0 || len(ns) > 16 {
+			t.Errorf("%s: %v, %v", prefix, ns, err)
+		}
+	}
+	sub, err := folder.Sub("state-0-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deltas, _ := sub.Numbered(deltaPrefix)
+	fulls, _ := sub.Numbered(fullPrefix)
+	if len(deltas) > 20 || len(fulls) > 6 || len(fulls) < 2 {
+		t.Errorf("deltas %v, full %v", deltas, fulls)
+	}
+	b.topic.fill(50, 7)
+	p = b.start()
+	p.drained()
+	p.stopNow()
+	b.expect(0, 0)
+	if err := b.counts(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGauges: while the sink stands still, what has been taken in is queued, and
+// the stage that writes is busy.
+func TestGauges(t *testing.T) {
+	b := newBed(t, 2, connectors.AtLeastOnce)
+	b.config.Rate.MaxRecordsPerBatch = 60
+	b.gate = connectors.NewGate()
+	b.gate.Throttle(0.001)
+	b.topic.fill(100, 7)
+	p := b.start()
+	var g engines.Gauges
+	deadline := time.Now().Add(10 * time.Second)
+	for g.Consumed < 60 || len(g.Tasks) == 0 || g.Tasks[1].Busy < 0.5 {
+		if time.Now().After(deadline) {
+			t.Fatalf("gauges: %+v", g)
+		}
+		p.await("an event", func(es []engines.Event) bool { return len(es) > 3 })
+		g = p.Gauges()
+	}
+	if g.Consumed != 60 || g.Written > 2 || g.QueuedRecords != 60-g.Written || g.Lag != 40 {
+		t.Errorf("gauges: %+v", g)
+	}
+	for _, task := range g.Tasks {
+		if sum := task.Busy + task.Blocked + task.Idle; sum < 0.999 || sum > 1.001 {
+			t.Errorf("%+v", task)
+		}
+	}
+	b.gate.Throttle(0)
+	p.drained()
+	p.stopNow()
+	if g := p.Gauges(); g.Consumed != 100 || g.Written != 100 || g.QueuedRecords != 0 || g.QueuedBytes != 0 || g.Lag != 0 {
+		t.Errorf("gauges at the end: %+v", g)
+	}
+}
+
+// TestConfig: the configuration reads its own JSON, and says all that is wrong.
+func TestConfig(t *testing.T) {
+	c := Default()
+	if err := c.Validate(); err != nil {
+		t.Errorf("the defaults: %v", err)
+	}
+	text := `{"interval":"50ms","clock":"queueing","rate":{"initial":"10k/s","maxPerPartition":250,"maxRecordsPerBatch":1000,"pid":{"enabled":false,"minRate":"5/s"}},"watermark":"min-over-partitions","cores":3}`
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(c); err != nil {
+		t.Fatal(err)
+	}
+	if c.Interval.Std() != 50*time.Millisecond || c.Clock != Queueing || c.Rate.Initial != 10_000 || c.Rate.MaxPerPartition != 250 || c.Rate.PID.Integral != 0.2 || c.Rate.PID.MinRate != 5 || c.cores() != 3 {
+		t.Errorf("%+v", c)
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := Default()
+	if err := json.Unmarshal(b, again); err != nil || *again != *c {
+		t.Errorf("%s: %+v, %v", b, again, err)
+	}
+	bad := &Config{Clock: "sundial", Rate: RateConfig{MinPerPartition: -1, PID: PIDConfig{Enabled: true, Derivative: -1}}}
+	want := []string{"interval: a duration above 0s", "clock: one of skipping, queueing", "watermark: one of", "rate.minPerPartition:", "rate.pid.derivative:", "rate.pid.minRate:", "stateSnapshotEvery:", "retainedBatches:", "batchAttempts:"}
+	err = bad.Validate()
+	for _, w := range want {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("no %q in %v", w, err)
+		}
+	}
+	for _, s := range []string{`"-5/s"`, `"fast"`, `-1`} {
+		if err := json.Unmarshal([]byte(s), new(Rate)); err == nil {
+			t.Errorf("rate %s was accepted", s)
+		}
+	}
+	for _, s := range []string{`"500"`, `"-1s"`} {
+		if err := json.Unmarshal([]byte(s), new(Duration)); err == nil {
+			t.Errorf("duration %s was accepted", s)
+		}
+	}
+}
+
+// TestRefusedJobs are the jobs that never start.
+func TestRefusedJobs(t *testing.T) {
+	b := newBed(t, 1, connectors.ExactlyOnce)
+	b.graph = func() *pipeline.Graph { return countGraph(b.topic, plain{b.store}) }
+	if _, err := b.tryStart("", 0); err == nil || !strings.Contains(err.Error(), `sink "out" (memory) cannot hold a batch in one transaction`) {
+		t.Errorf("start: %v", err)
+	}
+	b.store.only = []connectors.Guarantee{connectors.AtLeastOnce}
+	b.graph = func() *pipeline.Graph { return countGraph(b.topic, b.store) }
+	if _, err := b.tryStart("", 0); err == nil || !strings.Contains(err.Error(), "cannot give exactly-once") {
+		t.Errorf("start: %v", err)
+	}
+	b.config.Interval = 0
+	if _, err := b.tryStart("", 0); err == nil || !strings.Contains(err.Error(), "interval: a duration above 0s") {
+		t.Errorf("start: %v", err)
+	}
+	if _, err := New().Start(context.Background(), b.job(), 7, engines.Runtime{}); err == nil {
+		t.Error("a configuration of another type was accepted")
+	}
+}
+
+// plain hides that a store can hold transactions.
+type plain struct{ connectors.Sink }
+
+// TestLog: the log names the batch that is run again.
+func TestLog(t *testing.T) {
+	b := newBed(t, 2, connectors.AtLeastOnce)
+	b.topic.fill(10, 3)
+	b.store.failWrites = 4
+	var out bytes.Buffer
+	run, err := New().Start(context.Background(), b.job(), b.config, engines.Runtime{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for run.Gauges().QueuedRecords > 0 || run.Gauges().Consumed < 10 {
+		if time.Now().After(deadline) {
+			t.Fatal("the batch does not end")
+		}
+	}
+	if err := run.Stop(context.Background(), engines.StopCheckpoint); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "running the batch again") || !strings.Contains(out.String(), "disk of the broker is full") {
+		t.Errorf("log: %s", out.String())
+	}
+}
+
+var _ codec.Codec[event] = eventCodec
