@@ -9,6 +9,7 @@ import (
 	"maps"
 	"sort"
 	"sync"
+	"testing"
 
 	"streamduel/connectors"
 )
@@ -389,6 +390,23 @@ func (w *writer) Release(c connectors.Committable) {
 func (w *writer) Abort(context.Context) error      { return nil }
 func (w *writer) InFlight() (records, bytes int64) { return 0, 0 }
 func (w *writer) Close() error                     { return nil }
+
+// visibleFrom counts the visible outputs of a partition's inputs from a position
+// on.
+func (b *broker) visibleFrom(t testing.TB, partition int32, position int64) (n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.visible {
+		v, _, err := itemCodec.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.partition == partition && v.sequence >= position {
+			n++
+		}
+	}
+	return n
+}
 
 // open lists the transactions that are neither committed nor aborted.
 func (b *broker) open() (ids []string) {

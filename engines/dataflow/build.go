@@ -106,7 +106,7 @@ func (r *run) openSources(from *checkpoints.Checkpoint) (starts [][]assignment, 
 		}
 		starts = append(starts, as)
 		for _, a := range as {
-			r.restart[a.Split.ID] = a.From
+			r.restart[a.Split.ID], r.base[a.Split.ID] = a.From, a.From
 		}
 	}
 	return starts, nil

@@ -44,8 +44,10 @@ type run struct {
 	mu   sync.Mutex
 	err  error
 	mode engines.StopMode
-	// restart is where a restart would go on from.
-	restart engines.Positions
+	// restart is where a restart would go on from. At most once that is what is
+	// committed; base is then what the newest checkpoint lies at: everything
+	// before it has been written.
+	restart, base engines.Positions
 
 	gauges gaugeState
 }
@@ -66,7 +68,9 @@ func (r *run) emit(e engines.Event) {
 // find.
 func (r *run) failpoint(point string, epoch int64) {
 	r.rt.Failpoints.Hit(point, func() engines.Recovery {
-		return engines.Recovery{Positions: r.restartPositions(), Epoch: epoch}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return engines.Recovery{Positions: maps.Clone(r.restart), Base: maps.Clone(r.base), Epoch: epoch}
 	})
 }
 
@@ -82,6 +86,7 @@ func (r *run) begun(from engines.Positions) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.Copy(r.restart, from)
+	maps.Copy(r.base, from)
 }
 
 // advance tells that the positions are what a restart goes on from, and returns
@@ -96,9 +101,6 @@ func (r *run) advance(positions engines.Positions) engines.Positions {
 // durable is called when a checkpoint is, and returns the positions below which
 // nothing will be read again.
 func (r *run) durable(m *checkpoints.Metadata) engines.Positions {
-	if r.job.Guarantee == connectors.AtMostOnce {
-		return r.restartPositions() // what is committed counts, not the checkpoint
-	}
 	if r.rt.Acks != nil {
 		for _, s := range m.Sources {
 			for _, sp := range s.Splits {
@@ -106,7 +108,14 @@ func (r *run) durable(m *checkpoints.Metadata) engines.Positions {
 			}
 		}
 	}
-	return r.advance(m.Positions())
+	positions := m.Positions()
+	r.mu.Lock()
+	maps.Copy(r.base, positions)
+	r.mu.Unlock()
+	if r.job.Guarantee == connectors.AtMostOnce {
+		return r.restartPositions() // what is committed counts, not the checkpoint
+	}
+	return r.advance(positions)
 }
 
 // spawn runs f in a goroutine of the job; its error fails the job.
