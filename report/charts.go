@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -74,6 +75,7 @@ type Mark struct {
 	At     float64 `json:"at"`
 	Label  string  `json:"label"`
 	Engine string  `json:"engine,omitempty"`
+	kind   string
 }
 
 // Level is a horizontal line with a name.
@@ -189,17 +191,16 @@ func frame(sources []source) (phases []Band, marks []Mark, end float64) {
 	}
 	for _, s := range sources {
 		for _, m := range s.cell.Marks {
-			marks = append(marks, Mark{At: m.At, Label: oneLine(m.Label), Engine: s.engine})
+			marks = append(marks, Mark{At: m.At, Label: oneLine(m.Label), Engine: s.engine, kind: m.Kind})
 		}
 	}
-	slices.SortStableFunc(marks, func(a, b Mark) int {
-		return int(math.Copysign(1, a.At-b.At))
-	})
+	slices.SortStableFunc(marks, func(a, b Mark) int { return cmp.Compare(a.At, b.At) })
 	return phases, shareMarks(marks, len(sources)), end
 }
 
-// shareMarks merges marks that every engine has at the same time, as those of
-// the harness's own doing are.
+// shareMarks numbers the marks. Those that every engine has at the same time,
+// as the harness's own doings are, become one; so do two of one engine that
+// are of one kind at the same time.
 func shareMarks(marks []Mark, engines int) []Mark {
 	const same = 0.25 // seconds
 	var out []Mark
@@ -208,16 +209,21 @@ func shareMarks(marks []Mark, engines int) []Mark {
 		if used[i] {
 			continue
 		}
-		twins := []int{i}
+		twins, of := []int{i}, []string{m.Engine}
 		for j := i + 1; j < len(marks) && marks[j].At-m.At <= same; j++ {
-			if !used[j] && marks[j].Label == m.Label && marks[j].Engine != m.Engine {
-				twins = append(twins, j)
+			if used[j] || marks[j].kind != m.kind || m.kind == "" && marks[j].Label != m.Label {
+				continue
+			}
+			twins = append(twins, j)
+			if !slices.Contains(of, marks[j].Engine) {
+				of = append(of, marks[j].Engine)
 			}
 		}
-		if engines > 1 && len(twins) == engines {
-			for _, j := range twins {
-				used[j] = true
-			}
+		shared := engines > 1 && len(of) == engines
+		for _, j := range twins {
+			used[j] = used[j] || shared || marks[j].Engine == m.Engine
+		}
+		if shared {
 			m.Engine = ""
 		}
 		m.N = len(out) + 1

@@ -232,43 +232,59 @@ func pressureFinding(g *group) (Finding, bool) {
 	}) {
 		return Finding{}, false
 	}
+	const follows = "pressure.followSeconds"
 	f := Finding{Topic: "Slow sink", Where: g.name()}
+	var follow, unknown, queued, back []string
 	for _, e := range g.engines {
-		v := e.value("pressure.followSeconds", "")
-		if e.estimate("pressure.followSeconds").N > 0 {
+		v := e.value(follows, joined(
+			prefixed("queued at the peak ", e.queued()),
+			prefixed("back at full rate after ", e.figure("pressure.recoverSeconds")),
+			prefixed("taken in above the sink's rate ", e.figure("pressure.overshootRecords")),
+			prefixed("of the sink's capacity left unused ", e.figure("pressure.undershootRecords"))))
+		switch est := e.estimate(follows); {
+		case est.N > 0 && math.IsInf(est.Median, 1):
+			v.Figure = "never follows"
+		case est.N > 0:
 			v.Figure = "follows after " + v.Figure
-			if strings.HasSuffix(v.Figure, "never") {
-				v.Figure = "never follows"
-			}
-			v.Detail = joined(
-				prefixed("queued at the peak ", e.queued()),
-				prefixed("back at full rate after ", e.figure("pressure.recoverSeconds")),
-				prefixed("taken in above the sink's rate ", e.figure("pressure.overshootRecords")),
-				prefixed("of the sink's capacity left unused ", e.figure("pressure.undershootRecords")))
+		case v.Figure == absent && v.Detail != "":
+			v.Figure = "follow time not known"
+			unknown = append(unknown, e.engine)
 		}
 		f.Values = append(f.Values, v)
 	}
-	have := g.having("pressure.followSeconds")
-	var follow, queued, back []string
+	have := g.having(follows)
 	for _, m := range have {
 		if math.IsInf(m.Median, 1) {
 			follow = append(follow, m.engine+" never does while the throttle lasts")
 		} else {
 			follow = append(follow, m.engine+" after "+seconds(m.Median))
 		}
-		if q := m.queued(); q != absent {
-			queued = append(queued, m.engine+" has "+q)
-		}
-		if r := m.figure("pressure.recoverSeconds"); r != absent {
-			back = append(back, m.engine+" after "+r)
-		}
 	}
-	if len(follow) > 0 {
-		with := "When the sink slows down"
-		if e := have[0].estimate("pressure.sinkRecordsPerSecond"); e.N > 0 {
-			with = "When the sink slows down to " + rate(e.Median)
+	for _, m := range g.having("pressure.queuedRecordsPeak") {
+		queued = append(queued, m.engine+" has "+m.queued())
+	}
+	for _, m := range g.having("pressure.recoverSeconds") {
+		after := " after " + seconds(m.Median)
+		switch {
+		case m.Median == 0:
+			after = " at once"
+		case math.IsInf(m.Median, 1):
+			after = " never"
 		}
+		back = append(back, m.engine+after)
+	}
+	with := "When the sink slows down"
+	if e := g.having("pressure.sinkRecordsPerSecond"); len(e) > 0 {
+		with += " to " + rate(e[0].Median)
+	}
+	switch {
+	case len(follow) > 0:
 		f.Sentence = with + ", intake comes down to its rate: " + strings.Join(follow, ", ") + "."
+	case len(queued) > 0:
+		f.Sentence = strings.Replace(with, "When the", "The", 1) + "."
+	}
+	if len(unknown) > 0 {
+		f.Sentence += fmt.Sprintf(" The follow time of %s could not be told; the throttle may be too short for it.", list(unknown))
 	}
 	if len(queued) > 0 {
 		f.Sentence += " At the peak " + list(queued) + " queued inside."
@@ -276,7 +292,10 @@ func pressureFinding(g *group) (Finding, bool) {
 	if len(back) > 0 {
 		f.Sentence += " Set free, full rate is back: " + strings.Join(back, ", ") + "."
 	}
-	f.Sentence = strings.TrimSpace(f.Sentence + g.withheldSentence("pressure.followSeconds", "answer to the throttle") + g.missingSentence("pressure.followSeconds"))
+	if len(unknown) == 0 {
+		f.Sentence += g.missingSentence(follows)
+	}
+	f.Sentence = strings.TrimSpace(f.Sentence + g.withheldSentence(follows, "answer to the throttle"))
 	if len(have) < len(g.engines) {
 		f.Status = statusUnknown
 	}

@@ -383,8 +383,14 @@ func TestMarksOfTheHarnessAreSharedOnce(t *testing.T) {
 	marks := shareMarks([]Mark{
 		{At: 5, Label: "slowed", Engine: "a"}, {At: 5.1, Label: "slowed", Engine: "b"},
 		{At: 6, Label: "follows", Engine: "a"}, {At: 9, Label: "follows", Engine: "b"},
+		{At: 9.1, Label: "free", Engine: "a", kind: "released"}, {At: 9.1, Label: "set free", Engine: "b", kind: "released"},
+		{At: 9.2, Label: "freed", Engine: "a", kind: "released"},
+		{At: 12, Label: "x", Engine: "a", kind: "drained"}, {At: 12.1, Label: "y", Engine: "a", kind: "drained"},
 	}, 2)
-	if len(marks) != 3 || marks[0].Engine != "" || marks[1].Engine != "a" || marks[2].N != 3 {
+	if len(marks) != 5 || marks[3].Engine != "" || marks[4].Engine != "a" || marks[4].N != 5 {
+		t.Errorf("%+v", marks)
+	}
+	if marks[0].Engine != "" || marks[1].Engine != "a" || marks[2].N != 3 {
 		t.Errorf("%+v", marks)
 	}
 }
