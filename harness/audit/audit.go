@@ -6,13 +6,13 @@
 //
 // What a failure voids:
 //
-//	generator     the load was behind its schedule           latency, pressure
+//	generator     the load was behind its schedule           latency
 //	offsets       a record's offset is not its sequence      counts, latency
 //	counts        the counts do not add up                   counts
 //	samples       latencies clipped or missing               latency
 //	crash-point   the crash point was never reached          counts, latency
 //	clock         the wall clock was stepped                 latency, pressure
-//	saturation    the harness itself used the machine up     cost, latency, pressure
+//	saturation    not the engine used the machine up         cost, latency
 //	stolen        another machine used the processors        cost, latency
 //	ends          output hidden behind an open transaction   counts
 //	observer      the observer was behind or broke off       latency (counts if it saw less)
@@ -20,7 +20,8 @@
 //	memory        the harness held more than it may          nothing: a warning
 //
 // Saturation and stolen processor time never void counts, which are exact
-// whatever the machine did.
+// whatever the machine did, nor the response to a slow sink, which is a matter
+// of seconds and of queue lengths.
 package audit
 
 import (
@@ -140,7 +141,7 @@ func (g *Generator) schedule() runs.Audit {
 			"look at the cell's stderr.log for the load process", runs.GroupCounts, runs.GroupLatency, runs.GroupThroughput, runs.GroupPressure)
 	}
 	return result(NameGenerator, g.Slip999 <= limit, detail,
-		"lower load.rate or free the machine of other work: the generator did not get the processor in time", runs.GroupLatency, runs.GroupPressure)
+		"lower load.rate or free the machine of other work: the generator did not get the processor in time", runs.GroupLatency)
 }
 
 func (g *Generator) offsets() runs.Audit {

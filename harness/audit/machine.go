@@ -44,7 +44,7 @@ func (m *Machine) saturation() runs.Audit {
 	if others > m.Harness {
 		remedy = "stop the other programs on this machine"
 	}
-	return result(NameSaturation, ok, detail, remedy, runs.GroupCost, runs.GroupLatency, runs.GroupPressure)
+	return result(NameSaturation, ok, detail, remedy, runs.GroupCost, runs.GroupLatency)
 }
 
 func (m *Machine) stolen() runs.Audit {
