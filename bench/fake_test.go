@@ -52,6 +52,9 @@ func fakeParts() parts {
 
 type microbatchConfig struct {
 	Interval time.Duration `json:"interval"`
+	Rate     struct {
+		Cap int `json:"maxRecordsPerBatch"`
+	} `json:"rate"`
 }
 
 func (c *microbatchConfig) Validate() error {

@@ -11,9 +11,8 @@ import (
 
 type microConfig struct {
 	Interval time.Duration `json:"interval"`
-	Cap      int           `json:"maxRecordsPerBatch"`
 	Rate     struct {
-		PID bool `json:"pid"`
+		Cap int64 `json:"maxRecordsPerBatch"`
 	} `json:"rate"`
 }
 
@@ -22,8 +21,8 @@ func (c *microConfig) Validate() error {
 	if c.Interval <= 0 {
 		errs = append(errs, errors.New("interval: a duration above 0s"))
 	}
-	if c.Cap < 0 {
-		errs = append(errs, errors.New("maxRecordsPerBatch: 0 (no cap) or more"))
+	if c.Rate.Cap < 0 {
+		errs = append(errs, errors.New("rate.maxRecordsPerBatch: 0 (no cap) or more"))
 	}
 	return errors.Join(errs...)
 }
