@@ -239,6 +239,18 @@ func TestMachineShares(t *testing.T) {
 	}
 }
 
+func TestNumber(t *testing.T) {
+	for text, want := range map[string]int64{
+		"some avg10=51.85 avg300=63.54 total=923903912\nfull total=7\n": 923903912,
+		"":       0,
+		"total=": 0,
+	} {
+		if got := number([]byte(text), "total="); got != want {
+			t.Errorf("%q holds %d, want %d", text, got, want)
+		}
+	}
+}
+
 func BenchmarkUsage(b *testing.B) {
 	ready := make(chan struct{})
 	c, err := Start(Spec{Name: "deaf", Env: []string{"PROC_ROLE=deaf"}, OnLine: func(Line) { close(ready) }})

@@ -47,17 +47,7 @@ func residentBytes(pid int) int64 {
 // residentPeak is the kernel's high-water mark. rusage's maxrss is not used: a
 // process that was started by a larger one inherits that one's peak.
 func residentPeak(pid int) int64 {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0
-	}
-	_, after, ok := bytes.Cut(b, []byte("VmHWM:"))
-	if !ok {
-		return 0
-	}
-	f := bytes.Fields(after)
-	n, _ := strconv.ParseInt(string(f[0]), 10, 64)
-	return n << 10
+	return number(contents("/proc/"+strconv.Itoa(pid)+"/status"), "VmHWM:") << 10
 }
 
 // groupMembers lists the processes of a group.
@@ -108,5 +98,31 @@ func ReadMachine() (Machine, error) {
 			m.Load1, _ = strconv.ParseFloat(string(f[0]), 64)
 		}
 	}
+	// "some avg10=0.00 avg60=0.00 avg300=0.00 total=<microseconds>"
+	m.Waiting = time.Duration(number(contents("/proc/pressure/cpu"), "total=")) * time.Microsecond
+	// Control groups of version 2 count microseconds, of version 1 nanoseconds.
+	m.Throttled = time.Duration(number(contents("/sys/fs/cgroup/cpu.stat"), "throttled_usec "))*time.Microsecond +
+		time.Duration(number(contents("/sys/fs/cgroup/cpu/cpu.stat"), "throttled_time "))
 	return m, nil
+}
+
+// contents reads a file that may not be there.
+func contents(path string) []byte {
+	b, _ := os.ReadFile(path)
+	return b
+}
+
+// number reads the number behind a word's first appearance, 0 if there is
+// none.
+func number(b []byte, word string) int64 {
+	_, after, ok := bytes.Cut(b, []byte(word))
+	if !ok {
+		return 0
+	}
+	f := bytes.Fields(after)
+	if len(f) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(string(f[0]), 10, 64)
+	return n
 }

@@ -97,6 +97,12 @@ type Machine struct {
 	Steal time.Duration // taken by the hypervisor
 	Idle  time.Duration // waiting for a disk counts as idle
 	Load1 float64       // processes that ran or wanted to, over the last minute
+	// Waiting is how long some process was ready to run and had no processor
+	// (the kernel's pressure information; 0 where there is none).
+	Waiting time.Duration
+	// Throttled is how long the processes of our control group were held for
+	// having used up their quota; 0 where there is no quota.
+	Throttled time.Duration
 }
 
 // Shares returns the busy, stolen and idle shares between two samples, as parts
