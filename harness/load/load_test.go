@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -33,10 +32,7 @@ func TestMain(m *testing.M) {
 		case "broker":
 			os.Exit(broker.Main(context.Background(), os.Stdin, os.Stdout, os.Stderr))
 		case "load":
-			f, _ := os.Create("/tmp/load.prof"); pprof.StartCPUProfile(f)
-			c := Main(context.Background(), os.Stdin, os.Stdout, os.Stderr)
-			pprof.StopCPUProfile(); f.Close()
-			os.Exit(c)
+			os.Exit(Main(context.Background(), os.Stdin, os.Stdout, os.Stderr))
 		}
 	}
 	os.Exit(m.Run())
