@@ -10,6 +10,7 @@ import (
 	"sort"
 	"sync"
 	"testing"
+	"time"
 
 	"streamduel/connectors"
 )
@@ -28,7 +29,8 @@ type broker struct {
 	txns      map[string]*txn     // by transactional id
 	dead      int                 // attempts up to this one are dead processes
 	bounded   bool
-	limit     int // records a poll
+	limit     int  // records a poll
+	uneven    bool // subtask 0 of a sink is much slower than the others
 	log       []string
 	writeHook func(env connectors.WriterEnv, r *connectors.Record) error
 }
@@ -318,6 +320,9 @@ func (w *writer) Write(ctx context.Context, r *connectors.Record, o *connectors.
 		return err
 	}
 	defer w.env.Gate.Leave(1, 1)
+	if w.b.uneven && w.env.Subtask == 0 {
+		time.Sleep(100 * time.Microsecond)
+	}
 	w.b.mu.Lock()
 	defer w.b.mu.Unlock()
 	if err := w.b.alive(w.env.Attempt); err != nil {
@@ -336,7 +341,8 @@ func (w *writer) Write(ctx context.Context, r *connectors.Record, o *connectors.
 			if len(w.free) == 0 {
 				return errors.New("no transactional id is free")
 			}
-			w.id, w.free = w.free[0], w.free[1:]
+			// The one released last: a release that comes too early shows.
+			w.id, w.free = w.free[len(w.free)-1], w.free[:len(w.free)-1]
 			if w.b.txns[w.id].records != nil || w.b.txns[w.id].done != "" {
 				w.b.init(w.id)
 			}

@@ -79,6 +79,16 @@ func (w *world) restartAndDrain() {
 		w.fill("in", 11, 37)
 		time.Sleep(7 * time.Millisecond)
 	}
+	w.rt.Gate.Throttle(0)
+	w.b.mu.Lock()
+	w.b.uneven = false
+	w.b.mu.Unlock()
+	for i := 0; r.Gauges().Consumed == 0 || r.Gauges().Lag > 0; i++ {
+		if i == 1000 {
+			w.t.Fatalf("still behind: %+v", r.Gauges())
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	if err := r.Stop(context.Background(), engines.StopDrain); err != nil {
 		w.t.Fatal(err)
 	}
@@ -114,6 +124,65 @@ func TestCrashCatalogue(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCrashUnderBackpressure crashes with full queues: barriers wait behind
+// records, channels are blocked while others run on, batches are half pushed.
+func TestCrashUnderBackpressure(t *testing.T) {
+	for _, g := range guarantees() {
+		for _, point := range []string{"D0", "D1", "D3", "D4", "D6"} {
+			for _, hit := range []int{2, 5} {
+				t.Run(fmt.Sprint(g, "/", point, "/", hit), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w, c := crashing(t, g, 2, point, hit, func(w *world) {
+							w.cfg.BufferTimeout = -1
+							w.cfg.Buffers = Buffers{ExclusivePerChannel: 1, FloatingPerGate: 1, Overdraft: 1}
+							w.b.limit = 300
+							w.fill("in", 5000, 37)
+							w.rt.Gate.Throttle(10000)
+							w.b.uneven = true
+						})
+						got := w.tally("in")
+						switch g {
+						case connectors.ExactlyOnce:
+							expect(t, got, tally{})
+						case connectors.AtLeastOnce:
+							expect(t, got.losses, 0)
+							expect(t, got.copies, c.copies)
+						default:
+							expect(t, got.copies, 0)
+							expect(t, got.losses, c.missing)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestASecondCrashBeforeTheNextCheckpoint goes back to the same checkpoint
+// twice. Its transactions' ids have been used again in between.
+func TestASecondCrashBeforeTheNextCheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.b.grow("in", 4)
+		fell := make(chan crash, 1)
+		for i, point := range []string{"D5", "D3", "D0"} {
+			ctx, abandon := context.WithCancel(context.Background())
+			w.arm(ctx, point, 1, i+1, fell)
+			r := w.start(ctx)
+			for len(fell) == 0 {
+				w.fill("in", 13, 37)
+				time.Sleep(7 * time.Millisecond)
+			}
+			<-fell
+			abandon()
+			r.Wait()
+		}
+		w.restartAndDrain()
+		expect(t, w.tally("in"), tally{})
+		expect(t, w.b.open(), []string(nil))
+	})
 }
 
 func TestACrashInRecoveryIsRecoveredFrom(t *testing.T) {

@@ -151,6 +151,7 @@ func (s *enumeration) loop() error {
 		defer t.Stop()
 		discovery = t.C
 	}
+	s.look(ctx)
 	lag := time.NewTicker(lagInterval)
 	defer lag.Stop()
 	for {
