@@ -130,6 +130,13 @@ func chartsOf(f *runs.Folder, g *group, styles []EngineStyle) ([]Chart, []string
 		}
 	}
 	phases, marks, end := frame(sources)
+	for _, c := range charts {
+		for _, l := range c.Lines {
+			if n := len(l.X); n > 0 { // the last results come after the last phase
+				end = max(end, l.X[n-1])
+			}
+		}
+	}
 	for i := range charts {
 		c := &charts[i]
 		c.Group = anchor(g.name())
@@ -287,7 +294,7 @@ const rateWindow = 1.0
 func column(s source, name string, of func(runs.Sample) float64, isRate bool) (Line, bool) {
 	l := Line{Name: name, Engine: s.engine}
 	known := false
-	sum, from := 0.0, 0
+	from := 0
 	for i, row := range s.series {
 		v := of(row)
 		known = known || !math.IsNaN(v)
@@ -295,32 +302,37 @@ func column(s source, name string, of func(runs.Sample) float64, isRate bool) (L
 			l.add(row.T, v)
 			continue
 		}
-		sum += amount(s.series, i, of)
-		for ; from < i && s.series[from].T <= row.T-rateWindow+1e-9; from++ {
-			sum -= amount(s.series, from, of)
+		start := row.T - rateWindow
+		for from < i && s.series[from].T <= start {
+			from++
 		}
 		// The mean is over the whole window, also where the engine was dead
 		// for part of it; only the first second of a cell has no window.
-		if math.IsNaN(v) || row.T < s.series[0].T+rateWindow-0.15 {
+		if math.IsNaN(v) || start < s.series[0].T-0.15 {
 			l.add(row.T, math.NaN())
-		} else {
-			l.add(row.T, max(0, sum/rateWindow))
+			continue
 		}
+		sum := 0.0
+		for j := from; j <= i; j++ {
+			sum += amount(s.series, j, start, of)
+		}
+		l.add(row.T, sum/rateWindow)
 	}
 	return l, known
 }
 
-// amount is what a rate came to in row i's interval; an unknown one to
-// nothing.
-func amount(series []runs.Sample, i int, of func(runs.Sample) float64) float64 {
+// amount is what a rate came to in the part of row i's interval that lies
+// after start; an unknown rate to nothing.
+func amount(series []runs.Sample, i int, start float64, of func(runs.Sample) float64) float64 {
 	v := of(series[i])
-	switch {
-	case math.IsNaN(v) || len(series) == 1:
+	if math.IsNaN(v) || len(series) == 1 {
 		return 0
-	case i == 0:
-		return v * (series[1].T - series[0].T)
 	}
-	return v * (series[i].T - series[i-1].T)
+	before := 2*series[0].T - series[1].T
+	if i > 0 {
+		before = series[i-1].T
+	}
+	return v * (series[i].T - max(before, start))
 }
 
 func seriesChart(sources []source, title, unit, note string, of func(runs.Sample) float64, isRate bool) Chart {

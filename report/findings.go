@@ -83,7 +83,7 @@ func (g *group) has(f func(*runs.Cell) bool) bool {
 // value gives an engine's value: its figure, or the reason why there is none.
 func (e engineCells) value(path, detail string) Value {
 	if w, ok := e.withheld(path); ok && e.estimate(path).N == 0 {
-		return Value{Engine: e.engine, Figure: "withheld", Detail: oneLine(w.Reason)}
+		return Value{Engine: e.engine, Figure: withheld, Detail: oneLine(w.Reason)}
 	}
 	return Value{Engine: e.engine, Figure: e.show(path), Detail: detail}
 }
@@ -153,7 +153,7 @@ func (g *group) perReason(format string, of func(engineCells) (reason string, ok
 // withheld, with what became of them.
 func (g *group) missingSentence(path string) string {
 	return g.perReason(" No figure of %s", func(e engineCells) (string, bool) {
-		if _, withheld := e.withheld(path); withheld || e.estimate(path).N > 0 {
+		if _, voided := e.withheld(path); voided || e.estimate(path).N > 0 {
 			return "", false
 		}
 		if reasons := e.cells[0].Reasons; len(reasons) > 0 {

@@ -113,7 +113,7 @@ func (e engineCells) crashValue() (v Value, part, status string) {
 	if c.Records == nil || c.Records.Duplicates == nil || c.Records.Losses == nil {
 		v.Figure = "no counts"
 		if w, ok := e.withheld("records.duplicates"); ok {
-			v.Figure, v.Detail = "withheld", oneLine(w.Reason)
+			v.Figure, v.Detail = withheld, oneLine(w.Reason)
 		}
 		return v, fmt.Sprintf("%s, %s: no counts.", e.engine, at), statusUnknown
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -63,10 +64,10 @@ func writePNG(w io.Writer, title string, g GroupView, styles []EngineStyle) erro
 		}
 	}
 	sideRows := (len(small) + 1) / 2
-	marksAt := markRows(g.Marks, g.Charts[0].End, pngWidth-100)
+	chips := chipsOf(g.Marks, g.Charts[0].End, pngWidth-100)
 	rows := 0
-	for _, r := range marksAt {
-		rows = max(rows, r+1)
+	for _, c := range chips {
+		rows = max(rows, c.row+1)
 	}
 	mainHead := vg.Length(headRoom + rows*markRow)
 	listing := markListing(g.Marks, pngWidth-2*pngMargin)
@@ -80,7 +81,7 @@ func writePNG(w io.Writer, title string, g GroupView, styles []EngineStyle) erro
 	c.FillText(sans(13, ink, "bold"), vg.Point{X: pngMargin, Y: top - 13}, title)
 	top -= titleRoom
 
-	top = tiles(all, large, styles, 1, mainHeight, mainHead, top, marksAt)
+	top = tiles(all, large, styles, 1, mainHeight, mainHead, top, chips)
 	top = tiles(all, small, styles, 2, sideHeight, headRoom, top, nil)
 	for i, line := range listing {
 		c.FillText(sans(8.5, soft, ""), vg.Point{X: pngMargin, Y: top - 8 - vg.Length(i+1)*markLine}, line)
@@ -90,7 +91,7 @@ func writePNG(w io.Writer, title string, g GroupView, styles []EngineStyle) erro
 }
 
 // tiles draws charts in columns below top and returns where they end.
-func tiles(all draw.Canvas, charts []Chart, styles []EngineStyle, columns int, height, head, top vg.Length, marksAt []int) vg.Length {
+func tiles(all draw.Canvas, charts []Chart, styles []EngineStyle, columns int, height, head, top vg.Length, chips []chip) vg.Length {
 	if len(charts) == 0 {
 		return top
 	}
@@ -101,7 +102,7 @@ func tiles(all draw.Canvas, charts []Chart, styles []EngineStyle, columns int, h
 		grid[r] = make([]*plot.Plot, columns)
 		for i := range grid[r] {
 			if k := r*columns + i; k < len(charts) {
-				grid[r][i] = plotOf(charts[k], styles, marksAt)
+				grid[r][i] = plotOf(charts[k], styles, chips)
 			}
 		}
 	}
@@ -164,7 +165,7 @@ func lineStyle(l Line, styles []EngineStyle) draw.LineStyle {
 }
 
 // plotOf makes a chart a plot without title and legend.
-func plotOf(chart Chart, styles []EngineStyle, marksAt []int) *plot.Plot {
+func plotOf(chart Chart, styles []EngineStyle, chips []chip) *plot.Plot {
 	p := plot.New()
 	format := unitFormat(chart.Unit)
 	p.X.Min, p.X.Max = 0, chart.End
@@ -198,7 +199,7 @@ func plotOf(chart Chart, styles []EngineStyle, marksAt []int) *plot.Plot {
 			p.Add(line)
 		}
 	}
-	p.Add(foreground{chart, styles, marksAt})
+	p.Add(foreground{chart, styles, chips})
 	// Adding lines widens the axes; the frame is what was chosen above.
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, chart.End, low, high
 	return p
@@ -335,9 +336,9 @@ func (b background) Plot(c draw.Canvas, p *plot.Plot) {
 
 // foreground draws levels and numbered marks over the lines.
 type foreground struct {
-	chart   Chart
-	styles  []EngineStyle
-	marksAt []int
+	chart  Chart
+	styles []EngineStyle
+	chips  []chip
 }
 
 // Plot implements plot.Plotter.
@@ -348,44 +349,71 @@ func (f foreground) Plot(c draw.Canvas, p *plot.Plot) {
 		c.StrokeLine2(draw.LineStyle{Color: soft, Width: 0.6, Dashes: []vg.Length{1.5, 2}}, c.Min.X, y, c.Max.X, y)
 		c.FillText(sans(7.5, soft, ""), vg.Point{X: c.Min.X + 3, Y: y + 2}, l.Label)
 	}
-	for i, m := range f.chart.Marks {
-		style := lineStyle(Line{Engine: m.Engine}, f.styles)
-		style.Width = 0.8
-		if m.Engine == "" {
-			style.Color, style.Dashes = ink, []vg.Length{2, 2}
-		}
+	for _, m := range f.chart.Marks {
 		x := tx(m.At)
-		c.StrokeLine2(style, x, c.Min.Y, x, c.Max.Y)
-		if i < len(f.marksAt) {
-			number := sans(7.5, ink, "")
-			number.XAlign = text.XCenter
-			y := c.Max.Y + 3 + vg.Length(f.marksAt[i]*markRow)
-			c.StrokeLine2(style, x, c.Max.Y, x, y)
-			c.FillText(number, vg.Point{X: x, Y: y + 1}, strconv.Itoa(m.N))
-		}
+		c.StrokeLine2(f.markStyle(m.Engine), x, c.Min.Y, x, c.Max.Y)
+	}
+	number := sans(7.5, ink, "")
+	number.XAlign = text.XCenter
+	for _, chip := range f.chips {
+		x, y := tx(chip.at), c.Max.Y+3+vg.Length(chip.row*markRow)
+		c.StrokeLine2(f.markStyle(chip.engine), x, c.Max.Y, x, y)
+		c.FillText(number, vg.Point{X: x, Y: y + 1}, chip.text)
 	}
 }
 
-// markRows puts the numbers of marks into rows so that none covers another.
-func markRows(marks []Mark, end, width float64) []int {
+func (f foreground) markStyle(engine string) draw.LineStyle {
+	style := lineStyle(Line{Engine: engine}, f.styles)
+	style.Width = 0.8
+	if engine == "" {
+		style.Color, style.Dashes = ink, []vg.Length{2, 2}
+	}
+	return style
+}
+
+// chip is the number of a mark above a chart, or those of a few marks of one
+// engine that lie too close together for a number each.
+type chip struct {
+	at       float64
+	engine   string
+	from, to int
+	row      int
+	text     string
+}
+
+// chipsOf puts the numbers of marks into rows so that none covers another.
+func chipsOf(marks []Mark, end, width float64) []chip {
 	if end <= 0 {
 		return nil
 	}
-	var ends []float64
-	rows := make([]int, len(marks))
-	for i, m := range marks {
+	var chips []chip
+	lastX := 0.0
+	for _, m := range marks {
 		x := m.At / end * width
-		row := 0
-		for row < len(ends) && x-7 <= ends[row] {
-			row++
+		if n := len(chips); n > 0 && chips[n-1].engine == m.Engine && x-lastX < 12 {
+			chips[n-1].to = m.N
+		} else {
+			chips = append(chips, chip{at: m.At, engine: m.Engine, from: m.N, to: m.N})
 		}
-		if row == len(ends) {
+		lastX = x
+	}
+	var ends []float64
+	for i := range chips {
+		c := &chips[i]
+		c.text = strconv.Itoa(c.from)
+		if c.to > c.from {
+			c.text += "–" + strconv.Itoa(c.to)
+		}
+		x, half := c.at/end*width, 3+2.2*float64(utf8.RuneCountInString(c.text))
+		for c.row < len(ends) && x-half <= ends[c.row] {
+			c.row++
+		}
+		if c.row == len(ends) {
 			ends = append(ends, 0)
 		}
-		ends[row] = x + 7
-		rows[i] = row
+		ends[c.row] = x + half
 	}
-	return rows
+	return chips
 }
 
 // markListing writes what the numbers mean, in lines that fit the width.

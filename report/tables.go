@@ -65,16 +65,16 @@ func cellTable(groups []*group, floors *runs.Floors) Table {
 			if phase != "" {
 				shown = phase
 			}
-			memory := e.show("cost.rssPeakBytes")
+			memory := e.brief("cost.rssPeakBytes")
 			if memory == absent {
-				memory = e.show("pressure.rssPeakBytes")
+				memory = e.brief("pressure.rssPeakBytes")
 			}
 			verdict := e.worstVerdict()
 			t.Rows = append(t.Rows, Row{Status: statusOf(verdict), Cells: []string{
 				g.name(), e.engine, string(verdict), shown,
-				e.show(latency + "p50"), e.show(latency + "p99"), e.show("throughput." + phase + ".visible"),
+				e.brief(latency + "p50"), e.brief(latency + "p99"), e.brief("throughput." + phase + ".visible"),
 				e.counted("duplicates"), e.counted("losses"),
-				strings.TrimSuffix(e.show("cost.cpuSecondsPerMillion"), " s"), ofFloor, memory,
+				strings.TrimSuffix(e.brief("cost.cpuSecondsPerMillion"), " s"), ofFloor, memory,
 			}})
 		}
 	}
@@ -94,7 +94,7 @@ func (e engineCells) counted(name string) string {
 	if worst, ok := e.worst(path); ok {
 		return plainCount(worst)
 	}
-	return e.show(path)
+	return e.brief(path)
 }
 
 // crashTable sets measured and predicted side by side, a row a cell.
@@ -140,10 +140,10 @@ func crashRow(g *group, e engineCells, c *runs.Cell) Row {
 	}
 	row.Cells = []string{
 		g.title(), e.engine, at,
-		one.show("records.duplicates"), interval(x.Duplicates, x.DuplicatesAtMost),
-		one.show("records.losses"), interval(x.Losses, x.LossesAtMost), verdict,
-		one.show("crash.restartedSeconds"), one.show("crash.firstResultSeconds"),
-		one.show("crash.visibleSeconds"), one.show("crash.caughtUpSeconds"), one.show("crash.replayedRecords"),
+		one.brief("records.duplicates"), interval(x.Duplicates, x.DuplicatesAtMost),
+		one.brief("records.losses"), interval(x.Losses, x.LossesAtMost), verdict,
+		one.brief("crash.restartedSeconds"), one.brief("crash.firstResultSeconds"),
+		one.brief("crash.visibleSeconds"), one.brief("crash.caughtUpSeconds"), one.brief("crash.replayedRecords"),
 	}
 	return row
 }

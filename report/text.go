@@ -125,9 +125,6 @@ func cellText(all Table) Table {
 		row := Row{Status: r.Status}
 		for _, h := range t.Head {
 			cell := strings.Replace(r.Cells[from[h]], "(predicted ", "(", 1)
-			if strings.HasPrefix(cell, "withheld") {
-				cell = "withheld" // the reason stands above
-			}
 			row.Cells = append(row.Cells, cell)
 		}
 		t.Rows = append(t.Rows, row)

@@ -146,15 +146,27 @@ func (e engineCells) withheld(path string) (runs.Withheld, bool) {
 	return runs.Withheld{}, false
 }
 
+const withheld = "withheld"
+
 // show writes a figure, or why there is none.
 func (e engineCells) show(path string) string {
 	if est := e.estimate(path); est.N > 0 {
 		return estimate(est, formatOf(path))
 	}
 	if w, ok := e.withheld(path); ok {
-		return "withheld: " + oneLine(w.Audit)
+		return withheld + ": " + oneLine(w.Audit)
 	}
 	return absent
+}
+
+// brief is show for tables in which a reason has no room: it stands at the top
+// of the report.
+func (e engineCells) brief(path string) string {
+	text := e.show(path)
+	if strings.HasPrefix(text, withheld) {
+		return withheld
+	}
+	return text
 }
 
 // mainPhase is the phase that a cell is compared by: the one called steady,

@@ -93,47 +93,62 @@
   const strokeOf = engine => engine ? color("--e" + styleOf(engine)) : color("--none");
 
   const chip = 16; // height of a row of numbers above the plot, in CSS pixels
-  // rowsOf places the numbers so that none covers another.
-  function rowsOf(marks, position) {
-    const ends = [];
-    return marks.map(m => {
-      const x = position(m.at);
-      let row = ends.findIndex(end => x - 9 > end);
-      if (row < 0) row = ends.length;
-      ends[row] = x + 9;
-      return row;
-    });
+  // chipsOf gathers marks of one engine that lie too close together for a
+  // number each, and places the numbers so that none covers another.
+  function chipsOf(marks, position) {
+    const chips = [], ends = [];
+    for (const m of marks) {
+      const x = position(m.at), last = chips[chips.length - 1];
+      if (last && last.engine === m.engine && last.to === m.n - 1 && x - last.lastX < 15) {
+        last.to = m.n;
+        last.lastX = x;
+      } else chips.push({ engine: m.engine, from: m.n, to: m.n, x, lastX: x });
+    }
+    for (const c of chips) {
+      c.text = c.from === c.to ? String(c.from) : c.from + "–" + c.to;
+      c.half = Math.max(7.5, 3.5 + c.text.length * 3.2);
+      const row = ends.findIndex(end => c.x - c.half - 1.5 > end);
+      c.row = row < 0 ? ends.length : row;
+      ends[c.row] = c.x + c.half + 1.5;
+    }
+    return chips;
   }
 
   function marks(u, chart) {
     if (!chart.marks) return;
     const { ctx, bbox } = u, r = devicePixelRatio;
     const visible = chart.marks.filter(m => m.at >= u.scales.x.min && m.at <= u.scales.x.max);
-    const rows = rowsOf(visible, at => u.valToPos(at, "x"));
+    const ink = engine => engine ? strokeOf(engine) : color("--ink");
     ctx.save();
-    visible.forEach((m, i) => {
-      const x = u.valToPos(m.at, "x", true), ink = m.engine ? strokeOf(m.engine) : color("--ink");
-      const top = bbox.top - (rows[i] + 0.5) * chip * r;
-      ctx.strokeStyle = ink;
-      ctx.lineWidth = 1.25 * r;
+    ctx.lineWidth = 1.25 * r;
+    for (const m of visible) {
+      const x = u.valToPos(m.at, "x", true);
+      ctx.strokeStyle = ink(m.engine);
       ctx.setLineDash(m.engine ? (data.engines[styleOf(m.engine)].dash || []).map(d => d * r) : [3 * r, 3 * r]);
       ctx.beginPath();
-      ctx.moveTo(x, chart.main ? top + 7 * r : bbox.top);
+      ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
-      if (!chart.main) return;
+    }
+    if (chart.main) for (const c of chipsOf(visible, at => u.valToPos(at, "x"))) {
+      const x = c.x * r + bbox.left, y = bbox.top - (c.row + 0.5) * chip * r;
+      ctx.strokeStyle = ink(c.engine);
       ctx.setLineDash([]);
+      ctx.beginPath();
+      ctx.moveTo(x, y);
+      ctx.lineTo(x, bbox.top);
+      ctx.stroke();
       ctx.fillStyle = color("--paper");
       ctx.beginPath();
-      ctx.arc(x, top, 7.5 * r, 0, 2 * Math.PI);
+      ctx.roundRect(x - c.half * r, y - 7.5 * r, 2 * c.half * r, 15 * r, 7.5 * r);
       ctx.fill();
       ctx.stroke();
       ctx.fillStyle = color("--ink");
       ctx.font = font(10);
       ctx.textAlign = "center";
       ctx.textBaseline = "middle";
-      ctx.fillText(m.n, x, top + 0.5 * r);
-    });
+      ctx.fillText(c.text, x, y + 0.5 * r);
+    }
     ctx.restore();
   }
 
@@ -204,7 +219,7 @@
     const kin = data.charts.filter(c => c.group === chart.group && c.main);
     const room = wide && chart.main ? 16 + Math.max(...kin.flatMap(c => c.lines.map(l => l.name.length))) * 6.6 : 0;
     const format = formats[chart.unit] || (v => trim(v));
-    const rows = chart.main && chart.marks ? 1 + Math.max(0, ...rowsOf(chart.marks, at => at / chart.end * (width - 60 - room))) : 0;
+    const rows = chart.main && chart.marks ? 1 + Math.max(0, ...chipsOf(chart.marks, at => at / chart.end * (width - 62 - (room || 16))).map(c => c.row)) : 0;
     const height = (chart.log ? (paper ? 210 : wide ? 280 : 240) : paper ? 130 : chart.main ? 200 : 170) + rows * chip;
     const outputs = [...box.parentElement.querySelectorAll("output")];
     const axis = { stroke: () => color("--soft"), grid: { stroke: () => color("--grid"), width: 1 }, ticks: { show: false }, font: "11.5px " + getComputedStyle(document.body).fontFamily };
@@ -218,7 +233,7 @@
         drag: { x: true, y: false },
       },
       scales: {
-        x: { time: false, range: (u, min, max) => min == null ? [0, chart.end] : u.zoomed ? [min, max] : [0, Math.max(chart.end, max)] },
+        x: { time: false, range: (u, min, max) => min == null ? [0, chart.end] : u.zoomed ? [min, max] : [0, chart.end] },
         y: chart.log
           ? { distr: 3, range: (u, min, max) => min == null ? [1, 1000] : [10 ** (Math.log10(min) - 0.08), 10 ** (Math.log10(max) + 0.22)] }
           : { range: (u, min, max) => [0, Math.max(max || 0, ...(chart.levels || []).map(l => l.at)) * (chart.main ? 1.16 : 1.08) || (chart.unit === "records" ? 10 : 1)] },
