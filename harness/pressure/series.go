@@ -35,6 +35,37 @@ func integrate(series []runs.Sample, rate func(runs.Sample) float64) line {
 	return l
 }
 
+// spread levels intake out: what was taken in by one sample is spread forward
+// until the engine next takes something in, but over no more than w. An engine
+// takes in a batch, or what one fetch brought, in an instant and works on it
+// until the next. Means of the raw counts would depend on whether two or three
+// such instants fall into a window, by far more than the tolerance.
+func spread(series []runs.Sample, w float64) line {
+	levelled := make([]runs.Sample, len(series))
+	for i, s := range series {
+		levelled[i] = runs.Sample{T: s.T, Consumed: s.Consumed}
+	}
+	for i := 1; i < len(levelled); i++ {
+		if !(levelled[i].Consumed > 0) {
+			continue
+		}
+		from := series[i-1].T
+		j := i + 1 // behind the last sample to spread over
+		for j < len(series) && series[j].Consumed == 0 && series[j].T-from <= w+1e-9 {
+			j++
+		}
+		if j == i+1 {
+			continue
+		}
+		rate := series[i].Consumed * (series[i].T - from) / (series[j-1].T - from)
+		for k := i; k < j; k++ {
+			levelled[k].Consumed = rate
+		}
+		i = j - 1
+	}
+	return integrate(levelled, func(s runs.Sample) float64 { return s.Consumed })
+}
+
 // at interpolates one of the sums.
 func (l line) at(sums []float64, t float64) float64 {
 	i := sort.SearchFloat64s(l.t, t)

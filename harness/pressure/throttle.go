@@ -15,6 +15,10 @@ const tolerance = 0.10
 // full is the share of the offered rate that counts as the full rate.
 const full = 0.90
 
+// soon is what the full rate must be reached in as well as over w, so that a
+// large batch some way ahead does not count before it is taken in.
+const soon = 0.2
+
 // Throttle is what happened to the sink.
 type Throttle struct {
 	At       float64 // when the sink was cut
@@ -43,7 +47,7 @@ func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
 		hold = f.Hold
 	}
 	hold = max(hold, w)
-	intake := integrate(series, func(s runs.Sample) float64 { return s.Consumed })
+	intake := spread(series, w)
 	offered := integrate(series, func(s runs.Sample) float64 { return s.Offered })
 	end := series[len(series)-1].T
 	rate := f.Rate
@@ -81,10 +85,13 @@ func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
 		p.UndershootRecords = count(max(0, f.Rate*(f.Released-f.At)-delivered))
 	}
 	if end >= f.Released+w {
-		at, ok := intake.moments(f.Released, end-w, func(t float64) bool {
-			m, known := intake.mean(t, t+w)
-			want, planned := offered.mean(t, t+w)
+		back := func(a, b float64) bool {
+			m, known := intake.mean(a, b)
+			want, planned := offered.mean(a, b)
 			return known && planned && m >= full*want
+		}
+		at, ok := intake.moments(f.Released, end-w, func(t float64) bool {
+			return back(t, t+w) && back(t, t+soon)
 		})
 		p.RecoverSeconds = elapsed(at, f.Released, ok)
 		if ok {
@@ -109,14 +116,16 @@ func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
 	return p, marks
 }
 
-// overshoot sums the stretches of w above the sink's rate; the last stretch
-// may be shorter. Unknown stretches are left out; ok is false if all are.
+// overshoot sums the stretches of w that lie above the sink's rate by more than
+// the tolerance, without which it would add up noise; the last stretch may be
+// shorter. Unknown stretches are left out; ok is false if all are.
 func overshoot(intake line, f Throttle, w float64) (over float64, ok bool) {
 	for a := f.At; a < f.Released-1e-9; a += w {
 		b := min(a+w, f.Released)
-		if m, known := intake.mean(a, b); known {
-			ok = true
-			over += max(0, m-f.Rate) * (b - a)
+		m, known := intake.mean(a, b)
+		ok = ok || known
+		if known && m > f.Rate*(1+tolerance) {
+			over += (m - f.Rate) * (b - a)
 		}
 	}
 	return over, ok
