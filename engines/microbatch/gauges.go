@@ -13,10 +13,10 @@ type gauges struct {
 	meters        []*meter // one a stage
 	late          lateness
 	consumed      atomic.Int64
-	retired       atomic.Int64 // written by generations that are gone
+	generationMu  sync.Mutex   // held where a generation ends
+	retired       int64        // written by generations that are gone
 	progress      atomic.Int64 // written before the batch that runs
 	waiting       atomic.Int64 // records of batches that are planned and not committed
-	running       atomic.Int64 // of those, in the batch that runs
 	bufferedBytes atomic.Int64
 	lag           atomic.Int64
 
@@ -29,17 +29,24 @@ type gauges struct {
 func (r *run) planned(b *batch) { r.waiting.Add(b.records) }
 func (r *run) unplan(b *batch)  { r.waiting.Add(-b.records) }
 
-// written counts the records that the sinks have taken.
-func (r *run) written() int64 {
-	n := r.retired.Load()
-	if g := r.generation.Load(); g != nil {
-		for _, s := range g.stages {
-			for _, t := range s.tasks {
-				for _, w := range t.writers {
-					n += w.written.Load()
-				}
+func (g *generation) written() (n int64) {
+	for _, s := range g.stages {
+		for _, t := range s.tasks {
+			for _, w := range t.writers {
+				n += w.written.Load()
 			}
 		}
+	}
+	return n
+}
+
+// written counts the records that the sinks have taken.
+func (r *run) written() int64 {
+	r.generationMu.Lock()
+	defer r.generationMu.Unlock()
+	n := r.retired
+	if g := r.generation.Load(); g != nil {
+		n += g.written()
 	}
 	return n
 }

@@ -171,17 +171,13 @@ func (r *run) rebuildAt(version, watermark int64) error {
 // rebuild makes ready for running a batch again after it has failed.
 func (r *run) rebuild(batch int64) error { return r.rebuildAt(batch, r.commit.Watermark) }
 
+// retire ends a generation; what its writers have counted is kept.
 func (r *run) retire(g *generation) {
-	written := int64(0)
-	for _, s := range g.stages {
-		for _, t := range s.tasks {
-			for _, w := range t.writers {
-				written += w.written.Load()
-			}
-		}
-	}
 	g.close(r.exactlyOnce)
-	r.retired.Add(written)
+	r.generationMu.Lock()
+	defer r.generationMu.Unlock()
+	r.retired += g.written()
+	r.generation.Store(nil)
 }
 
 // follow sets the sources to where planning goes on and looks for new splits.

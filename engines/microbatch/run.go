@@ -160,21 +160,27 @@ func (r *run) drive() error {
 // now returns the wall time in nanoseconds since the epoch.
 func (r *run) now() int64 { return r.rt.Clock.Now().UnixNano() }
 
-// pause waits until the wall time due, at most one interval, so that a clock
-// that was set back does not stop the job. It returns false when the job is to
-// stop.
+// pause waits until the wall time due, but no longer than one interval, so that
+// a clock that was set back does not stop the job. It returns false when the job
+// is to stop.
 func (r *run) pause(due int64) bool {
-	d := min(time.Duration(due-r.now()), r.cfg.Interval.Std())
-	if d > 0 {
+	end := time.Now().Add(r.cfg.Interval.Std())
+	// More than one round, because a wall clock that is slowed down is behind a
+	// timer by a little.
+	for !r.stopping() {
+		d := min(time.Duration(due-r.now()), time.Until(end))
+		if d <= 0 {
+			return true
+		}
 		t := time.NewTimer(d)
-		defer t.Stop()
 		select {
 		case <-t.C:
 		case <-r.stop:
 		case <-r.ctx.Done():
 		}
+		t.Stop()
 	}
-	return !r.stopping()
+	return false
 }
 
 // goOn reports whether another batch is to be planned: bounded sources are read
@@ -393,7 +399,7 @@ func (r *run) Wait() error {
 }
 
 // Stop ends the job. A batch that runs is finished first, and so are those that
-// wait in the queue; StopNow gives them up.
+// wait in the queue; StopNow gives them up, and so does the end of ctx.
 func (r *run) Stop(ctx context.Context, mode engines.StopMode) error {
 	r.stopOnce.Do(func() {
 		r.mode = mode
@@ -406,6 +412,8 @@ func (r *run) Stop(ctx context.Context, mode engines.StopMode) error {
 	case <-r.done:
 		return r.err
 	case <-ctx.Done():
+		r.cancel()
+		<-r.done
 		return fmt.Errorf("job %q: stopping (%s): %w", r.job.Name, mode, ctx.Err())
 	}
 }

@@ -185,10 +185,18 @@ func distinct(ids []int) []int {
 
 // build makes the tasks and restores their state: version of each stateful
 // partition is what versions says.
-func (r *run) build(watermark int64, versions func(*partitionState) (int64, error)) (err error) {
+func (r *run) build(watermark int64, versions func(*partitionState) (int64, error)) error {
 	g := &generation{shuffles: map[*pipeline.Edge]*shuffle{}}
 	g.ctx, g.cancel = context.WithCancel(r.ctx)
+	if err := r.buildStages(g, watermark, versions); err != nil {
+		g.close(r.exactlyOnce)
+		return err
+	}
 	r.generation.Store(g)
+	return nil
+}
+
+func (r *run) buildStages(g *generation, watermark int64, versions func(*partitionState) (int64, error)) error {
 	for _, f := range r.fragments {
 		for _, e := range f.Out {
 			g.shuffles[e] = newShuffle(e, f.Parallelism, r.fragments[r.stageOf(e.To)].Parallelism, r.buffers, &r.bufferedBytes)
@@ -208,9 +216,6 @@ func (r *run) build(watermark int64, versions func(*partitionState) (int64, erro
 			t, err := r.buildTask(g, s, k)
 			if err != nil {
 				return err
-			}
-			if t.Task == nil {
-				continue
 			}
 			var snapshots [][]byte
 			if t.state != nil {

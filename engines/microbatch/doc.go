@@ -1,0 +1,75 @@
+// Package microbatch runs a job as a sequence of small batches, as Spark does:
+// with the clock and the rate control of discretized streams (Spark Streaming)
+// or the trigger and the logs of structured streaming. The pure decisions are in
+// package control.
+//
+// # A batch's life
+//
+//	trigger          the batch clock (control.Skipping, control.Queueing)
+//	plan             new splits, one call for the ends of all, the rate limit
+//	                 split by lag into ranges                       (run.plan)
+//	  M0
+//	offset log N     ranges, the batch's time, its watermark; created exclusively
+//	  M1             at-most-once: positions are committed before this point
+//	run              stage by stage: task sets on a pool of cores, outputs kept by
+//	                 partition in memory until the stage is complete
+//	                 (run.execute, task.process)
+//	  M2             half of the rows written
+//	state N+1        a delta file for each stage partition, written by its task
+//	  T1, T2         exactly-once: before and after the sink's transaction ends
+//	  M3
+//	commit log N     the watermark it ran with and the next one
+//	  M4
+//
+// Under the skipping clock planning and running take turns. Under the queueing
+// clock planning has a goroutine of its own and the batches wait in a queue:
+// their ranges are fixed at their tick, which is why a controller that learns
+// from batches that ended learns late.
+//
+// # Recovery
+//
+// The newest commit log entry C says what is complete. Under exactly-once the
+// sink is asked first, and it is right: output and positions are committed there
+// together, with C's content as metadata; opening the transaction has fenced the
+// process before. Batch C+1, and those behind it that are in the offset log,
+// are run again from state version C+1, with the logged ranges and time. Without
+// an entry the next batch is planned as if nothing had happened. At-most-once
+// runs nothing again: it goes on from the committed positions with the newest
+// state there is.
+//
+// A torn newest entry of the offset log was never acted upon and is removed; a
+// torn newest commit means that the batch runs again. A damaged state version is
+// refused under exactly-once; at-least-once goes back to the newest version that
+// can be rebuilt and repeats the batches since, if the logs reach.
+//
+// # Event time
+//
+// The watermark moves between batches. A source's is the largest event time over
+// all its splits less the delay (Spark; min-over-partitions waits for the
+// slowest split), the job's the least over its sources, and it never moves
+// back. Rows of batch N are late by the watermark of batch N−1, timers fire by
+// that of N: in a task, rows come first, then the watermark moves. A batch
+// without data runs only when the watermark or the clock has reached a timer, or
+// once when bounded sources have ended.
+//
+// # Non-obvious
+//
+//   - State of version V is what batch V starts from; batch V writes V+1. Files
+//     above the version that a recovery starts from are deleted before it, so
+//     that versions of two histories are never mixed.
+//   - Delta files alone make a batch durable. Full snapshots and purging are done
+//     beside, by the maintenance goroutine, and may be lost.
+//   - The number of state partitions is pinned at the first start, as in Spark.
+//   - Tasks, readers and writers live across batches, in a generation. Any failed
+//     batch ends its generation, because tasks hold half-changed state; the next
+//     one is built from the last state version. Only a panic, an unknown outcome
+//     of a commit and at-most-once fail the job at once.
+//   - A map output's buffers are unbounded within a batch: what bounds memory is
+//     how much a batch takes.
+//   - With several sinks under exactly-once each has a transaction of its own.
+//     A crash between two commits leaves the batch in the first sinks only; it
+//     is run again and their rows are dropped.
+//   - Failpoints are passed by batches with records only.
+//   - Delays are measured on the monotonic clock; batch times come from the
+//     runtime's clock, which may be stepped, and never go back.
+package microbatch
