@@ -2,7 +2,9 @@ package scenarios
 
 import (
 	"embed"
+	"encoding"
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -102,7 +104,29 @@ func (m *schemaMaker) mapped(t reflect.Type) *jsonschema.Schema {
 			Type: "array", MinItems: pointer(uint64(1)), Description: "each value is a cell",
 		}}
 	}
+	if t.Kind() != reflect.Struct && reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return textual(t)
+	}
 	return nil
+}
+
+// textual describes a type of an engine or a workload that reads itself from
+// text. One whose zero value is written "0s" is a duration; of others only they
+// know what they take.
+func textual(t reflect.Type) *jsonschema.Schema {
+	zero := fmt.Sprint(reflect.Zero(t).Interface())
+	if m, ok := reflect.New(t).Interface().(encoding.TextMarshaler); ok {
+		if text, err := m.MarshalText(); err == nil {
+			zero = string(text)
+		}
+	}
+	if zero == "0s" {
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			pattern(durationPattern, "a duration such as 500ms, 2s or 1m30s"),
+			{Type: "integer", Maximum: "0", Description: "special values, where the engine has them"},
+		}}
+	}
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}}}
 }
 
 func pointer[T any](v T) *T { return &v }
