@@ -367,7 +367,7 @@ func (b *Broker) Close() error {
 		err = errors.Join(err, b.stop())
 	}
 	if b.child != nil {
-		b.child.Stop(2 * time.Second) // how it ended does not matter any more
+		_ = b.child.Stop(2 * time.Second) // how it ended does not matter any more
 	}
 	return err
 }

@@ -201,7 +201,7 @@ func TestParseKind(t *testing.T) {
 			t.Errorf("%s: %v %v %v", flag, k, as, err)
 		}
 	}
-	for _, flag := range []string{"", "embeded", "host", "host:", "a:1,b"} {
+	for _, flag := range []string{"", "embed", "host", "host:", "a:1,b"} {
 		if _, _, err := ParseKind(flag); err == nil {
 			t.Errorf("%q was accepted", flag)
 		}

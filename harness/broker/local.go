@@ -123,7 +123,7 @@ func (b *Broker) startLocal(ctx context.Context, o Options) error {
 		Args: append(append([]string{"-Xms256m", "-Xmx1g"}, jvm...), "kafka.Kafka", "server.properties"),
 		OnLine: func(l proc.Line) {
 			if o.Log != nil {
-				o.Log.Write(append(l.Raw, '\n'))
+				fmt.Fprintf(o.Log, "%s\n", l.Raw)
 			}
 			if bytes.Contains(l.Raw, []byte("Kafka Server started")) {
 				select {

@@ -71,7 +71,7 @@ func Measure(ctx context.Context, o Options) (*runs.Floors, error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		o.Broker.DeleteTopics(ctx, inputTopic, outputTopic) // else they go with the broker
+		_ = o.Broker.DeleteTopics(ctx, inputTopic, outputTopic) // else they go with the broker
 	}()
 	s := proc.Spec{Name: "floors", Args: []string{"floors"}, Stderr: o.Log}
 	if len(o.Command) > 0 {
@@ -88,7 +88,7 @@ func Measure(ctx context.Context, o Options) (*runs.Floors, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Stop(time.Second)
+	defer func() { _ = c.Stop(time.Second) }() // what it measured is known by then
 	if err := c.Send(j); err != nil {
 		return nil, err
 	}

@@ -69,7 +69,9 @@ func BenchmarkGenerator(b *testing.B) {
 		b.ReportMetric(float64(f.SlipMax)/1e6, "slip-max-ms")
 		b.ReportMetric(u.CPU.Seconds()/millions, "load-cpu-s/M")
 		b.ReportMetric((brAfter.CPU-brBefore.CPU).Seconds()/millions, "broker-cpu-s/M")
-		c.Stop(time.Second)
+		if err := c.Stop(time.Second); err != nil {
+			b.Error(err)
+		}
 		br.Close()
 	}
 }

@@ -362,7 +362,7 @@ func TestWrongJobs(t *testing.T) {
 			t.Fatal(err)
 		}
 		in, hold := io.Pipe() // stays open, as a parent's does
-		go hold.Write(append(line, '\n'))
+		go func() { _, _ = hold.Write(append(line, '\n')) }()
 		var errs bytes.Buffer
 		if code := Main(t.Context(), in, io.Discard, &errs); code != c.code || strings.Count(errs.String(), "\n") != 1 {
 			t.Errorf("%s: exit code %d, message %q", name, code, errs.String())

@@ -82,7 +82,7 @@ func Partitions(topic string, n int) []Partition {
 // Begin fixes the load's start: the monotonic time of the schedule's zero, and
 // the difference from monotonic to Unix time, both in nanoseconds.
 func (p *Plan) Begin(start, wall int64) {
-	p.update(func(l *layout) error { l.start, l.wall = start, wall; return nil })
+	_ = p.update(func(l *layout) error { l.start, l.wall = start, wall; return nil })
 }
 
 // Start returns the monotonic nanoseconds of the schedule's zero.

@@ -311,7 +311,7 @@ func (c *Child) Kill() { killGroup(c.group) }
 func (c *Child) Stop(grace time.Duration) error {
 	c.CloseInput()
 	for _, next := range []func(){
-		func() { c.Signal(syscall.SIGTERM) },
+		func() { _ = c.Signal(syscall.SIGTERM) },
 		c.Kill,
 	} {
 		select {

@@ -82,7 +82,7 @@ func burn() {
 	for start := SelfUsage().CPU; SelfUsage().CPU-start < 200*time.Millisecond; {
 	}
 	fmt.Println(`{"event":"burnt"}`)
-	io.Copy(io.Discard, os.Stdin)
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
 func start(t *testing.T, role string, onLine func(Line)) *Child {
@@ -167,7 +167,7 @@ func TestChildEndsWithItsParent(t *testing.T) {
 	killed := time.Now()
 	for !ended(got.PID) {
 		if time.Since(killed) > time.Second {
-			syscall.Kill(got.PID, syscall.SIGKILL)
+			_ = syscall.Kill(got.PID, syscall.SIGKILL)
 			t.Fatal("the grandchild lives a second after its parent was killed")
 		}
 		time.Sleep(time.Millisecond)

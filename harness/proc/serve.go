@@ -73,7 +73,7 @@ func (s *Server) Emit(kind string, v any) {
 	b = append(b, "}\n"...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out.Write(b) // a parent that is gone also closes standard input
+	_, _ = s.out.Write(b) // a parent that is gone also closes standard input
 }
 
 // Answer is the event that answers a command.

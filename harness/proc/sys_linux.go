@@ -17,7 +17,7 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-func killGroup(group int) { syscall.Kill(-group, syscall.SIGKILL) }
+func killGroup(group int) { _ = syscall.Kill(-group, syscall.SIGKILL) }
 
 // processCPU reads another process's processor clock, which counts nanoseconds
 // where /proc counts hundredths of a second. The clock's number is made as in

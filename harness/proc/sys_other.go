@@ -13,7 +13,7 @@ import (
 // Without a parent-death signal a child ends by the end of its input.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-func killGroup(group int) { syscall.Kill(-group, syscall.SIGKILL) }
+func killGroup(group int) { _ = syscall.Kill(-group, syscall.SIGKILL) }
 
 // Other systems give no cheap reading of a running process; its rusage is
 // taken at its end.
