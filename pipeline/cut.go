@@ -73,11 +73,11 @@ func (g *Graph) Cut(job int, chain func(*Edge) bool) ([]*Fragment, error) {
 			}
 			merged[i] = v
 		}
-		if _, ok := g.order(merged); ok {
+		if _, ok := g.order(merged, chain); ok {
 			group = merged
 		}
 	}
-	order, ok := g.order(group)
+	order, ok := g.order(group, chain)
 	if !ok {
 		return nil, fmt.Errorf("job %q: the graph has a cycle", g.Name)
 	}
@@ -116,8 +116,9 @@ func (g *Graph) Cut(job int, chain func(*Edge) bool) ([]*Fragment, error) {
 }
 
 // order sorts the groups topologically; ok is false when their edges form a
-// cycle or an edge within a group is not chained both ways round.
-func (g *Graph) order(group []int) (order []int, ok bool) {
+// cycle, or when an edge within a group cannot be chained: the fragment would
+// have an exchange with itself.
+func (g *Graph) order(group []int, chain func(*Edge) bool) (order []int, ok bool) {
 	indegree := map[int]int{}
 	for i := range g.nodes {
 		indegree[group[i]] += 0
@@ -127,7 +128,7 @@ func (g *Graph) order(group []int) (order []int, ok bool) {
 	for _, e := range g.edges {
 		a := arrow{group[e.From.ID], group[e.To.ID]}
 		if a.from == a.to {
-			if e.Partitioning != Forward {
+			if !chain(e) {
 				return nil, false
 			}
 			continue

@@ -24,6 +24,11 @@ func outputOf[T any](b *builder, n *Node, side string) Receiver[T] {
 		if e.Side != side {
 			continue
 		}
+		if b.written[e] {
+			b.fail(fmt.Errorf("operator %q: side output %q is declared twice", n.Name, side))
+			continue
+		}
+		b.written[e] = true
 		var r any
 		if b.fragment.chained[e] {
 			r = b.receiver(e.To)

@@ -196,7 +196,9 @@ func (k *Keyed[K, T]) KeyCodec(c codec.Codec[K]) *Keyed[K, T] {
 }
 
 // Reduce combines each value with the key's previous result and emits the new
-// result: one output an input. The first value of a key is emitted as it is.
+// result: one output an input. The first value of a key is emitted as it is. f
+// may return acc or what acc refers to; what it takes out of v it must copy,
+// because v may be a view that ends with the push.
 func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T) *Stream[T] {
 	values := k.s.codec
 	if values == nil {

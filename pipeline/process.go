@@ -31,7 +31,7 @@ type Setup[K comparable] struct {
 // Table declares keyed state. The name is unique within the operator.
 func Table[K comparable, V any](s *Setup[K], name string, values codec.Codec[V]) *state.Table[K, V] {
 	if s.keys == nil {
-		s.b.fail(fmt.Errorf("operator %q: its key type has no codec: call Keyed.KeyCodec", s.node.Name))
+		s.b.fail(errNoKeyCodec(s.node))
 		return nil
 	}
 	if values == nil {
@@ -45,6 +45,10 @@ func Table[K comparable, V any](s *Setup[K], name string, values codec.Codec[V])
 	return t
 }
 
+func errNoKeyCodec(n *Node) error {
+	return fmt.Errorf("operator %q: its key type has no codec: call Keyed.KeyCodec", n.Name)
+}
+
 // Emitter declares a side output and returns the function that emits to it.
 func Emitter[K comparable, T any](s *Setup[K], tag Tag[T]) func(T) {
 	next, c := outputOf[T](s.b, s.node, tag.name), &s.b.task.ctx
@@ -54,6 +58,7 @@ func Emitter[K comparable, T any](s *Setup[K], tag Tag[T]) func(T) {
 // KeyedCtx is what a process function sees of the current key and of time.
 type KeyedCtx[K comparable] struct {
 	*Ctx
+	node     *Node
 	key      K
 	event    *timers[K]
 	proctime *timers[K]
@@ -63,17 +68,31 @@ type KeyedCtx[K comparable] struct {
 func (c *KeyedCtx[K]) Key() K { return c.key }
 
 // EventTimer sets a timer for the current key; setting one twice is one timer.
-func (c *KeyedCtx[K]) EventTimer(ts int64) { c.event.add(c.key, ts) }
+func (c *KeyedCtx[K]) EventTimer(ts int64) { c.set(c.event, "EventTimer", ts) }
 
 // DeleteEventTimer removes a timer of the current key.
-func (c *KeyedCtx[K]) DeleteEventTimer(ts int64) { c.event.remove(c.key, ts) }
+func (c *KeyedCtx[K]) DeleteEventTimer(ts int64) { c.unset(c.event, ts) }
 
 // ProcessingTimer sets a timer for the current key; setting one twice is one
 // timer.
-func (c *KeyedCtx[K]) ProcessingTimer(ts int64) { c.proctime.add(c.key, ts) }
+func (c *KeyedCtx[K]) ProcessingTimer(ts int64) { c.set(c.proctime, "ProcessingTimer", ts) }
 
 // DeleteProcessingTimer removes a timer of the current key.
-func (c *KeyedCtx[K]) DeleteProcessingTimer(ts int64) { c.proctime.remove(c.key, ts) }
+func (c *KeyedCtx[K]) DeleteProcessingTimer(ts int64) { c.unset(c.proctime, ts) }
+
+func (c *KeyedCtx[K]) set(t *timers[K], function string, ts int64) {
+	if t == nil {
+		c.Fail(fmt.Errorf("operator %q sets a timer and has no function %s for it", c.node.Name, function))
+		return
+	}
+	t.add(c.key, ts)
+}
+
+func (c *KeyedCtx[K]) unset(t *timers[K], ts int64) {
+	if t != nil {
+		t.remove(c.key, ts)
+	}
+}
 
 // Process runs a function over a keyed stream. make is called once per subtask.
 func Process[K comparable, T, R any](k *Keyed[K, T], name string, make func(*Setup[K]) Function[K, T, R]) *Stream[R] {
@@ -83,7 +102,7 @@ func Process[K comparable, T, R any](k *Keyed[K, T], name string, make func(*Set
 		t := b.task
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
 		f := make(s)
-		c := &KeyedCtx[K]{Ctx: &t.ctx}
+		c := &KeyedCtx[K]{Ctx: &t.ctx, node: n}
 		emit := func(v R) { next(v, c.Ctx) }
 		if f.EventTimer != nil {
 			c.event = newTimers(s, "event timers")

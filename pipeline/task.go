@@ -241,6 +241,7 @@ type builder struct {
 	fragment  *Fragment
 	cfg       TaskConfig
 	receivers map[*Node]any
+	written   map[*Edge]bool // edges that an operator emits to
 	errs      []error
 }
 
@@ -264,7 +265,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 		sources: map[*Node]SourceHead{},
 	}
 	t.ctx = Ctx{Timestamp: NoTime, task: t}
-	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}}
+	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}, written: map[*Edge]bool{}}
 	t.builder = b
 	// Operators register themselves while they are built, from the tail
 	// upwards; watermarks must meet them from the head down.
@@ -272,6 +273,15 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 		r := b.receiver(n)
 		if n.Kind == KindSource {
 			t.sources[n] = r.(SourceHead)
+		}
+	}
+	// An edge that nobody emits to would leave its reader waiting for ever: for
+	// records, for watermarks, for a barrier.
+	for _, n := range f.Nodes {
+		for _, e := range n.Out {
+			if !b.written[e] {
+				b.fail(fmt.Errorf("operator %q has no side output %q, which %q reads", n.Name, e.Side, e.To.Name))
+			}
 		}
 	}
 	slices.SortFunc(t.operators, func(a, b operator) int { return a.node.ID - b.node.ID })

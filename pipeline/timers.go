@@ -24,7 +24,8 @@ type timer[K comparable] struct {
 func newTimers[K comparable](s *Setup[K], name string) *timers[K] {
 	t := &timers[K]{keys: s.keys}
 	if s.keys == nil {
-		return t // Table has reported it already, or will
+		s.b.fail(errNoKeyCodec(s.node))
+		return t
 	}
 	table, err := state.NewTable(s.b.task.State, s.node.UID, name, codec.Codec[timer[K]](timerCodec[K]{s.keys}), codec.Codec[struct{}](codec.Unit{}))
 	if err != nil {
@@ -72,7 +73,15 @@ func (t *timers[K]) fire(now int64, task *Task, f func(k K, at int64)) (done boo
 	return true
 }
 
+// next returns when the earliest timer is due. What was removed is dropped
+// here, so that nobody is woken for it.
 func (t *timers[K]) next() int64 {
+	for len(t.queue) > 0 {
+		if _, ok := t.table.Get(t.queue[0]); ok {
+			break
+		}
+		heap.Pop(&t.queue)
+	}
 	if len(t.queue) == 0 {
 		return math.MaxInt64
 	}
