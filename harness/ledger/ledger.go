@@ -402,3 +402,10 @@ func (l *Ledger) VisibleFrom(from int32) int64 {
 func (l *Ledger) Parse() func(r *connectors.Record, late bool, row *workloads.Row) error {
 	return l.cfg.Accounting.Parse
 }
+
+// Aborted returns how many rows the read_uncommitted view showed that the
+// read_committed one never will: rows of aborted transactions. It means
+// something once both have read the output to its end.
+func Aborted(committed, uncommitted *Ledger) int64 {
+	return uncommitted.Counts().Rows - committed.Counts().Rows
+}

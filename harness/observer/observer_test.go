@@ -193,7 +193,7 @@ func TestCommittedAndAborted(t *testing.T) {
 	if got.Visible != 100 || got.Duplicates+got.Losses+got.Unexpected+got.Reordered != 0 {
 		t.Errorf("committed: %+v", got)
 	}
-	if aborted := all.Rows - got.Rows; aborted != 20 || all.Duplicates != 20 {
+	if aborted := ledger.Aborted(r.committed, r.uncommitted); aborted != 20 || all.Duplicates != 20 {
 		t.Errorf("%d aborted rows, %d copies; want 20", aborted, all.Duplicates)
 	}
 	if got.Samples != 100 || got.Clipped.Total() != 0 {
