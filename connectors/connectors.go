@@ -297,7 +297,7 @@ type Transaction interface {
 	// transaction: after it only the end is missing.
 	Prepare(ctx context.Context, positions map[SplitID]Position, metadata string) error
 	// Commit ends the transaction. A batch that wrote nothing commits its
-	// positions alone. An error that is not Retriable means that the outcome is
+	// positions alone. An error that is not ErrRetriable means that the outcome is
 	// unknown or that a newer process has taken over.
 	Commit(ctx context.Context) error
 	Abort(ctx context.Context) error

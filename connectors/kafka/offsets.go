@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -56,12 +57,11 @@ func commitOffsets(ctx context.Context, cl *kgo.Client, group string, positions 
 	})
 }
 
-// fetchOffsets returns all positions of a group and the metadata of one of
-// them. A stable read waits until no transaction that carries offsets of the
+// fetchOffsets returns all positions of a group and their metadata. A stable read waits until no transaction that carries offsets of the
 // group is being ended.
-func fetchOffsets(ctx context.Context, cl *kgo.Client, group string, stable bool) (positions map[connectors.SplitID]connectors.Position, metadata string, err error) {
+func fetchOffsets(ctx context.Context, cl *kgo.Client, group string, stable bool) (positions map[connectors.SplitID]connectors.Position, metadata map[connectors.SplitID]string, err error) {
 	err = untilStable(ctx, func() error {
-		positions, metadata = make(map[connectors.SplitID]connectors.Position), ""
+		positions, metadata = make(map[connectors.SplitID]connectors.Position), make(map[connectors.SplitID]string)
 		req := kmsg.NewPtrOffsetFetchRequest()
 		req.Group = group
 		req.RequireStable = stable
@@ -73,7 +73,7 @@ func fetchOffsets(ctx context.Context, cl *kgo.Client, group string, stable bool
 		if err != nil {
 			return fmt.Errorf("kafka: positions of group %s: %w", group, err)
 		}
-		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 			return fmt.Errorf("kafka: positions of group %s: %w", group, err)
 		}
 		file := func(topic string, partition int32, offset int64, meta *string, code int16) error {
@@ -83,7 +83,7 @@ func fetchOffsets(ctx context.Context, cl *kgo.Client, group string, stable bool
 			if offset >= 0 {
 				positions[splitID(topic, partition)] = connectors.Position(offset)
 				if meta != nil {
-					metadata = *meta
+					metadata[splitID(topic, partition)] = *meta
 				}
 			}
 			return nil
@@ -142,8 +142,10 @@ func topicNames(ctx context.Context, cl *kgo.Client, ts []kmsg.OffsetFetchRespon
 }
 
 // untilStable tries again while a transaction is being ended or a coordinator
-// is moving.
+// is moving, for half a minute at most.
 func untilStable(ctx context.Context, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	var bo backoff
 	for {
 		err := f()

@@ -46,6 +46,8 @@ type outlet struct {
 	settled  atomic.Int64
 	setBytes atomic.Int64
 	aborting atomic.Bool // failures are wanted
+	track    bool        // remember where an epoch's first record went
+	sampled  atomic.Pointer[place]
 	failure  atomic.Pointer[error]
 
 	mu       sync.Mutex
@@ -68,6 +70,14 @@ type pooled struct {
 type slab struct {
 	buf  []byte
 	refs atomic.Int32
+}
+
+// place is where an acknowledged record lies and who wrote it.
+type place struct {
+	partition int32
+	offset    int64
+	producer  int64
+	epoch     int16
 }
 
 const slabSize = 64 << 10
@@ -262,6 +272,9 @@ func (o *outlet) settle(r *kgo.Record, err error) {
 	if err == nil {
 		if o.acked != nil {
 			o.acked(p.origin)
+		}
+		if o.track && o.sampled.Load() == nil {
+			o.sampled.Store(&place{r.Partition, r.Offset, r.ProducerID, r.ProducerEpoch})
 		}
 		o.gate.Leave(1, 1)
 	} else {

@@ -373,6 +373,12 @@ func (r *reader) Close() error {
 	return nil
 }
 
+// stop ends the reader and leaves its client open.
+func (r *reader) stop() {
+	r.cancel()
+	r.wg.Wait()
+}
+
 // fail ends the reader with an error; the first one counts.
 func (r *reader) fail(err error) {
 	r.mu.Lock()

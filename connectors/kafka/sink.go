@@ -13,7 +13,11 @@ import (
 // Sink writes to one Kafka topic under any of the three guarantees.
 type Sink struct{ cfg SinkConfig }
 
-var _ connectors.Sink = (*Sink)(nil)
+var (
+	_ connectors.Sink       = (*Sink)(nil)
+	_ connectors.Recoverer  = (*Sink)(nil)
+	_ connectors.Transactor = (*Sink)(nil)
+)
 
 // NewSink checks the configuration and completes it with its defaults.
 func NewSink(cfg SinkConfig) (*Sink, error) {
@@ -33,7 +37,7 @@ func (s *Sink) Describe() connectors.SinkDescription {
 // Writer implements connectors.Sink.
 func (s *Sink) Writer(ctx context.Context, env connectors.WriterEnv) (connectors.Writer, error) {
 	if env.Guarantee == connectors.ExactlyOnce {
-		return nil, fmt.Errorf("kafka sink %s: exactly-once is not built", env.Node)
+		return s.openTwoPhase(ctx, env)
 	}
 	cl, err := s.producer(ctx, env, "")
 	if err != nil {
@@ -43,7 +47,7 @@ func (s *Sink) Writer(ctx context.Context, env connectors.WriterEnv) (connectors
 }
 
 // producer opens a client that produces, transactionally if it gets an id.
-func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID string) (*kgo.Client, error) {
+func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID string, more ...kgo.Opt) (*kgo.Client, error) {
 	c := &s.cfg
 	compression, err := codec(c.Compression)
 	if err != nil {
@@ -58,6 +62,7 @@ func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID str
 		kgo.MaxBufferedRecords(1 << 30), // outlet bounds them
 		kgo.RecordPartitioner(partitioner(c.Partitioner)),
 	}
+	opts = append(opts, more...)
 	if txnID != "" {
 		opts = append(opts, kgo.TransactionalID(txnID),
 			kgo.TransactionTimeout(time.Duration(c.TransactionMillis)*time.Millisecond))
@@ -66,15 +71,31 @@ func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID str
 	if err != nil {
 		return nil, err
 	}
-	metas, err := requestMetadata(ctx, cl, []string{c.Topic})
-	if err == nil && metas[c.Topic] == nil {
-		err = fmt.Errorf("kafka sink %s: topic %s does not exist", env.Node, c.Topic)
-	}
-	if err != nil {
+	if err := awaitTopic(ctx, cl, c.Topic); err != nil {
 		cl.Close()
-		return nil, err
+		return nil, fmt.Errorf("kafka sink %s: %w", env.Node, err)
 	}
 	return cl, nil
+}
+
+// awaitTopic is an error if the topic does not exist. A topic that was created
+// a moment ago may not have reached every broker yet.
+func awaitTopic(ctx context.Context, cl *kgo.Client, topic string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	var bo backoff
+	for {
+		metas, err := requestMetadata(ctx, cl, []string{topic})
+		if err != nil {
+			return err
+		}
+		if m := metas[topic]; m != nil && len(m.leaders) == int(m.count) {
+			return nil
+		}
+		if bo.wait(ctx) != nil {
+			return fmt.Errorf("topic %s does not exist, or has a partition without leader", topic)
+		}
+	}
 }
 
 func partitioner(p Partitioner) kgo.Partitioner {

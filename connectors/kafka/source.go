@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -58,6 +59,9 @@ func openClient(ctx context.Context, brokers []string, id string, user []kgo.Opt
 		kgo.SeedBrokers(brokers...),
 		kgo.ClientID(id),
 		kgo.DisableClientMetrics(),
+		// A client that has just learnt that it must look again looks again at
+		// once, not after the default of seconds.
+		kgo.MetadataMinAge(20 * time.Millisecond),
 	}, opts...)
 	cl, err := kgo.NewClient(append(opts, user...)...)
 	if err != nil {

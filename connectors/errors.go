@@ -1,0 +1,10 @@
+package connectors
+
+import "errors"
+
+// ErrRetriable marks an error of a Transaction after which it is certain that
+// nothing of the transaction became or will become visible: the batch may be
+// aborted and run again. Test with errors.Is. Every other error of Commit means
+// that the outcome is unknown or that a newer process has taken over; only
+// opening the transaction anew, and asking Committed, tells which.
+var ErrRetriable = errors.New("nothing of the transaction is visible")
