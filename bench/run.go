@@ -136,7 +136,11 @@ func (a *app) prepare(f runFlags, args []string) (Request, error) {
 	}
 	cells, err := scenarios.Expand(set.Files, scenarios.ExpandOptions{Repeat: f.repeat, Engines: f.engines})
 	if err != nil {
-		return req, usage("%v", err)
+		text := err.Error()
+		if strings.HasPrefix(text, "engine: ") { // the flag is the only place where it can come from
+			text = "--" + text
+		}
+		return req, usage("%s", text)
 	}
 	return Request{
 		Set: set.Name, Question: set.Question, Cells: cells, Broker: broker, Out: f.out,
