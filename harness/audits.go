@@ -33,7 +33,7 @@ func (c *cell) audits(result *ledger.Result) []runs.Audit {
 		f.Counts.Sent = l.Sent
 	}
 	if k := c.facts.crashed; k != nil && k.hit > 0 {
-		f.Crash = &audit.CrashPoint{Point: k.point, Hit: int64(k.hit), Reached: k.reached != nil}
+		f.Crash = &audit.CrashPoint{Point: k.point, Hit: int64(k.hit), Reached: k.reached != nil, Waited: time.Duration(k.waited)}
 	}
 	return audit.Check(f)
 }

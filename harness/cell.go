@@ -447,35 +447,3 @@ func (c *cell) allTopics() []string {
 	}
 	return names
 }
-
-// shape is the offered load of the scenario.
-func (c *cell) shape() (plan.Shape, error) {
-	l := c.spec.Scenario.Load
-	rate := float64(l.Rate)
-	switch l.Shape {
-	case scenarios.ShapeStep:
-		points := []plan.Point{{At: 0, Rate: rate}}
-		for _, s := range l.Steps {
-			points = append(points, plan.Point{At: time.Duration(s.At), Rate: float64(s.Rate)})
-		}
-		return plan.Steps(points...), nil
-	case scenarios.ShapeRamp:
-		return plan.Ramp(rate, float64(l.To), time.Duration(l.Over)), nil
-	case scenarios.ShapeBurst:
-		return plan.Burst(rate, float64(l.Peak), time.Duration(l.Every), time.Duration(l.For)), nil
-	case scenarios.ShapeSine:
-		return plan.Sine(rate, float64(l.Amplitude), time.Duration(l.Period)), nil
-	case scenarios.ShapeTrace:
-		points, err := scenarios.ReadTrace(l.File)
-		if err != nil {
-			return plan.Shape{}, err
-		}
-		var ps []plan.Point
-		for _, p := range points {
-			ps = append(ps, plan.Point{At: p.At, Rate: float64(p.Rate)})
-		}
-		return plan.Trace(ps...), nil
-	default:
-		return plan.Constant(rate), nil
-	}
-}

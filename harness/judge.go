@@ -91,6 +91,9 @@ func firstLine(s string) string {
 }
 
 func (c *cell) elapsed() int64 {
+	if c.rec == nil {
+		return 0
+	}
 	rows := c.rec.all()
 	if len(rows) == 0 {
 		return 0

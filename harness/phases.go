@@ -30,12 +30,11 @@ type grown struct {
 
 // crashed is what a crash or kill phase did.
 type crashed struct {
-	point               string
-	hit                 int
-	killed, restarted   int64
-	reached             *engines.FailpointReached
-	seen, seenCommitted int64 // outputs of the restored positions on that were there at the kill
-	lagBefore           int64
+	point             string
+	hit               int
+	killed, restarted int64
+	reached           *engines.FailpointReached
+	waited            int64 // nanoseconds that the point was waited for
 }
 
 // runPhases walks through the scenario's phases. The death of a worker that
@@ -228,14 +227,17 @@ func (c *cell) setGrown(f *grown) { c.facts.grown.Store(f) }
 
 // crash arms the point and waits for the worker to kill itself there.
 func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
-	f := &crashed{point: c.spec.CrashPoint(p), hit: max(p.Crash.Hit, 1), lagBefore: c.normalLag()}
+	f := &crashed{point: c.spec.CrashPoint(p), hit: max(p.Crash.Hit, 1)}
 	c.facts.crashed = f
 	if err := c.command(ctx, func(id int64) worker.Command {
 		return worker.Command{ID: id, Arm: &worker.Arm{Point: f.point, Hit: f.hit}}
 	}); err != nil || c.death != nil {
 		return err
 	}
-	if !c.wait(ctx, faultLimit(p), c.worker().Done()) {
+	armed := clock.Mono()
+	ended := c.wait(ctx, faultLimit(p), c.worker().Done())
+	f.waited = clock.Mono() - armed
+	if !ended {
 		if ctx.Err() == nil {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: crash point %s was not reached %d times within %s", p.Name, f.point, f.hit, faultLimit(p)))
 		}
@@ -253,7 +255,7 @@ func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 	if !p.Kill.Worker {
 		return fmt.Errorf("phase %s: this harness kills workers only; executors and task managers are not processes yet", p.Name)
 	}
-	f := &crashed{point: "anywhere", lagBefore: c.normalLag()}
+	f := &crashed{point: "anywhere"}
 	c.facts.crashed = f
 	c.worker().Kill()
 	<-c.worker().Done()

@@ -174,6 +174,9 @@ func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.W
 		// under way or has been given up.
 		Pool: 2 + r.cfg.Checkpoint.Retained + r.cfg.Checkpoint.TolerableFailures,
 	}
+	if r.broken {
+		env.Pool++ // commits run ahead of the metadata, so releases lag by one
+	}
 	if r.rt.Acks != nil {
 		env.Acked = r.rt.Acks.Acked
 	}
