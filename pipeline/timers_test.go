@@ -168,18 +168,20 @@ func TestTimersAgainstAList(t *testing.T) {
 		watermark, now := int64(-1), int64(-1)
 		var want []string
 		fire := func(set map[command]bool, kind string, upTo int64) {
-			for again := true; again; {
-				again = false
+			for {
+				first := command{at: math.MaxInt64} // in the order of time, keys in any
 				for c := range set {
-					if c.at > upTo {
-						continue
+					if c.at < first.at {
+						first = c
 					}
-					delete(set, c)
-					want = append(want, fmt.Sprintf("%s%s@%d", kind, c.key, c.at))
-					if kind == "e" && c.at%100 == 0 {
-						set[command{key: c.key, at: c.at + 7}] = true
-						again = true
-					}
+				}
+				if first.at > upTo {
+					return
+				}
+				delete(set, first)
+				want = append(want, fmt.Sprintf("%s%s@%d", kind, first.key, first.at))
+				if kind == "e" && first.at%100 == 0 {
+					set[command{key: first.key, at: first.at + 7}] = true
 				}
 			}
 		}
@@ -216,10 +218,12 @@ func TestTimersAgainstAList(t *testing.T) {
 				fire(processing, "p", now)
 			default:
 				take()
-				snapshots := byOperator(h)
+				snapshots := h.Snapshot()
 				h.Close()
 				h = build()
-				restore(t, h, snapshots)
+				if err := h.Restore(snapshots); err != nil {
+					t.Fatal(err)
+				}
 				run(t, h, fmt.Sprintf("w%d", watermark)) // engines bring it back
 				fire(event, "e", watermark)
 			}
@@ -242,31 +246,6 @@ func TestTimersAgainstAList(t *testing.T) {
 			t.Fatalf("fired %v\nwant  %v", got, want)
 		}
 	})
-}
-
-// byOperator collects the snapshots that hold state, whatever the cutting.
-func byOperator(h *pipelinetest.Host) (all [][]byte) {
-	for _, ts := range h.Tasks {
-		for _, task := range ts {
-			if !task.State.Empty() {
-				all = append(all, task.State.Snapshot(nil, true))
-			}
-		}
-	}
-	return all
-}
-
-func restore(t interface{ Fatal(...any) }, h *pipelinetest.Host, snapshots [][]byte) {
-	for _, ts := range h.Tasks {
-		for _, task := range ts {
-			if task.State.Empty() {
-				continue
-			}
-			if err := task.Restore(snapshots...); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 }
 
 // An exchange without a free buffer stops timers in the middle; called again,

@@ -54,6 +54,8 @@ type Options struct {
 	// Buffers bounds each channel's pool; 0 is 4. Exchanges are drained when a
 	// task is starved, so a bound of 1 exercises every pause there is.
 	Buffers int
+	// Discard makes sinks drop what they take instead of keeping it.
+	Discard bool
 	// Fail, if set, is asked before each write of a sink.
 	Fail func(sink string, r *connectors.Record) error
 }
@@ -266,13 +268,13 @@ func (h *Host) each(f func(*pipeline.Task) (bool, error)) error {
 // delay and a millisecond. A split that gave nothing holds it back.
 func (h *Host) SourceWatermark(source string, splits ...connectors.Split) int64 {
 	wm := int64(math.MaxInt64)
-	for fi, f := range h.Fragments {
+	for _, f := range h.Fragments {
 		for _, n := range f.Sources {
 			if n.Name != source || n.Watermarks == nil {
 				continue
 			}
 			for _, s := range splits {
-				m := h.Tasks[fi][int(s.Partition)%f.Parallelism].Source(n).MaxTimestamp(s.ID)
+				m := h.MaxTimestamp(source, s)
 				if m != pipeline.NoTime {
 					m -= n.Watermarks.Delay.Milliseconds() + 1
 				}
@@ -283,28 +285,67 @@ func (h *Host) SourceWatermark(source string, splits ...connectors.Split) int64 
 	return wm
 }
 
-// Snapshot returns a snapshot of every task: by fragment and subtask.
-func (h *Host) Snapshot(full bool) [][][]byte {
-	all := make([][][]byte, len(h.Tasks))
-	for f, ts := range h.Tasks {
-		for _, t := range ts {
-			all[f] = append(all[f], t.State.Snapshot(nil, full))
+// MaxTimestamp returns the largest event time that the source has seen in a
+// split.
+func (h *Host) MaxTimestamp(source string, s connectors.Split) int64 {
+	return h.head(source, s).MaxTimestamp(s.ID)
+}
+
+// SetMaxTimestamp sets it, after a restore.
+func (h *Host) SetMaxTimestamp(source string, s connectors.Split, ts int64) {
+	h.head(source, s).SetMaxTimestamp(s.ID, ts)
+}
+
+// head returns the head of the source in the subtask that a split belongs to.
+func (h *Host) head(source string, s connectors.Split) pipeline.SourceHead {
+	for fi, f := range h.Fragments {
+		for _, n := range f.Sources {
+			if n.Name == source {
+				return h.Tasks[fi][int(s.Partition)%f.Parallelism].Source(n)
+			}
+		}
+	}
+	return nil
+}
+
+// Snapshot returns a full snapshot of every task that keeps keyed state, by the
+// name of its stateful operators: that is what stays the same however a job is
+// cut.
+func (h *Host) Snapshot() map[string][][]byte {
+	all := map[string][][]byte{}
+	for fi, f := range h.Fragments {
+		for _, t := range h.Tasks[fi] {
+			if !t.State.Empty() {
+				all[stateful(f)] = append(all[stateful(f)], t.State.Snapshot(nil, true))
+			}
 		}
 	}
 	return all
 }
 
-// Restore gives every task the snapshots of all old subtasks of its fragment,
-// as after a change of parallelism.
-func (h *Host) Restore(snapshots [][][]byte) error {
-	for f, ts := range h.Tasks {
-		for _, t := range ts {
-			if err := t.Restore(snapshots[f]...); err != nil {
+// Restore gives every task the snapshots of all old subtasks, as after a change
+// of parallelism. Call it before anything is pushed.
+func (h *Host) Restore(snapshots map[string][][]byte) error {
+	for fi, f := range h.Fragments {
+		for _, t := range h.Tasks[fi] {
+			if t.State.Empty() {
+				continue
+			}
+			if err := t.Restore(snapshots[stateful(f)]...); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func stateful(f *pipeline.Fragment) (name string) {
+	for _, n := range f.Nodes {
+		if n.Kind == pipeline.KindKeyed {
+			name += n.UID + " "
+		}
+	}
+	return name
 }
 
 type taskHost struct {
@@ -339,6 +380,9 @@ func (w *writer) Write(_ context.Context, r *connectors.Record, o *connectors.Or
 		if err := f(w.name, r); err != nil {
 			return err
 		}
+	}
+	if w.h.opt.Discard {
+		return nil
 	}
 	out := Written{Record: Clone(r), Subtask: w.subtask}
 	if o != nil {

@@ -33,6 +33,7 @@ func TestCountsAreExact(t *testing.T) {
 		{Parallelism: 3, Order: 2, Partitions: 5, Unchained: true},
 		{Parallelism: 2, Order: 3, Buffers: 1, Origins: true},
 		{Parallelism: 4, Order: 4, Partitions: 1, Records: 100},
+		{Parallelism: 2, Order: 5, Restart: 20},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			p := params(func(p *idrecord.Params) { p.Keys, p.Skew = 37, float64(i)/4 })
@@ -123,6 +124,10 @@ func BenchmarkParse(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestTheJobDoesNotAllocate(t *testing.T) {
+	trial.CheckAllocations(t, Workload(), params(nil), false)
 }
 
 func TestParseAndEncodeDoNotAllocate(t *testing.T) {

@@ -40,6 +40,10 @@ func TestBytesInAreBytesOut(t *testing.T) {
 	}
 }
 
+func TestTheJobDoesNotAllocate(t *testing.T) {
+	trial.CheckAllocations(t, Workload(), Workload().Params(), false)
+}
+
 // No key, a key of no bytes and a key are three things to Kafka.
 func TestKeysAreKept(t *testing.T) {
 	for _, unchained := range []bool{false, true} {

@@ -85,6 +85,7 @@ func TestRunningCount(t *testing.T) {
 		{Records: 8, Partitions: 1},
 		{Records: 400, Parallelism: 2, Order: 1},
 		{Records: 400, Parallelism: 3, Order: 2, Partitions: 4, Unchained: true, Buffers: 1},
+		{Records: 400, Order: 3, Restart: 5},
 	} {
 		for _, p := range []*Params{clicks(nil), visits(nil), clicks(func(p *Params) { p.Key = "page" })} {
 			t.Run(fmt.Sprint(i, p.File, p.Key), func(t *testing.T) {
@@ -174,6 +175,15 @@ func TestWindows(t *testing.T) {
 			t.Errorf("delay %v: %d rows, the oracle says %d", c.delay, rows, len(expected))
 		}
 		trial.CheckClosings(t, res.Rows, 1)
+	}
+}
+
+// Escapes and doubled quotes are copied, the rest is not.
+func TestTheJobDoesNotAllocate(t *testing.T) {
+	for _, window := range []time.Duration{0, time.Hour} {
+		trial.CheckAllocations(t, Workload(), clicks(func(p *Params) {
+			p.File, p.Window, p.Delay = "testdata/plain.jsonl", window, time.Hour
+		}), true)
 	}
 }
 

@@ -81,6 +81,7 @@ func TestKnownAnswer(t *testing.T) {
 		{Partitions: 1},
 		{Partitions: 3, Parallelism: 2, Order: 1},
 		{Partitions: 4, Parallelism: 3, Order: 2, Unchained: true, Buffers: 1},
+		{Partitions: 2, Order: 3, Restart: 2, BatchSize: 4},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			o.Records, o.Seed = text.lines(), uint64(i) // every line once, from anywhere
@@ -97,6 +98,10 @@ func TestKnownAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheJobDoesNotAllocate(t *testing.T) {
+	trial.CheckAllocations(t, Workload(), params(excerpt), false)
 }
 
 func TestSplit(t *testing.T) {

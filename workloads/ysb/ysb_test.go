@@ -89,6 +89,8 @@ func TestWindowsAreExact(t *testing.T) {
 		{Parallelism: 2, Order: 1},
 		{Parallelism: 3, Order: 2, Partitions: 5, Unchained: true},
 		{Parallelism: 2, Order: 3, Buffers: 1, Unchained: true, Origins: true},
+		{Parallelism: 2, Order: 4, Restart: 50},
+		{Order: 5, Restart: 13, Unchained: true},
 	} {
 		for _, skew := range []bool{false, true} {
 			t.Run(fmt.Sprint(i, skew), func(t *testing.T) {
@@ -137,6 +139,10 @@ func TestWindowsAreExact(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestTheJobDoesNotAllocate(t *testing.T) {
+	trial.CheckAllocations(t, Workload(), params(nil), false)
 }
 
 func TestParse(t *testing.T) {

@@ -24,10 +24,13 @@ type Options struct {
 	Seed        uint64
 	Order       uint64 // seed of the order in which partitions are read
 	Parallelism int
-	Unchained   bool
-	Buffers     int
-	Origins     bool
-	BatchSize   int // records a batch at most, default 50; the watermark moves between batches
+	// Restart, if set, stops the job after so many batches with a snapshot and
+	// goes on from it with one subtask more.
+	Restart   int
+	Unchained bool
+	Buffers   int
+	Origins   bool
+	BatchSize int // records a batch at most, default 50; the watermark moves between batches
 }
 
 // Input is one record that was sent.
@@ -103,32 +106,13 @@ func Run(t testing.TB, w *workloads.Workload, params any, o Options) Result {
 	t.Helper()
 	o = defaults(o)
 	res := Result{Inputs: Inputs(t, w, params, o)}
-	g, err := w.Pipeline(params, IO())
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Host = pipelinetest.New(t, g, pipelinetest.Options{
-		Parallelism: o.Parallelism, Origins: o.Origins, Unchained: o.Unchained, Buffers: o.Buffers,
-	})
-	source, splits := "", make([][]connectors.Record, o.Partitions)
-	for _, f := range res.Host.Fragments {
-		for _, n := range f.Sources {
-			source = n.Name
+	res.Host = host(t, w, params, o, false)
+	splits, all := split(res.Inputs, o.Partitions)
+	source := sourceOf(res.Host)
+	for i, b := range pipelinetest.Batches(rand.New(rand.NewPCG(o.Order, 1)), o.BatchSize, splits...) {
+		if o.Restart > 0 && i == o.Restart {
+			res.restart(t, w, params, o, source, all)
 		}
-	}
-	for _, in := range res.Inputs {
-		splits[in.Partition] = append(splits[in.Partition], connectors.Record{
-			Key: in.Key, Value: in.Payload, Offset: in.Sequence, Timestamp: in.EventTime,
-			Headers: []connectors.Header{{Key: connectors.OriginHeader, Value: connectors.AppendOrigin(nil, connectors.Origin{
-				Partition: in.Partition, Sequence: in.Sequence, Scheduled: in.Scheduled,
-			})}},
-		})
-	}
-	all := make([]connectors.Split, o.Partitions)
-	for p := range all {
-		all[p] = pipelinetest.Split(int32(p))
-	}
-	for _, b := range pipelinetest.Batches(rand.New(rand.NewPCG(o.Order, 1)), o.BatchSize, splits...) {
 		if err := res.Host.Push(source, b); err != nil {
 			t.Fatal(err)
 		}
@@ -138,6 +122,86 @@ func Run(t testing.TB, w *workloads.Workload, params any, o Options) Result {
 	}
 	res.parse(t, w, params, o)
 	return res
+}
+
+func host(t testing.TB, w *workloads.Workload, params any, o Options, discard bool) *pipelinetest.Host {
+	t.Helper()
+	g, err := w.Pipeline(params, IO())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pipelinetest.New(t, g, pipelinetest.Options{
+		Parallelism: o.Parallelism, Origins: o.Origins, Unchained: o.Unchained, Buffers: o.Buffers, Discard: discard,
+	})
+}
+
+func sourceOf(h *pipelinetest.Host) (name string) {
+	for _, f := range h.Fragments {
+		for _, n := range f.Sources {
+			name = n.Name
+		}
+	}
+	return name
+}
+
+// restart does what an engine does between two runs of a job: state, event
+// times of the splits and the watermark come back, all else is new.
+func (res *Result) restart(t testing.TB, w *workloads.Workload, params any, o Options, source string, splits []connectors.Split) {
+	t.Helper()
+	old := res.Host
+	o.Parallelism = max(o.Parallelism, 1) + 1
+	res.Host = host(t, w, params, o, false)
+	if err := res.Host.Restore(old.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range splits {
+		res.Host.SetMaxTimestamp(source, s, old.MaxTimestamp(source, s))
+	}
+	if err := res.Host.Watermark(old.SourceWatermark(source, splits...)); err != nil {
+		t.Fatal(err)
+	}
+	for name, out := range old.Output {
+		res.Host.Output[name] = append(out, res.Host.Output[name]...)
+	}
+}
+
+// split sorts a load into its partitions.
+func split(inputs []Input, partitions int) (records [][]connectors.Record, splits []connectors.Split) {
+	records = make([][]connectors.Record, partitions)
+	for _, in := range inputs {
+		records[in.Partition] = append(records[in.Partition], connectors.Record{
+			Key: in.Key, Value: in.Payload, Offset: in.Sequence, Timestamp: in.EventTime,
+			Headers: []connectors.Header{{Key: connectors.OriginHeader, Value: connectors.AppendOrigin(nil, connectors.Origin{
+				Partition: in.Partition, Sequence: in.Sequence, Scheduled: in.Scheduled,
+			})}},
+		})
+	}
+	for p := range partitions {
+		splits = append(splits, pipelinetest.Split(int32(p)))
+	}
+	return records, splits
+}
+
+// CheckAllocations fails the test if a record costs an allocation between the
+// source and the sinks, once all keys are known.
+func CheckAllocations(t testing.TB, w *workloads.Workload, params any, origins bool) {
+	t.Helper()
+	const n = 1000
+	o := defaults(Options{Records: n, Partitions: 1, Origins: origins})
+	h := host(t, w, params, o, true)
+	records, splits := split(Inputs(t, w, params, o), 1)
+	b := &connectors.Batch{Split: splits[0], Records: records[0][:n]} // not the closing record
+	source := sourceOf(h)
+	push := func() {
+		if err := h.Push(source, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push()
+	// What the host itself does per batch is a few.
+	if a := testing.AllocsPerRun(5, push); a > 5 {
+		t.Errorf("%s: %v allocations for %d records", w.Name, a, n)
+	}
 }
 
 // IO is where a trial's job reads and writes.
