@@ -125,15 +125,22 @@ func (w *world) start(ctx context.Context) engines.Run {
 // fill appends n records to each partition.
 func (w *world) fill(topic string, n int, keys int64) {
 	w.b.mu.Lock()
-	ps := w.b.input[topic]
+	partitions := len(w.b.input[topic])
 	w.b.mu.Unlock()
-	for p := range ps {
-		var rs []connectors.Record
-		for i := range n {
-			rs = append(rs, input(p, int64(len(ps[p])+i), keys))
-		}
-		w.b.append(topic, p, rs...)
+	for p := range partitions {
+		w.fillOne(topic, p, n, keys)
 	}
+}
+
+func (w *world) fillOne(topic string, p, n int, keys int64) {
+	w.b.mu.Lock()
+	at := len(w.b.input[topic][p])
+	w.b.mu.Unlock()
+	var rs []connectors.Record
+	for i := range n {
+		rs = append(rs, input(p, int64(at+i), keys))
+	}
+	w.b.append(topic, p, rs...)
 }
 
 // tally is what the output looks like beside the input.

@@ -127,7 +127,7 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 	r := &run{
 		job: job, cfg: cfg, rt: rt, parent: ctx, done: make(chan struct{}),
 		broken:  cfg.BreakExactlyOnce && job.Guarantee == connectors.ExactlyOnce,
-		restart: engines.Positions{}, base: engines.Positions{},
+		restart: engines.Positions{}, base: engines.Positions{}, claiming: make(chan struct{}, 1),
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	if err := r.build(); err != nil {

@@ -295,10 +295,12 @@ func (s *enumeration) commit(ctx context.Context) error {
 	s.positions, s.waiting = map[connectors.SplitID]connectors.Position{}, nil
 	s.mu.Unlock()
 	var err error
-	if len(positions) > 0 {
-		if err = s.enum.Commit(ctx, positions); err == nil && s.run.job.Guarantee == connectors.AtMostOnce {
-			s.run.advance(positions)
-		}
+	switch {
+	case len(positions) == 0:
+	case s.run.job.Guarantee == connectors.AtMostOnce:
+		err = s.commitClaims(ctx, positions)
+	default:
+		err = s.enum.Commit(ctx, positions)
 	}
 	for _, w := range waiting {
 		w <- err
@@ -309,4 +311,18 @@ func (s *enumeration) commit(ctx context.Context) error {
 		err = nil
 	}
 	return err
+}
+
+func (s *enumeration) commitClaims(ctx context.Context, positions map[connectors.SplitID]connectors.Position) error {
+	select {
+	case s.run.claiming <- struct{}{}:
+		defer func() { <-s.run.claiming }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := s.enum.Commit(ctx, positions); err != nil {
+		return err
+	}
+	s.run.advance(positions)
+	return nil
 }

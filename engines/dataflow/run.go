@@ -49,6 +49,10 @@ type run struct {
 	// before it has been written.
 	restart, base engines.Positions
 
+	// claiming is held while positions are committed at most once, so that a
+	// failpoint finds them the same here and outside.
+	claiming chan struct{}
+
 	gauges gaugeState
 }
 
@@ -68,6 +72,11 @@ func (r *run) emit(e engines.Event) {
 // find.
 func (r *run) failpoint(point string, epoch int64) {
 	r.rt.Failpoints.Hit(point, func() engines.Recovery {
+		// The process is about to end: nothing is claimed any more.
+		select {
+		case r.claiming <- struct{}{}:
+		case <-r.ctx.Done():
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return engines.Recovery{Positions: maps.Clone(r.restart), Base: maps.Clone(r.base), Epoch: epoch}
