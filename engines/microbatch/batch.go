@@ -130,6 +130,9 @@ func (r *run) trim(e *offsetEntry) {
 
 // publish commits the batch's end positions to the outside system.
 func (r *run) publish(b *batch) error {
+	if err := r.attempt.Check(); err != nil {
+		return err
+	}
 	for _, s := range r.sources {
 		if ranges := b.entry.Sources[s.node.UID]; len(ranges) > 0 {
 			if err := s.publish(r.ctx, ranges); err != nil {

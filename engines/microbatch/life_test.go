@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"streamduel/codec"
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/pipeline"
+	"streamduel/scenarios"
 	"streamduel/state"
 )
 
@@ -277,36 +277,45 @@ func TestUnion(t *testing.T) {
 }
 
 // TestTwoSinksOneCommitted: a crash after the first of two sinks has committed a
-// batch. The batch runs again for the other only.
+// batch. The batch runs again for the other only, also where both keep their
+// positions in one place.
 func TestTwoSinksOneCommitted(t *testing.T) {
-	b := newBed(t, 2, connectors.ExactlyOnce)
-	b.config.Rate.MaxRecordsPerBatch = 50
-	second := &flaky{store: &store{}, failCommit: 3}
-	b.graph = func() *pipeline.Graph {
-		g := pipeline.New("two sinks")
-		counts := counted(pipeline.From(g, "in", b.topic, decodeEvent), "count")
-		pipeline.To(counts, "out", b.store, encodeEvent)
-		pipeline.To(counts, "second", second, encodeEvent)
-		return g
-	}
-	b.topic.fill(300, 7)
-	p := b.start()
-	err := p.Wait()
-	p.cancel()
-	if err == nil || !strings.Contains(err.Error(), `sink "second": committing the transaction: its outcome is not known`) {
-		t.Fatalf("the job ended with %v", err)
-	}
-	p = b.start()
-	p.drained()
-	p.stopNow()
-	b.expect(0, 0)
-	if err := b.counts(); err != nil {
-		t.Error(err)
-	}
-	b.store = second.store
-	b.expect(0, 0)
-	if err := b.counts(); err != nil {
-		t.Error(err)
+	for _, shared := range []bool{false, true} {
+		for _, at := range []int{1, 3} {
+			t.Run(fmt.Sprint("shared ", shared, ", batch ", at), func(t *testing.T) {
+				b := newBed(t, 2, connectors.ExactlyOnce)
+				b.config.Rate.MaxRecordsPerBatch = 50
+				second := &flaky{store: &store{}, failCommit: at}
+				if shared {
+					b.store.marks = &marks{}
+					second.marks = b.store.marks
+				}
+				b.graph = func() *pipeline.Graph {
+					g := pipeline.New("two sinks")
+					counts := counted(pipeline.From(g, "in", b.topic, decodeEvent), "count")
+					pipeline.To(counts, "out", b.store, encodeEvent)
+					pipeline.To(counts, "second", second, encodeEvent)
+					return g
+				}
+				b.topic.fill(300, 7)
+				p := b.start()
+				err := p.Wait()
+				p.cancel()
+				if err == nil || !strings.Contains(err.Error(), `sink "second": committing the transaction: its outcome is not known`) {
+					t.Fatalf("the job ended with %v", err)
+				}
+				p = b.start()
+				p.drained()
+				p.stopNow()
+				for _, s := range []*store{b.store, second.store} {
+					b.store = s
+					b.expect(0, 0)
+					if err := b.counts(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -550,4 +559,53 @@ func TestLog(t *testing.T) {
 	}
 }
 
-var _ codec.Codec[event] = eventCodec
+// TestScenario: the block of a scenario file decodes into the configuration, and
+// what is wrong is shown at its place.
+func TestScenario(t *testing.T) {
+	e := New()
+	var points []string
+	for _, p := range e.Points() {
+		points = append(points, p.Name)
+	}
+	parse := func(block string) (*Config, error) {
+		f, err := scenarios.Parse("s.yaml", t.TempDir(), []byte(`schema: streamduel/scenario/v1
+name: s
+question: Does it decode?
+workload: { name: w }
+topics: { partitions: 1 }
+load: { rate: 10/s, shape: constant }
+engines:
+  microbatch: `+block+`
+guarantees: [at-least-once]
+phases:
+  - { name: steady, duration: 1s }
+  - { name: fault, crash: { at: { microbatch: T2 }, hit: 1 } }
+`), scenarios.Options{Vocabulary: scenarios.Vocabulary{
+			Engines:   map[string]scenarios.EngineSpec{e.Name(): {New: e.Config, CrashPoints: points}},
+			Workloads: map[string]scenarios.WorkloadSpec{"w": {}},
+		}})
+		if err != nil {
+			return nil, err
+		}
+		block0, _ := f.Variants[0].Scenario.Engines.Get(e.Name())
+		return block0.Config.(*Config), nil
+	}
+	c, err := parse("{ interval: 20ms, clock: queueing, rate: { initial: 5k/s, maxRecordsPerBatch: 10, pid: { derivative: 0.5 } } }")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Interval.Std() != 20*time.Millisecond || c.Clock != Queueing || c.Rate.Initial != 5000 || c.Rate.MaxRecordsPerBatch != 10 || c.Rate.PID.Derivative != 0.5 || !c.Rate.PID.Enabled {
+		t.Errorf("%+v", c)
+	}
+	for block, want := range map[string]string{
+		"{ interval: 0s }":                  `s.yaml:8:27: engines.microbatch.interval: value "0s": a duration above 0s`,
+		"{ interval: 20 }":                  "a duration with its unit",
+		"{ clock: sundial }":                "one of skipping, queueing",
+		"{ rate: { pid: { minRate: 0 } } }": "engines.microbatch.rate.pid.minRate",
+		"{ intervall: 20ms }":               `did you mean "interval"?`,
+	} {
+		if _, err := parse(block); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", block, err)
+		}
+	}
+}

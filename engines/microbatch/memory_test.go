@@ -253,18 +253,25 @@ var errFenced = errors.New("fenced by a newer process")
 
 // store is a sink in memory that outlives the processes that write to it.
 type store struct {
-	mu       sync.Mutex
-	visible  []row
-	aborted  int
-	epoch    int
-	carried  map[connectors.SplitID]connectors.Position
-	metadata string
-	commits  int
-	begun    int
+	mu      sync.Mutex
+	visible []row
+	aborted int
+	epoch   int
+	marks   *marks // what transactions carried; nil until first used
+	begun   int
 	// failWrites makes the so-manieth write from now fail, once.
 	failWrites int
 	panicAt    int
 	only       []connectors.Guarantee
+}
+
+// marks are the positions and metadata that transactions carry. Two stores may
+// share them, as two sinks of one broker do.
+type marks struct {
+	mu       sync.Mutex
+	carried  map[connectors.SplitID]connectors.Position
+	metadata string
+	commits  int
 }
 
 func (s *store) Describe() connectors.SinkDescription {
@@ -298,6 +305,9 @@ func (s *store) Transaction(_ context.Context, env connectors.WriterEnv) (connec
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch++ // fences older ones, whose open rows are never seen
+	if s.marks == nil {
+		s.marks = &marks{}
+	}
 	return &storeTransaction{s: s, env: env, epoch: s.epoch}, nil
 }
 
@@ -361,9 +371,10 @@ func (t *storeTransaction) check() error {
 }
 
 func (t *storeTransaction) Committed(context.Context) (map[connectors.SplitID]connectors.Position, string, bool, error) {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	return t.s.carried, t.s.metadata, t.s.commits > 0, nil
+	m := t.s.marks
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.carried, m.metadata, m.commits > 0, nil
 }
 
 func (t *storeTransaction) Begin(context.Context) error {
@@ -400,8 +411,11 @@ func (t *storeTransaction) Commit(context.Context) error {
 		return errors.New("commit without prepare")
 	}
 	t.s.visible = append(t.s.visible, t.open...)
-	t.s.carried, t.s.metadata = t.positions, t.metadata
-	t.s.commits++
+	m := t.s.marks
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.carried, m.metadata = t.positions, t.metadata
+	m.commits++
 	t.active = false
 	return nil
 }
