@@ -44,6 +44,7 @@ func start(ctx context.Context, image string, log io.Writer) (addresses []string
 	if log == nil {
 		log = io.Discard
 	}
+	tclog.SetDefault(logger{log}) // else some messages go to our standard error
 	if err := dockerIsThere(ctx); err != nil {
 		return nil, "", nil, err
 	}

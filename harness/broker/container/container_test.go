@@ -1,3 +1,5 @@
+//go:build !docker
+
 package container
 
 import (
@@ -6,6 +8,8 @@ import (
 	"testing"
 )
 
+// TestWithoutDocker is left out where the other tests have made the library
+// remember a daemon.
 func TestWithoutDocker(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
 	_, _, stop, err := Starter("")(t.Context(), io.Discard)
