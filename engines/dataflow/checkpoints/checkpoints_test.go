@@ -1,0 +1,174 @@
+package checkpoints
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"streamduel/connectors"
+	"streamduel/state"
+)
+
+func open(t *testing.T, retained int) (*Store, *state.Folder, *bytes.Buffer) {
+	t.Helper()
+	f, err := state.OpenFolder(t.TempDir(), state.DurableProcess)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	return Open(f, retained, slog.New(slog.NewTextHandler(&log, nil))), f, &log
+}
+
+// complete writes a checkpoint with one state file and one committable.
+func complete(t *testing.T, s *Store, id int64) {
+	t.Helper()
+	file, err := s.WriteState(id, 1, 2, 0, []byte(fmt.Sprint("state ", id)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := id * 1000
+	err = s.Complete(&Metadata{
+		ID: id, Attempt: 1, MaxParallelism: 128,
+		Sources: []Source{{Operator: "in", Splits: []Split{{ID: "t/0", Position: connectors.Position(id * 10), MaxTimestamp: &ts}}}},
+		States:  []State{{Operator: "count", File: file, Bytes: 7}},
+		Sinks:   []Sink{{Operator: "out", Committables: []connectors.Committable{connectors.Committable(fmt.Sprint("txn ", id))}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newest(t *testing.T, s *Store) *Checkpoint {
+	t.Helper()
+	c, err := s.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func files(t *testing.T, f *state.Folder) string {
+	t.Helper()
+	names, err := f.List("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestTheNewestCheckpointIsReadBack(t *testing.T) {
+	s, _, _ := open(t, 1)
+	if c := newest(t, s); c != nil {
+		t.Fatalf("an empty folder has checkpoint %+v", c)
+	}
+	complete(t, s, 1)
+	complete(t, s, 2)
+	c := newest(t, s)
+	if c.ID != 2 || c.Positions()["t/0"] != 20 || *c.Sources[0].Splits[0].MaxTimestamp != 2000 || c.Bytes() != 7 {
+		t.Errorf("read %+v", c.Metadata)
+	}
+	if got := c.States("count"); len(got) != 1 || string(got[0]) != "state 2" {
+		t.Errorf("states %q", got)
+	}
+	if got := c.Committables("out"); len(got) != 1 || string(got[0]) != "txn 2" {
+		t.Errorf("committables %q", got)
+	}
+	if len(c.States("other"))+len(c.Committables("other")) > 0 {
+		t.Error("another operator's parts were found")
+	}
+}
+
+func TestATornCheckpointIsPassedOverAndSaidSo(t *testing.T) {
+	for _, torn := range []string{"checkpoint-3", "state-3-1-2-0"} {
+		t.Run(torn, func(t *testing.T) {
+			s, f, log := open(t, 3)
+			for id := range int64(3) {
+				complete(t, s, id+1)
+			}
+			path := filepath.Join(f.Path(), torn)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, b[:len(b)-5], 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if c := newest(t, s); c.ID != 2 {
+				t.Errorf("went back to %d, want 2", c.ID)
+			}
+			if !strings.Contains(log.String(), "checkpoint=3") || !strings.Contains(log.String(), "torn") {
+				t.Errorf("the log says %q", log)
+			}
+			// Its number is not used again.
+			if next, err := s.NextID(); err != nil || next != 4 {
+				t.Errorf("next %d, %v", next, err)
+			}
+		})
+	}
+}
+
+func TestAMissingStateFileTears(t *testing.T) {
+	s, f, _ := open(t, 2)
+	complete(t, s, 1)
+	complete(t, s, 2)
+	f.Remove("state-2-1-2-0")
+	if c := newest(t, s); c.ID != 1 {
+		t.Errorf("went back to %d, want 1", c.ID)
+	}
+	f.Remove("state-1-1-2-0")
+	if _, err := s.Newest(); err == nil || !strings.Contains(err.Error(), "none of the 2 checkpoints") {
+		t.Errorf("without a whole checkpoint: %v", err)
+	}
+}
+
+func TestOlderCheckpointsAreSubsumed(t *testing.T) {
+	s, f, _ := open(t, 2)
+	for id := range int64(4) {
+		complete(t, s, id+1)
+	}
+	// Of a checkpoint that never completed, and of one under way.
+	s.WriteState(2, 1, 9, 9, nil)
+	s.WriteState(5, 1, 2, 0, nil)
+	oldest, err := s.Subsume()
+	if err != nil || oldest != 3 {
+		t.Fatalf("oldest %d, %v", oldest, err)
+	}
+	if got, want := files(t, f), "checkpoint-3 checkpoint-4 state-3-1-2-0 state-4-1-2-0 state-5-1-2-0"; got != want {
+		t.Errorf("files %s, want %s", got, want)
+	}
+}
+
+func TestAfterRecoveryNoCheckpointListsCommittables(t *testing.T) {
+	s, f, _ := open(t, 3)
+	for id := range int64(3) {
+		complete(t, s, id+1)
+	}
+	c, err := s.read(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Recovered(c); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, f); strings.Contains(got, "checkpoint-3") {
+		t.Errorf("files %s: a checkpoint newer than the restored one is left", got)
+	}
+	for id := int64(1); id <= 2; id++ {
+		c, err := s.read(id)
+		if err != nil || len(c.Committables("out")) != 0 || c.Positions()["t/0"] != connectors.Position(id*10) {
+			t.Errorf("checkpoint %d: %+v, %v", id, c, err)
+		}
+	}
+}
+
+func TestTwoProcessesCannotCompleteOneCheckpoint(t *testing.T) {
+	s, _, _ := open(t, 1)
+	complete(t, s, 1)
+	if err := s.Complete(&Metadata{ID: 1, Attempt: 2}); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("the second: %v", err)
+	}
+}
