@@ -147,7 +147,8 @@ func (r *run) publish(b *batch) error {
 func (r *run) completed(b *batch, begun time.Time) {
 	now := time.Now()
 	b.durations["triggerExecution"] = millis(now.Sub(b.planned))
-	processing, scheduling := millis(now.Sub(begun)), max(millis(begun.Sub(b.due)), 0)
+	// Waiting is what lies between the tick and the first task, planning left out.
+	processing, scheduling := millis(now.Sub(begun)), max(millis(begun.Sub(b.due)-b.planning), 0)
 	r.unplan(b)
 	r.watermark.Store(r.commit.Next)
 	r.storeTimers()

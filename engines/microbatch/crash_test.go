@@ -116,6 +116,24 @@ func scaleTo(v, n int, c crash) int {
 	return v
 }
 
+// TestAtMostOnceState: the lost batch is lost to the state as well, and versions
+// go on behind the gap over further starts.
+func TestAtMostOnceState(t *testing.T) {
+	b := newBed(t, 2, connectors.AtMostOnce)
+	b.config.StateSnapshotEvery = 3
+	told := crashAt(t, b, "M1", 4)
+	for range 3 {
+		b.topic.fill(250, 13)
+		p := b.start()
+		p.drained()
+		p.stopNow()
+	}
+	b.expect(0, int(told.recovery.Records))
+	if err := b.counts(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBrokenExactlyOnce is the negative control: offsets apart from output.
 func TestBrokenExactlyOnce(t *testing.T) {
 	for _, point := range []string{"M3", "T2"} {

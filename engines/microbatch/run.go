@@ -75,6 +75,7 @@ type batch struct {
 	records   int64
 	due       time.Time // submission: its tick
 	planned   time.Time // planning began
+	planning  time.Duration
 	watermark int64
 	lag       int64
 	replay    bool
@@ -360,6 +361,7 @@ func (r *run) plan(due time.Time) (*batch, error) {
 	}
 	r.nextBatch++
 	r.lastTime = now
+	b.planning = time.Since(begun)
 	r.planned(b)
 	until := engines.Positions{}
 	for _, splits := range e.Sources {
