@@ -143,8 +143,8 @@ type SinkConfig struct {
 	BufferBytes   int `json:"bufferBytes,omitempty"`
 	// Compression is none (the default), gzip, snappy, lz4 or zstd.
 	Compression string `json:"compression,omitempty"`
-	// DeliveryMillis is how long a record may stay unacknowledged before
-	// writing fails. Default 120,000.
+	// DeliveryMillis is how long brokers may acknowledge nothing while Write or
+	// Flush waits for them, before writing fails. Default 120,000.
 	DeliveryMillis int `json:"deliveryMillis,omitempty"`
 	// TransactionMillis is the transaction timeout. It must be longer than the
 	// longest epoch with its recovery, and at most the broker's

@@ -28,6 +28,7 @@ type outlet struct {
 	addHeader bool
 	gate      *connectors.Gate
 	acked     func(connectors.Origin)
+	patience  time.Duration // without any answer, while somebody waits for one
 	maxRecs   int64
 	maxBytes  int64
 	promise   func(*kgo.Record, error)
@@ -87,7 +88,8 @@ func newOutlet(cfg *SinkConfig, env connectors.WriterEnv) *outlet {
 		topic: cfg.Topic, node: env.Node,
 		byOrigin: cfg.Partitioner == ByOrigin, addHeader: cfg.OriginHeader,
 		gate: env.Gate, acked: env.Acked,
-		maxRecs: int64(cfg.BufferRecords), maxBytes: int64(cfg.BufferBytes),
+		patience: time.Duration(cfg.DeliveryMillis) * time.Millisecond,
+		maxRecs:  int64(cfg.BufferRecords), maxBytes: int64(cfg.BufferBytes),
 		room: make(chan struct{}, 1),
 	}
 	o.promise = o.settle
@@ -144,12 +146,18 @@ func (o *outlet) waitForRoom(ctx context.Context) error {
 	for o.full() {
 		o.waiting.Store(true)
 		if o.full() && o.err() == nil {
+			before := o.settled.Load()
+			t := time.NewTimer(o.patience)
 			select {
 			case <-o.room:
+			case <-t.C:
+				o.stuck(before)
 			case <-ctx.Done():
+				t.Stop()
 				o.waiting.Store(false)
 				return ctx.Err()
 			}
+			t.Stop()
 		}
 		o.waiting.Store(false)
 		if err := o.err(); err != nil {
@@ -304,8 +312,31 @@ func (o *outlet) settle(r *kgo.Record, err error) {
 
 // flush waits until the client has answered everything.
 func (o *outlet) flush(ctx context.Context, cl *kgo.Client) error {
-	if err := cl.Flush(ctx); err != nil {
-		return errors.Join(o.err(), fmt.Errorf("kafka sink %s: flush: %w", o.node, err))
+	for {
+		before := o.settled.Load()
+		wait, cancel := context.WithTimeout(ctx, o.patience)
+		err := cl.Flush(wait)
+		cancel()
+		if err == nil {
+			return o.err()
+		}
+		if ctx.Err() != nil {
+			return errors.Join(o.err(), fmt.Errorf("kafka sink %s: flush: %w", o.node, err))
+		}
+		if o.stuck(before) {
+			return o.err()
+		}
 	}
-	return o.err()
+}
+
+// stuck fails the outlet if nothing was answered since. The client's own limit
+// on a record's delivery is of no use here: it counts from the record's
+// timestamp, which is whatever the user's data say.
+func (o *outlet) stuck(before int64) bool {
+	if o.settled.Load() != before {
+		return false
+	}
+	err := fmt.Errorf("kafka sink %s: topic %s: brokers have acknowledged nothing for %s", o.node, o.topic, o.patience)
+	o.failure.CompareAndSwap(nil, &err)
+	return true
 }

@@ -58,7 +58,6 @@ func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID str
 		kgo.ProducerLinger(time.Duration(c.LingerMillis) * time.Millisecond),
 		kgo.ProducerBatchMaxBytes(int32(c.BatchBytes)),
 		kgo.ProducerBatchCompression(compression),
-		kgo.RecordDeliveryTimeout(time.Duration(c.DeliveryMillis) * time.Millisecond),
 		kgo.MaxBufferedRecords(1 << 30), // outlet bounds them
 		kgo.RecordPartitioner(partitioner(c.Partitioner)),
 	}

@@ -145,11 +145,8 @@ func (t *transaction) Prepare(ctx context.Context, positions map[connectors.Spli
 		t.produced = t.produced || w.written.Load() > w.base
 	}
 	t.mu.Unlock()
-	if err := t.cl.Flush(ctx); err != nil {
-		return fmt.Errorf("kafka sink %s: flush: %w", t.env.Node, err)
-	}
-	for _, w := range ws {
-		if err := w.err(); err != nil {
+	for _, w := range ws { // the first flush is everybody's; the rest look for errors
+		if err := w.Flush(ctx); err != nil {
 			return err
 		}
 	}
