@@ -9,6 +9,7 @@ package workloads
 import (
 	"fmt"
 	"iter"
+	"path/filepath"
 	"sort"
 	"sync"
 
@@ -40,8 +41,22 @@ type Workload struct {
 
 // Rebaser is implemented by parameters that name files: Rebase resolves
 // relative paths against the folder of the scenario file. It is called before
-// the parameters are used or sent to another process.
+// the parameters are used or sent to another process, and best before they are
+// validated, because Validate looks at files of absolute name only. Calling it
+// again changes nothing.
 type Rebaser interface{ Rebase(dir string) }
+
+// Resolve is what Rebase does to a path: it becomes absolute, beginning at dir.
+func Resolve(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	joined := filepath.Join(dir, path)
+	if absolute, err := filepath.Abs(joined); err == nil {
+		return absolute
+	}
+	return joined
+}
 
 // Timeline is implemented by generators whose records have due times of their
 // own, so that a load can follow them instead of a rate. Record i stands at

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -129,16 +130,24 @@ func (f *fields) pickJSON(record []byte) (v picked, err error) {
 }
 
 func (f *fields) missing(name string, record []byte) error {
-	var has []string
+	has, _ := fieldNames(record)
+	return fmt.Errorf("no field %q; the record has %s", name, strings.Join(has, ", "))
+}
+
+// fieldNames lists the fields of a JSON object.
+func fieldNames(record []byte) (names []string, err error) {
 	s := jsonscan.New(record)
 	for {
 		n, _, ok := s.Next()
 		if !ok {
-			break
+			return names, s.Err()
 		}
-		has = append(has, string(n))
+		text, err := jsonscan.Text(slices.Concat([]byte{'"'}, n, []byte{'"'}))
+		if err != nil {
+			return names, err
+		}
+		names = append(names, string(text))
 	}
-	return fmt.Errorf("no field %q; the record has %s", name, strings.Join(has, ", "))
 }
 
 var crlf = []byte("\r\n")

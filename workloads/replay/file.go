@@ -172,8 +172,8 @@ func next(b []byte, at int, isCSV bool) (end, following, lines int) {
 	return end, len(b), lines
 }
 
-// header returns the first record of a CSV file.
-func header(name string) (line []byte, err error) {
+// head returns the first record of a file: of a CSV file its header.
+func head(name string, isCSV bool) (record []byte, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("file: %w", err)
@@ -185,13 +185,13 @@ func header(name string) (line []byte, err error) {
 	}
 	b = bytes.TrimPrefix(b, bom)
 	for at := 0; at < len(b); {
-		end, following, _ := next(b, at, true)
+		end, following, _ := next(b, at, isCSV)
 		if len(bytes.TrimSpace(b[at:end])) > 0 {
 			return b[at:end], nil
 		}
 		at = following
 	}
-	return nil, fmt.Errorf("file: %s holds no header", name)
+	return nil, fmt.Errorf("file: %s holds no record", name)
 }
 
 func (g *generator) Append(dst []byte, in workloads.Input) (value, key []byte) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"streamduel/workloads"
 	"streamduel/workloads/internal/tumble"
 )
 
@@ -66,15 +67,17 @@ func (p *Params) format() string {
 	return ""
 }
 
-// Rebase resolves a relative file name against the scenario's folder.
+// Rebase implements workloads.Rebaser.
 func (p *Params) Rebase(dir string) {
 	if p.File != "" && !filepath.IsAbs(p.File) {
-		p.File = filepath.Join(dir, p.File)
+		p.File = workloads.Resolve(dir, p.File)
 	}
 }
 
-// Validate says what is allowed where a parameter is impossible. Whether the
-// records have the fields is found when they are read.
+// Validate says what is allowed where a parameter is impossible. Of the file it
+// looks at the first record; the others are checked when they are read. A
+// relative file name is not followed: it does not say yet where it begins (see
+// Rebase).
 func (p *Params) Validate() error {
 	var errs []error
 	check := func(ok bool, format string, a ...any) {
@@ -84,20 +87,24 @@ func (p *Params) Validate() error {
 	}
 	if p.File == "" {
 		errs = append(errs, errors.New("file: the name of a JSON-lines or CSV file"))
-	} else {
+	}
+	switch f := p.format(); {
+	case p.File != "" && f == "":
+		errs = append(errs, errors.New("format: jsonl or csv; the file's name does not say which"))
+	case f != "":
+		check(f == formatJSON || f == formatCSV, "format: jsonl or csv")
+	}
+	if filepath.IsAbs(p.File) {
 		info, err := os.Stat(p.File)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("file: an existing file (%w)", err))
-		default:
-			check(info.Mode().IsRegular(), "file: a file, not a folder or device")
-			check(info.Size() <= maxFile, "file: at most %d bytes", maxFile)
-		}
-		switch f := p.format(); {
-		case f == "":
-			errs = append(errs, errors.New("format: jsonl or csv; the file's name does not say which"))
-		default:
-			check(f == formatJSON || f == formatCSV, "format: jsonl or csv")
+		case !info.Mode().IsRegular():
+			errs = append(errs, errors.New("file: a file, not a folder or device"))
+		case info.Size() > maxFile:
+			errs = append(errs, fmt.Errorf("file: at most %d bytes", maxFile))
+		case len(errs) == 0 && p.Key != "" && p.EventTime != "":
+			errs = append(errs, p.checkFields()...)
 		}
 	}
 	check(p.Key != "", "key: the name of the field to count by")
@@ -107,6 +114,29 @@ func (p *Params) Validate() error {
 	check(whole(p.Delay), "delay: whole milliseconds from 0s to 8784h")
 	check(whole(p.Window), "window: whole milliseconds from 0s (a running count) to 8784h")
 	return errors.Join(errs...)
+}
+
+// checkFields looks for the named fields in the file's first record.
+func (p *Params) checkFields() (errs []error) {
+	first, err := head(p.File, p.format() == formatCSV)
+	if err != nil {
+		return []error{err}
+	}
+	var names []string
+	if p.format() == formatCSV {
+		err = columns(first, func(_ int, v []byte) { names = append(names, string(v)) })
+	} else {
+		names, err = fieldNames(first)
+	}
+	if err != nil {
+		return []error{fmt.Errorf("file: the first record of %s is no %s (%w)", p.File, p.format(), err)}
+	}
+	for _, f := range []struct{ param, name string }{{"key", p.Key}, {"eventTime", p.EventTime}, {"arrivalTime", p.ArrivalTime}} {
+		if f.name != "" && !slices.Contains(names, f.name) {
+			errs = append(errs, fmt.Errorf("%s: one of the fields of %s, which are %s", f.param, p.File, strings.Join(names, ", ")))
+		}
+	}
+	return errs
 }
 
 func (p *Params) windows() tumble.Config {

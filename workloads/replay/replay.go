@@ -166,13 +166,13 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	var head []byte
+	var header []byte
 	if p.format() == formatCSV {
-		if head, err = header(p.File); err != nil {
+		if header, err = head(p.File, true); err != nil {
 			return nil, err
 		}
 	}
-	f, err := newFields(p, head)
+	f, err := newFields(p, header)
 	if err != nil {
 		return nil, err
 	}
@@ -234,13 +234,13 @@ func accounting(params any, _ uint64) (workloads.Accounting, error) {
 	if err != nil {
 		return workloads.Accounting{}, err
 	}
-	var head []byte
+	var header []byte
 	if p.format() == formatCSV {
-		if head, err = header(p.File); err != nil {
+		if header, err = head(p.File, true); err != nil {
 			return workloads.Accounting{}, err
 		}
 	}
-	a := workloads.Accounting{Kind: workloads.Running, Parse: parse, Oracle: func() workloads.Oracle { return newOracle(p, head) }}
+	a := workloads.Accounting{Kind: workloads.Running, Parse: parse, Oracle: func() workloads.Oracle { return newOracle(p, header) }}
 	if p.Window > 0 {
 		a.Kind, a.Parse = workloads.Windows, parseWindows
 	}

@@ -262,7 +262,7 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		if err := os.WriteFile(name, []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := Workload().Generator(clicks(func(p *Params) { p.File = name }), 1)
+		_, err := newGenerator(clicks(func(p *Params) { p.File = name }))
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v\nwant %s", c.name, err, c.want)
 		}
@@ -270,24 +270,46 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 }
 
 func TestValidateNamesTheField(t *testing.T) {
+	here, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for want, change := range map[string]func(*Params){
 		"file: the name of a JSON-lines or CSV file":   func(p *Params) { p.File = "" },
-		"file: an existing file":                       func(p *Params) { p.File = "testdata/none.csv" },
-		"file: a file, not a folder":                   func(p *Params) { p.File, p.Format = "testdata", formatCSV },
+		"file: an existing file":                       func(p *Params) { p.File = here + "/none.csv" },
+		"file: a file, not a folder":                   func(p *Params) { p.File, p.Format = here, formatCSV },
 		"format: jsonl or csv":                         func(p *Params) { p.Format = "xml" },
+		"format: jsonl or csv; the file's name":        func(p *Params) { p.File = "clicks.log" },
 		"key: the name":                                func(p *Params) { p.Key = "" },
 		"eventTime: the name":                          func(p *Params) { p.EventTime = "" },
 		"eventTimeUnit: one of s, ms, us, ns, rfc3339": func(p *Params) { p.EventTimeUnit = "h" },
 		"delay: whole milliseconds":                    func(p *Params) { p.Delay = -1 },
 		"window: whole milliseconds":                   func(p *Params) { p.Window = time.Microsecond },
+		"key: one of the fields of " + here + "/clicks.jsonl, which are at, who, page": func(p *Params) {
+			p.File, p.Key = here+"/clicks.jsonl", "whom"
+		},
+		"arrivalTime: one of the fields of " + here + "/visits.csv, which are id, when, name, note": func(p *Params) {
+			p.File, p.Key, p.EventTime, p.ArrivalTime = here+"/visits.csv", "name", "when", "then"
+		},
+		"file: the first record of " + here + "/visits.csv is no jsonl": func(p *Params) { p.File, p.Format = here+"/visits.csv", formatJSON },
 	} {
 		if err := clicks(change).Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
 	p := clicks(nil)
-	if p.Rebase("/somewhere"); p.File != "/somewhere/testdata/clicks.jsonl" {
+	for range 2 { // once more changes nothing
+		p.Rebase("/somewhere")
+	}
+	if p.File != "/somewhere/testdata/clicks.jsonl" {
 		t.Errorf("rebased to %s", p.File)
+	}
+	p = clicks(nil)
+	if p.Rebase("."); p.File != filepath.Join(here, "clicks.jsonl") {
+		t.Errorf("rebased to %s", p.File)
+	}
+	if err := p.Validate(); err != nil {
+		t.Error(err)
 	}
 }
 

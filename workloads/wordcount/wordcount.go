@@ -43,10 +43,11 @@ type Params struct {
 	MaxBytes int `json:"maxBytes"`
 }
 
-// Validate says what is allowed where a parameter is impossible.
+// Validate says what is allowed where a parameter is impossible. A relative path
+// is not looked at: it does not say yet where it begins (see Rebase).
 func (p *Params) Validate() error {
 	var errs []error
-	if p.Path != "" {
+	if filepath.IsAbs(p.Path) {
 		if _, err := os.Stat(p.Path); err != nil {
 			errs = append(errs, fmt.Errorf("path: an existing file or folder of text (%w)", err))
 		}
@@ -57,10 +58,10 @@ func (p *Params) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Rebase resolves a relative path against the scenario's folder.
+// Rebase implements workloads.Rebaser.
 func (p *Params) Rebase(dir string) {
 	if p.Path != "" && !filepath.IsAbs(p.Path) {
-		p.Path = filepath.Join(dir, p.Path)
+		p.Path = workloads.Resolve(dir, p.Path)
 	}
 }
 

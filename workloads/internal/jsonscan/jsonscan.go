@@ -1,7 +1,7 @@
 // Package jsonscan finds the fields of a JSON object without building
 // anything: it yields each name with the raw bytes of its value. It checks what
 // it has to walk over and no more; text that it accepts may still be wrong
-// inside a nested value.
+// inside a nested value, or not be UTF-8.
 package jsonscan
 
 import (

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"testing"
+	"unicode/utf8"
 )
 
 // Whatever the library reads as an object, the scanner reads the same way.
@@ -24,7 +25,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 			}
 			names, values = append(names, n), append(values, v)
 		}
-		if !json.Valid(b) || b[bytes.IndexFunc(b, func(r rune) bool { return r > ' ' })] != '{' {
+		if !utf8.Valid(b) || !json.Valid(b) || b[bytes.IndexFunc(b, func(r rune) bool { return r > ' ' })] != '{' {
 			return // it may accept more, and must only not panic
 		}
 		if s.Err() != nil {
