@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -122,12 +123,15 @@ func run(t interface{ Fatal(...any) }, h *pipelinetest.Host, steps string) {
 		var at int64
 		var err error
 		switch step[0] {
-		case 'w':
-			fmt.Sscan(step[1:], &at)
-			err = h.Watermark(at)
-		case 't':
-			fmt.Sscan(step[1:], &at)
-			err = h.ProcessingTime(at)
+		case 'w', 't':
+			if at, err = strconv.ParseInt(step[1:], 10, 64); err != nil {
+				t.Fatal(step, err)
+			}
+			if step[0] == 'w' {
+				err = h.Watermark(at)
+			} else {
+				err = h.ProcessingTime(at)
+			}
 		default:
 			err = h.Push("in", batch(0, step))
 		}

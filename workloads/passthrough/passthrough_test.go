@@ -2,6 +2,7 @@ package passthrough
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -81,7 +82,7 @@ func FuzzMessageCodec(f *testing.F) {
 			t.Fatalf("%+v came back as %+v, %d, %v", m, got, n, err)
 		}
 		for cut := range b {
-			if _, _, err := messageCodec.Decode(b[:cut]); err != codec.ErrShort {
+			if _, _, err := messageCodec.Decode(b[:cut]); !errors.Is(err, codec.ErrShort) {
 				t.Fatalf("cut at %d: %v", cut, err)
 			}
 		}
