@@ -304,9 +304,9 @@ func TestOriginsAndTimestampsGoAlong(t *testing.T) {
 }
 
 func TestErrorsNameTheOperator(t *testing.T) {
-	type thing struct{ a, b int }
+	type thing struct{ n int64 }
 	things := func(g *pipeline.Graph) *pipeline.Stream[thing] {
-		return pipeline.Map(numbers(g, "in"), "make", func(int64) thing { return thing{} })
+		return pipeline.Map(numbers(g, "in"), "make", func(v int64) thing { return thing{v} })
 	}
 	process := func(s *pipeline.Stream[int64], setup func(*pipeline.Setup[int64])) *pipeline.Stream[int64] {
 		return pipeline.Process(pipeline.KeyBy(s, func(v int64) int64 { return v }), "process", func(s *pipeline.Setup[int64]) pipeline.Function[int64, int64, int64] {
@@ -336,7 +336,7 @@ func TestErrorsNameTheOperator(t *testing.T) {
 			toText(pipeline.RebalanceBy(things(g), "spread"), "out")
 		}},
 		{`operator "count": key type pipeline_test.thing has no hash: give the key a codec`, func(g *pipeline.Graph) {
-			s := things(g).Codec(codec.Struct("thing/1", func(d []byte, _ thing) []byte { return append(d, 0) }, func([]byte) (thing, int, error) { return thing{}, 1, nil }, nil))
+			s := things(g).Codec(codec.Struct("thing/1", func(d []byte, v thing) []byte { return append(d, byte(v.n)) }, func(b []byte) (thing, int, error) { return thing{int64(b[0])}, 1, nil }, nil))
 			toText(pipeline.Reduce(pipeline.KeyBy(s, func(v thing) thing { return v }), "count", func(a, _ thing) thing { return a }), "out")
 		}},
 		{`operator "process": state "s" has no codec`, func(g *pipeline.Graph) {

@@ -199,8 +199,8 @@ func TestRestoreSaysWhatIsWrong(t *testing.T) {
 	if _, err := NewTable(s, "op", "x", codec.Codec[string](codec.String{}), codec.Codec[string](codec.String{})); err == nil || !strings.Contains(err.Error(), `state "x" is declared twice`) {
 		t.Errorf("%v", err)
 	}
-	type pair struct{ a, b int }
-	pairs := codec.Struct("pair/1", func(dst []byte, _ pair) []byte { return append(dst, 0) }, func([]byte) (pair, int, error) { return pair{}, 1, nil }, nil)
+	type pair struct{ a, b byte }
+	pairs := codec.Struct("pair/1", func(dst []byte, p pair) []byte { return append(dst, p.a, p.b) }, func(src []byte) (pair, int, error) { return pair{src[0], src[1]}, 2, nil }, nil)
 	if _, err := NewTable(s, "op", "pairs", pairs, codec.Codec[int64](codec.Int64{})); err != nil {
 		t.Errorf("a key with a codec of its own: %v", err)
 	}
