@@ -252,6 +252,9 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, o := range t.pipe.Outputs() {
+		o.Writer.SetLimit(r.cfg.Buffers.Size)
+	}
 	if t.in != nil {
 		for i := range t.in.channels {
 			c := &t.in.channels[i]

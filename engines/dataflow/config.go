@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"streamduel/exchange"
 )
 
 // Config is the engine's part of a scenario.
@@ -37,8 +39,11 @@ type Checkpoint struct {
 	Retained int `json:"retained"`
 }
 
-// Buffers says how many 32 KiB buffers an exchange has.
+// Buffers says how many buffers an exchange has, and how large they are.
 type Buffers struct {
+	// Size is how many bytes fill a buffer. What waits in an exchange is bounded
+	// in bytes: small records make many of it, and small buffers fewer.
+	Size int `json:"size"`
 	// ExclusivePerChannel belong to one pair of subtasks.
 	ExclusivePerChannel int `json:"exclusivePerChannel"`
 	// FloatingPerGate are shared by the channels of one subtask's output.
@@ -54,7 +59,7 @@ func DefaultConfig() Config {
 	return Config{
 		BufferTimeout:     BufferTimeout(10 * time.Millisecond),
 		Checkpoint:        Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Retained: 1},
-		Buffers:           Buffers{ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
+		Buffers:           Buffers{Size: exchange.Size, ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
 		WatermarkInterval: Duration(200 * time.Millisecond),
 	}
 }
@@ -74,6 +79,7 @@ func (c *Config) Validate() error {
 	check(c.Checkpoint.MinPause >= 0, "checkpoint.minPause", "a duration of 0s or more")
 	check(c.Checkpoint.TolerableFailures >= 0 && c.Checkpoint.TolerableFailures <= 100, "checkpoint.tolerableFailures", "0 to 100")
 	check(c.Checkpoint.Retained >= 1 && c.Checkpoint.Retained <= 100, "checkpoint.retained", "1 to 100")
+	check(c.Buffers.Size >= exchange.MinSize && c.Buffers.Size <= exchange.Size, "buffers.size", "256 to 32768 bytes")
 	check(c.Buffers.ExclusivePerChannel >= 1 && c.Buffers.ExclusivePerChannel <= 1024, "buffers.exclusivePerChannel", "1 to 1024: a channel without a buffer of its own could wait for ever")
 	check(c.Buffers.FloatingPerGate >= 0 && c.Buffers.FloatingPerGate <= 1<<16, "buffers.floatingPerGate", "0 to 65536")
 	check(c.Buffers.Overdraft >= 1 && c.Buffers.Overdraft <= 1<<16, "buffers.overdraft", "1 to 65536: a record that is larger than a buffer needs more than one")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,7 +166,7 @@ func TestASplitThatIsGone(t *testing.T) {
 // stuck is a sink whose Prepare and Flush wait until released, or for ever.
 type stuck struct {
 	output
-	from    *int // number of the call that gets stuck, counted over all writers
+	from    *atomic.Int64 // number of the call that gets stuck, counted over all writers
 	release <-chan struct{}
 }
 
@@ -180,7 +181,7 @@ type stuckWriter struct {
 }
 
 func (w stuckWriter) Flush(ctx context.Context) error {
-	if *w.s.from--; *w.s.from == 0 {
+	if w.s.from.Add(-1) == 0 {
 		select {
 		case <-w.s.release:
 		case <-ctx.Done():
@@ -195,7 +196,8 @@ func TestACheckpointThatTakesTooLongFails(t *testing.T) {
 		w := newWorld(t, connectors.AtLeastOnce, 1)
 		w.cfg.Checkpoint.Timeout = Duration(time.Second)
 		w.b.grow("in", 1)
-		from := 3
+		var from atomic.Int64
+		from.Store(3)
 		w.job.Graph = counting(topic{w.b, "in"}, stuck{output{w.b}, &from, nil})
 		r := w.start(context.Background())
 		defer w.feeding("in", 50)()
@@ -214,7 +216,8 @@ func TestToleratedFailuresAreNoFailure(t *testing.T) {
 		w.cfg.Checkpoint.Timeout = Duration(time.Second)
 		w.cfg.Checkpoint.TolerableFailures = 3
 		w.b.grow("in", 2)
-		from := 5
+		var from atomic.Int64
+		from.Store(5)
 		release := make(chan struct{})
 		w.job.Graph = counting(topic{w.b, "in"}, stuck{output{w.b}, &from, release})
 		r := w.start(context.Background())

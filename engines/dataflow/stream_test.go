@@ -161,32 +161,24 @@ func TestBufferTimeouts(t *testing.T) {
 // TestABarriersWay is the order of things in a checkpoint, as a trace.
 func TestABarriersWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, connectors.ExactlyOnce, 1)
-		w.b.grow("in", 1)
 		var trace []string
 		for _, point := range []string{"D0", "D1", "D2", "D3", "D4", "D5", "D7", "D8"} {
-			fresh := newWorld(t, connectors.ExactlyOnce, 1)
-			_ = fresh
-			f := &engines.Failpoints{}
-			w.rt.Failpoints = f
-			f.Arm(point, 1, func(at engines.FailpointReached, _ func() engines.Recovery) {
+			w := newWorld(t, connectors.ExactlyOnce, 1)
+			w.b.grow("in", 1)
+			w.rt.Failpoints.Arm(point, 1, func(at engines.FailpointReached, _ func() engines.Recovery) {
+				line := at.Point + ":"
 				w.mu.Lock()
 				defer w.mu.Unlock()
-				seen := ""
 				for _, e := range w.events {
 					switch e.(type) {
 					case engines.CheckpointTriggered, engines.CheckpointCompleted, engines.Durable:
-						seen += " " + e.Kind()
+						line += " " + e.Kind()
 					}
 				}
 				w.b.mu.Lock()
-				trace = append(trace, fmt.Sprintf("%s:%s, %d visible", at.Point, seen, len(w.b.visible)))
-				w.b.mu.Unlock()
+				defer w.b.mu.Unlock()
+				trace = append(trace, fmt.Sprintf("%s, %d visible", line, len(w.b.visible)))
 			})
-			w.events, w.b.visible, w.b.txns = nil, nil, map[string]*txn{}
-			w.folder = fresh.folder
-			w.job.Folder = fresh.folder
-			w.b.input["in"] = [][]connectors.Record{nil}
 			r := w.start(context.Background())
 			w.fill("in", 5, 2)
 			time.Sleep(150 * time.Millisecond)
