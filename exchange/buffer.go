@@ -22,8 +22,9 @@ import "sync"
 // Size is the limit of a buffer in bytes. A record that begins below it may run
 // over it by up to slack bytes.
 const (
-	Size  = 32 << 10
-	slack = 4 << 10
+	Size    = 32 << 10
+	MinSize = 256 // smallest limit that a writer can be given
+	slack   = 4 << 10
 )
 
 // Flags say what the frames in a buffer carry.

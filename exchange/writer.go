@@ -45,8 +45,8 @@ func (w *Writer) Channels() int { return len(w.current) }
 func (w *Writer) Flags() Flags { return w.flags }
 
 // SetLimit changes how many bytes make a buffer full, for debloating. It is
-// clipped to 256 B … Size.
-func (w *Writer) SetLimit(bytes int) { w.limit = min(max(bytes, 256), Size) }
+// clipped to MinSize … Size.
+func (w *Writer) SetLimit(bytes int) { w.limit = min(max(bytes, MinSize), Size) }
 
 // Counts returns how many records and bytes have been written. What is not yet
 // emitted is added up here rather than counted record by record.

@@ -16,6 +16,7 @@ type engineView struct {
 
 	base  counts         // of the attempts before
 	now   engines.Gauges // of this attempt
+	at    int64          // when they were received
 	usage worker.Usage   // of this attempt
 	past  worker.Usage   // of the attempts before: bytes summed, pause the longest
 	block map[string]float64
@@ -69,7 +70,7 @@ func (v *engineView) line(l proc.Line) {
 	case engines.Sampled{}.Kind():
 		var g engines.Gauges
 		if decode(&g) {
-			v.now = g
+			v.now, v.at = g, l.At
 			for _, t := range g.Tasks {
 				v.block[t.Name] = max(v.block[t.Name], t.Blocked)
 			}
@@ -143,12 +144,18 @@ func remember(m map[string]int64, key string, at int64) {
 
 // gauges returns the latest gauges with the counts of earlier attempts added.
 func (v *engineView) gauges() engines.Gauges {
+	g, _ := v.gaugesAt()
+	return g
+}
+
+// gaugesAt also tells when they were received.
+func (v *engineView) gaugesAt() (g engines.Gauges, at int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	g := v.now
+	g = v.now
 	g.Consumed += v.base.consumed
 	g.Written += v.base.written
-	return g
+	return g, v.at
 }
 
 // clearBlocked forgets the blocked shares seen so far, at the start of a phase.

@@ -2,12 +2,15 @@ package harness
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"streamduel/connectors"
+	"streamduel/harness/ledger"
 	"streamduel/harness/pressure"
 	"streamduel/runs"
 	"streamduel/scenarios"
@@ -119,7 +122,11 @@ func (c *cell) figures(out *runs.Cell) error {
 
 	interval := c.interval()
 	if t := c.facts.throttled; t != nil && t.to > 0 {
-		f := pressure.Throttle{At: c.seconds(t.from), Released: c.seconds(t.to), Rate: t.rate, Interval: interval}
+		f := pressure.Throttle{At: c.seconds(t.from), Released: c.seconds(t.to), Rate: t.rate, Interval: interval, Hold: c.hold(t)}
+		if t.after > t.before {
+			delivered := float64(t.after - t.before)
+			f.Delivered = &delivered
+		}
 		var marks []runs.Mark
 		out.Pressure, marks = pressure.Throttled(series, f)
 		c.marks = append(c.marks, marks...)
@@ -160,7 +167,7 @@ func (c *cell) figures(out *runs.Cell) error {
 		c.marks = append(c.marks, marks...)
 	}
 	if k := c.facts.crashed; k != nil {
-		c.crashFigures(out, k, series, until, interval)
+		c.crashFigures(out, k, result, series, until, interval)
 	}
 	c.cost(out, result.Sent)
 	out.Audits = c.audits(result)
@@ -172,7 +179,7 @@ func (c *cell) moment(mono int64) *float64 {
 	return &t
 }
 
-func (c *cell) crashFigures(out *runs.Cell, k *crashed, series []runs.Sample, until, interval float64) {
+func (c *cell) crashFigures(out *runs.Cell, k *crashed, result *ledger.Result, series []runs.Sample, until, interval float64) {
 	if k.killed == 0 {
 		out.Crash = &runs.Crash{Point: k.point, Hit: int64(k.hit)}
 		return
@@ -181,21 +188,52 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, series []runs.Sample, un
 	if k.restarted > 0 {
 		f.Restarted = c.moment(k.restarted)
 	}
-	if at, ok := c.uncommitted.FirstNew(); ok {
-		f.FirstResult = c.moment(at)
-	}
 	if at, ok := c.committed.FirstNew(); ok {
-		f.Visible = c.moment(at)
+		f.Visible, f.FirstResult = c.moment(at), c.moment(at)
+	}
+	if at, ok := c.uncommitted.FirstNew(); ok && (f.FirstResult == nil || c.seconds(at) < *f.FirstResult) {
+		f.FirstResult = c.moment(at)
 	}
 	var marks []runs.Mark
 	out.Crash, marks = pressure.Crashed(series, f)
 	c.marks = append(c.marks, marks...)
 	out.Crash.Point, out.Crash.Hit = k.point, int64(k.hit)
-	if r := k.reached; r != nil {
-		out.Crash.Reached = true
+	out.Crash.Reached = k.reached != nil
+	c.predict(out, k, result)
+}
+
+// predict compares the ledger with what the crash catalogue says of the point,
+// worked out from the worker's last words. A difference fails the cell, with or
+// without a gate. An engine of another kind brings its own expectation.
+func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
+	r := k.reached
+	if r == nil {
+		return
+	}
+	expected, err := ledger.Expect(ledger.Crash{
+		Model: ledger.Model(out.Engine), Point: r.Point, Guarantee: connectors.Guarantee(out.Guarantee),
+		Records: r.Records, Acked: r.Acked, Missing: r.Missing, InFlight: r.InFlight,
+	})
+	if err != nil {
 		d, l := r.ExpectedDuplicates, r.ExpectedLosses
 		out.Crash.Expected = &runs.Expected{Duplicates: &d, Losses: &l}
+		return
 	}
+	out.Crash.Expected = expected.Expected()
+	if result.HasIDs {
+		for _, d := range expected.Deviations(result) {
+			c.facts.missed = append(c.facts.missed, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))
+		}
+	}
+}
+
+// hold is how long intake must stay at the sink's rate to have followed it:
+// shorter than the definition's only where the phase leaves no room.
+func (c *cell) hold(t *throttled) float64 {
+	if length := float64(t.to-t.from) / 1e9; length < 2*pressure.Hold {
+		return length / 2
+	}
+	return 0
 }
 
 // latencies sums latency.hlog's intervals up by phase.

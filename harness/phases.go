@@ -16,8 +16,9 @@ import (
 
 // throttled is what a throttle phase did.
 type throttled struct {
-	rate     float64
-	from, to int64
+	rate          float64
+	from, to      int64
+	before, after int64 // records that the sinks had taken
 }
 
 // grown is what a growth phase did.
@@ -167,16 +168,14 @@ func (c *cell) throttle(ctx context.Context, p scenarios.Phase) (undo func(conte
 	if err := set(ctx, &rate); err != nil {
 		return nil, err
 	}
-	t := &throttled{rate: rate, from: clock.Mono()}
+	t := &throttled{rate: rate, from: clock.Mono(), before: c.engine.gauges().Written}
 	c.facts.throttled = t
-	c.mark(t.from, runs.MarkThrottled, fmt.Sprintf("sink held at %.0f/s", rate))
 	return func(ctx context.Context) error {
 		if err := set(ctx, nil); err != nil {
 			return err
 		}
-		t.to = clock.Mono()
+		t.to, t.after = clock.Mono(), c.engine.gauges().Written
 		c.facts.blocked = c.engine.blocked()
-		c.mark(t.to, runs.MarkReleased, "sink freed")
 		return nil
 	}, nil
 }
@@ -210,7 +209,6 @@ func (c *cell) grow(ctx context.Context, g *scenarios.Grow) error {
 		f.splits = append(f.splits, fmt.Sprintf("%s/%d", topic, n))
 	}
 	c.setGrown(f)
-	c.mark(f.at, runs.MarkCreated, fmt.Sprintf("%d new partitions", f.created))
 	return c.load.grow(ctx, topic, want)
 }
 
@@ -247,7 +245,7 @@ func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 		c.death = c.obituary() // it died of something else
 		return nil
 	}
-	return c.restart(ctx, f, time.Duration(p.Crash.Down), "killed at "+f.point)
+	return c.restart(ctx, f, time.Duration(p.Crash.Down))
 }
 
 // kill ends the worker at whatever moment this is.
@@ -259,14 +257,11 @@ func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 	c.facts.crashed = f
 	c.worker().Kill()
 	<-c.worker().Done()
-	return c.restart(ctx, f, time.Duration(p.Kill.Down), "killed")
+	return c.restart(ctx, f, time.Duration(p.Kill.Down))
 }
 
-func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration, label string) error {
+func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration) error {
 	f.killed = c.worker().Ended()
-	c.mark(f.killed, runs.MarkKilled, label)
-	c.committed.WatchNew(f.killed)
-	c.uncommitted.WatchNew(f.killed)
 	c.facts.addUsage(c.worker().Usage())
 	c.engine.nextAttempt()
 	if down > 0 {
@@ -278,6 +273,10 @@ func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration, labe
 			return ctx.Err()
 		}
 	}
+	// What is seen from now on and was not before comes from the new worker.
+	now := clock.Mono()
+	c.committed.WatchNew(now)
+	c.uncommitted.WatchNewTo(now, c.committed)
 	if err := c.startWorker(ctx); err != nil {
 		if c.death != nil {
 			return nil
@@ -285,7 +284,6 @@ func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration, labe
 		return err
 	}
 	f.restarted = clock.Mono()
-	c.mark(f.restarted, runs.MarkRestarted, "runs again")
 	return nil
 }
 

@@ -33,6 +33,7 @@ type row struct {
 	at                 int64 // monotonic
 	sample             runs.Sample
 	offered, consumed  int64
+	told               int64 // monotonic: when the engine's gauges were received
 	visible            int64
 	visibleNew         int64 // of partitions added during the run
 	lag                int64
@@ -54,8 +55,7 @@ func (r *recorder) loop(ctx context.Context) {
 	defer close(r.stopped)
 	t := time.NewTicker(sampleEvery)
 	defer t.Stop()
-	var last row
-	last.at = r.c.start
+	last := row{at: r.c.start, sample: runs.NewSample(0)}
 	var cpu time.Duration
 	pid := 0
 	for n := 0; ; n++ {
@@ -144,7 +144,8 @@ func (r *recorder) keep(err error) {
 func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row, time.Duration, int) {
 	c := r.c
 	r.flush(now)
-	g, seen := c.engine.gauges(), c.committed.Counts()
+	g, told := c.engine.gaugesAt()
+	seen := c.committed.Counts()
 	x := row{
 		at: now, offered: min(c.plan.Count(now), c.plan.Limit()), consumed: g.Consumed,
 		visible: seen.Visible + seen.Late, queued: g.QueuedRecords, queuedSize: g.QueuedBytes,
@@ -154,7 +155,13 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 	rate := func(a, b int64) float64 { return math.Max(float64(b-a)/over, 0) }
 	s := runs.NewSample(c.seconds(now))
 	s.Offered, s.Visible, s.Lag = rate(last.offered, x.offered), rate(last.visible, x.visible), float64(x.lag)
-	s.Consumed = rate(last.consumed, x.consumed)
+	// Gauges come as often as samples are taken but not in step with them: the
+	// rate is taken between gauges, else it would jump between none and double.
+	x.told = max(told, last.told)
+	s.Consumed = last.sample.Consumed
+	if told > last.told && last.told > 0 {
+		s.Consumed = math.Max(float64(x.consumed-last.consumed)*1e9/float64(told-last.told), 0)
+	}
 	s.QueuedRecords, s.QueuedBytes = float64(x.queued), float64(x.queuedSize)
 	if g.RateLimit != nil {
 		s.RateLimit = *g.RateLimit
@@ -174,7 +181,9 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 	if w.PID() == pid {
 		s.CPU = math.Max(float64(u.CPU-cpu)/1e9/over, 0)
 	}
-	s.RSS = float64(u.RSS)
+	if u.RSS > 0 { // a dead process has none, which is not zero
+		s.RSS = float64(u.RSS)
+	}
 	x.sample = s
 	r.mu.Lock()
 	r.rows = append(r.rows, x)

@@ -53,7 +53,11 @@ func Main(ctx context.Context, in io.Reader, out, errs io.Writer) int {
 			s.Answer(c.ID, fmt.Errorf("command %s is not understood: %w", line, err))
 			return
 		}
-		s.Answer(c.ID, r.command(c))
+		effect, err := r.command(c)
+		s.Answer(c.ID, err)
+		if effect != nil {
+			effect()
+		}
 	})
 	if err := r.connect(ctx); err != nil {
 		if ctx.Err() != nil {

@@ -70,36 +70,31 @@ func newRun(j Job, gen workloads.Generator, emit func(string, any)) *run {
 	return r
 }
 
-// command takes a command; the error is the answer.
-func (r *run) command(c Command) error {
+// command checks a command; the error is the answer. What the command does
+// comes after the answer, so that its events do.
+func (r *run) command(c Command) (effect func(), err error) {
 	r.phase.Lock()
 	defer r.phase.Unlock()
 	switch {
 	case c.Start != nil && c.Grow == nil && c.Stop == nil:
 		if r.began {
-			return errors.New("the load has been started before")
+			return nil, errors.New("the load has been started before")
 		}
 		r.began = true
-		r.start <- *c.Start
+		return func() { r.start <- *c.Start }, nil
 	case c.Grow != nil && c.Start == nil && c.Stop == nil:
 		if !r.began || r.ended {
-			return errors.New("the load does not run")
+			return nil, errors.New("the load does not run")
 		}
-		select {
-		case r.grow <- *c.Grow:
-		default:
-			return errors.New("too many growths at once")
-		}
+		return func() { r.grow <- *c.Grow }, nil
 	case c.Stop != nil && c.Start == nil && c.Grow == nil:
 		if !r.began || r.ended {
-			return errors.New("the load does not run")
+			return nil, errors.New("the load does not run")
 		}
 		r.ended = true
-		r.stop <- struct{}{}
-	default:
-		return errors.New("a command is one of start, grow and stop")
+		return func() { r.stop <- struct{}{} }, nil
 	}
-	return nil
+	return nil, errors.New("a command is one of start, grow and stop")
 }
 
 // run paces the load from its start to its last acknowledgement.
