@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"streamduel/connectors"
 )
 
@@ -458,7 +456,3 @@ func FuzzCommittable(f *testing.F) {
 		}
 	})
 }
-
-func childBroker([]string) error { return nil }
-
-var _ = kgo.TryCommit
