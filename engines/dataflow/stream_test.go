@@ -357,7 +357,7 @@ func TestALargeRecordAndManyOutputs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, connectors.AtLeastOnce, 2)
 		w.b.grow("in", 2)
-		w.cfg.Buffers = Buffers{ExclusivePerChannel: 1, FloatingPerGate: 0, Overdraft: 1}
+		w.cfg.Buffers = Buffers{Size: 32 << 10, ExclusivePerChannel: 1, FloatingPerGate: 0, Overdraft: 1}
 		g := pipeline.New("large")
 		in := pipeline.From(g, "in", topic{w.b, "in"}, decodeItem).Codec(itemCodec)
 		many := pipeline.FlatMap(in, "many", func(v item, emit func([]byte)) {
