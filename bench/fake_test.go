@@ -69,6 +69,9 @@ type dataflowConfig struct {
 	Checkpoint    struct {
 		Interval time.Duration `json:"interval"`
 	} `json:"checkpoint"`
+	Buffers struct {
+		Size int `json:"size"`
+	} `json:"buffers"`
 }
 
 // fakeEngine is known to scenario files and never started.

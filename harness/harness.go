@@ -65,7 +65,6 @@ func Run(ctx context.Context, o Options) (dir string, summary *runs.Summary, err
 	if r.o.Progress == nil {
 		r.o.Progress = func(Progress) {}
 	}
-	rebase(o.Cells)
 	env := runs.Environment(ctx)
 	env.Started = r.started
 	env.Seed, env.Arguments, env.Quick = int64(o.Seed), o.Arguments, o.Quick

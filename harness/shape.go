@@ -2,8 +2,6 @@ package harness
 
 import (
 	"fmt"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"streamduel/harness/plan"
@@ -72,19 +70,4 @@ func timelineShape(offsets []int64, length int64, speed float64) plan.Shape {
 	}
 	s.Loop = len(s.Segments)
 	return s
-}
-
-// rebase resolves the workloads' relative file names against their scenarios'
-// folders, once for each set of parameters.
-func rebase(cells []*scenarios.Cell) {
-	done := map[any]bool{}
-	for _, c := range cells {
-		p := c.Scenario.Workload.Params
-		r, ok := p.(workloads.Rebaser)
-		if !ok || done[p] || strings.HasPrefix(c.File.Path, "builtin:") {
-			continue
-		}
-		done[p] = true
-		r.Rebase(filepath.Dir(c.File.Path))
-	}
 }

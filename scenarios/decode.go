@@ -15,6 +15,7 @@ import (
 // suggestions; a user who fixes a file wants all mistakes at once.
 type decoder struct {
 	file   string
+	dir    string // where relative paths begin
 	vocab  Vocabulary
 	at     map[string]place // path → where it was written, for validation
 	failed map[string]bool  // paths already complained about

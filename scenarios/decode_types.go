@@ -89,6 +89,11 @@ func (d *decoder) block(newValue func() any, n *node, path string) any {
 		}
 		d.decode(n, v, path)
 	}
+	// Relative paths are the scenario file's: resolved first, so that what is
+	// validated is what will be read.
+	if paths, ok := value.(interface{ Rebase(dir string) }); ok {
+		paths.Rebase(d.dir)
+	}
 	if checked, ok := value.(interface{ Validate() error }); ok && len(d.problems) == before {
 		if err := checked.Validate(); err != nil {
 			d.fieldErrors(err, path)

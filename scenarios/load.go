@@ -114,6 +114,7 @@ func Parse(name, dir string, src []byte, opts Options) (*File, error) {
 // decodeScenario decodes and checks one tree. The scenario is never nil.
 func decodeScenario(name, dir string, root *node, vocab Vocabulary) (*Scenario, Problems) {
 	d := newDecoder(name, vocab)
+	d.dir = dir
 	s := &Scenario{
 		Topics:      Topics{Partitions: 4, Subscribe: SubscribeList},
 		Parallelism: 2,

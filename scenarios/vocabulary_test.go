@@ -33,6 +33,9 @@ type flowConfig struct {
 		Interval  time.Duration `json:"interval"`
 		Unaligned bool          `json:"unaligned"`
 	} `json:"checkpoint"`
+	Buffers struct {
+		Size int `json:"size"`
+	} `json:"buffers"`
 }
 
 type countParams struct {
