@@ -287,8 +287,7 @@ func (o *outlet) settle(r *kgo.Record, err error) {
 		o.gate.Leave(1, 1)
 	} else {
 		if !o.aborting.Load() {
-			err = fmt.Errorf("kafka sink %s: topic %s partition %d: %w", o.node, r.Topic, r.Partition, err)
-			o.failure.CompareAndSwap(nil, &err)
+			o.fail(fmt.Errorf("kafka sink %s: topic %s partition %d: %w", o.node, r.Topic, r.Partition, err))
 		}
 		o.gate.Leave(1, 0)
 	}
@@ -336,7 +335,10 @@ func (o *outlet) stuck(before int64) bool {
 	if o.settled.Load() != before {
 		return false
 	}
-	err := fmt.Errorf("kafka sink %s: topic %s: brokers have acknowledged nothing for %s", o.node, o.topic, o.patience)
-	o.failure.CompareAndSwap(nil, &err)
+	o.fail(fmt.Errorf("kafka sink %s: topic %s: brokers have acknowledged nothing for %s", o.node, o.topic, o.patience))
 	return true
 }
+
+// fail keeps the first error. It is a function of its own because taking an
+// error's address puts it on the heap, in settle for every record.
+func (o *outlet) fail(err error) { o.failure.CompareAndSwap(nil, &err) }

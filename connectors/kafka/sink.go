@@ -80,7 +80,7 @@ func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID str
 // awaitTopic is an error if the topic does not exist. A topic that was created
 // a moment ago may not have reached every broker yet.
 func awaitTopic(ctx context.Context, cl *kgo.Client, topic string) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
 	defer cancel()
 	var bo backoff
 	for {
