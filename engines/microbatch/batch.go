@@ -43,6 +43,9 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	}
 	r.hit(pointLogged, b)
 
+	// A batch is taken in as a whole, when it starts: that is when the engine
+	// commits itself to it, however long reading then takes.
+	r.consumed.Add(b.records)
 	running := time.Now()
 	var next int64
 	for attempt := 1; ; attempt++ {
@@ -65,6 +68,7 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 			return err
 		}
 	}
+	r.consumed.Add(b.taken.Load() - b.records)
 	b.durations["addBatch"] = millis(time.Since(running))
 	r.hit(pointWritten, b)
 
@@ -152,13 +156,15 @@ func (r *run) completed(b *batch, begun time.Time) {
 	r.unplan(b)
 	r.watermark.Store(r.commit.Next)
 	r.storeTimers()
-	keys, bytes := 0, int64(0)
+	keys, bytes, slowest := 0, int64(0), time.Duration(0)
 	for _, s := range r.generation.Load().stages {
 		for _, t := range s.tasks {
 			keys += t.State.Keys()
 			bytes += int64(t.stateBytes)
+			slowest = max(slowest, t.stateTime)
 		}
 	}
+	b.durations["stateCommit"] = millis(slowest) // lies within addBatch
 	r.positionsMu.Lock()
 	durable := r.durable
 	r.positionsMu.Unlock()
@@ -222,6 +228,7 @@ func (r *run) storeTimers() {
 func (r *run) attemptBatch(b *batch) (next int64, err error) {
 	g := r.generation.Load()
 	g.assign(b)
+	b.taken.Store(0)
 	half := r.halfway(b)
 	var open []*transaction
 	for _, t := range r.transactions {

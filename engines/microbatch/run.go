@@ -76,6 +76,7 @@ type batch struct {
 	due       time.Time // submission: its tick
 	planned   time.Time // planning began
 	planning  time.Duration
+	taken     atomic.Int64 // records read so far; positions may have gaps
 	watermark int64
 	lag       int64
 	replay    bool

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"streamduel/connectors"
 	"streamduel/exchange"
@@ -33,8 +34,9 @@ type task struct {
 	inputs  []taskInput
 	writers []*sinkWriter
 	state   *partitionState
-	// stateBytes is what the last state version took.
+	// stateBytes and stateTime are what the last state version took.
 	stateBytes int
+	stateTime  time.Duration
 }
 
 type taskSource struct {
@@ -78,7 +80,7 @@ func (t *task) process(ctx context.Context, b *batch) error {
 		return err
 	}
 	for _, s := range t.sources {
-		if err := t.read(ctx, s); err != nil {
+		if err := t.read(ctx, s, b); err != nil {
 			return err
 		}
 	}
@@ -96,11 +98,12 @@ func (t *task) process(ctx context.Context, b *batch) error {
 		if err := t.run.attempt.Check(); err != nil {
 			return err
 		}
+		begun := time.Now()
 		n, err := t.state.write(t.State, b.entry.Batch+1, t.run.maintenance)
 		if err != nil {
 			return fmt.Errorf("%s, partition %d: %w", t.Fragment.Name, t.Subtask, err)
 		}
-		t.stateBytes = n
+		t.stateBytes, t.stateTime = n, time.Since(begun)
 	}
 	for _, w := range t.writers {
 		if err := w.Flush(ctx); err != nil {
@@ -110,7 +113,7 @@ func (t *task) process(ctx context.Context, b *batch) error {
 	return ctx.Err()
 }
 
-func (t *task) read(ctx context.Context, s *taskSource) error {
+func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
 	if len(s.assign) == 0 {
 		return nil
 	}
@@ -131,7 +134,7 @@ func (t *task) read(ctx context.Context, s *taskSource) error {
 			if _, err := s.head.Push(b, 0); err != nil {
 				return err
 			}
-			t.run.consumed.Add(int64(n))
+			into.taken.Add(int64(n))
 		}
 		if b.Done {
 			open--
