@@ -96,7 +96,7 @@ func processor() time.Duration {
 func throughExchange[T any](b *testing.B, c codec.Codec[T], give pipeline.Decode[T], take func(T) bool) {
 	g := pipeline.New("exchange")
 	src := pipeline.From(g, "in", nil, give).Codec(c)
-	kept := pipeline.Filter(pipeline.RebalanceBy(src, "over"), "take", take)
+	kept := pipeline.Filter(src.Rebalance(), "take", take)
 	pipeline.To(kept, "out", nil, func(T, *connectors.Record) {})
 	fs, err := g.Cut(1, chainable(1))
 	if err != nil {

@@ -202,10 +202,32 @@ func (r *run) openTasks(from *checkpoints.Checkpoint) error {
 			}
 		}
 	}
+	if err := r.allHaveOperators(from); err != nil {
+		return err
+	}
 	r.connect(of)
 	for _, t := range r.tasks {
 		if err := r.openTask(t, from); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+// allHaveOperators refuses a checkpoint with state that the job would lose.
+func (r *run) allHaveOperators(from *checkpoints.Checkpoint) error {
+	if from == nil {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, f := range r.fragments {
+		if n := statefulOperator(f); n != nil {
+			known[n.UID] = true
+		}
+	}
+	for _, s := range from.Metadata.States {
+		if !known[s.Operator] {
+			return fmt.Errorf("checkpoint %d has state of operator %q, the job has not", from.ID, s.Operator)
 		}
 	}
 	return nil
@@ -266,7 +288,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 		t.valve = newValve(len(t.in.channels))
 	}
 	if from != nil {
-		if n := keyedOperator(f); n != nil {
+		if n := statefulOperator(f); n != nil {
 			if err := t.pipe.Restore(from.States(n.UID)...); err != nil {
 				return fmt.Errorf("restoring checkpoint %d: %w", from.ID, err)
 			}

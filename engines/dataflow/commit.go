@@ -62,7 +62,7 @@ func (t *task) checkpoint(id int64, alignment time.Duration) error {
 		return nil
 	}
 	t.run.background(func() {
-		st := checkpoints.State{Operator: keyedOperator(t.fragment).UID, Subtask: t.index, Bytes: int64(len(snapshot))}
+		st := checkpoints.State{Operator: statefulOperator(t.fragment).UID, Subtask: t.index, Bytes: int64(len(snapshot))}
 		file, err := t.run.store.WriteState(id, t.run.attempt.Number, t.fragment.Index, t.index, snapshot)
 		if err != nil {
 			t.run.coordinator.tell(declined{t, id, fmt.Errorf("%s: writing its state: %w", t.name, err)})
@@ -113,11 +113,12 @@ func (t *task) commit(m durable) error {
 	return nil
 }
 
-// keyedOperator returns the fragment's operator with keyed state. There is at
-// most one: keyed input is always an exchange.
-func keyedOperator(f *pipeline.Fragment) *pipeline.Node {
+// statefulOperator returns the fragment's operator with state. There is at most
+// one: keyed input is always an exchange, and an operator with operator state
+// begins a chain.
+func statefulOperator(f *pipeline.Fragment) *pipeline.Node {
 	for _, n := range f.Nodes {
-		if n.Kind == pipeline.KindKeyed {
+		if n.Stateful() {
 			return n
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/pipeline"
 )
 
 // feed fills all partitions for a while.
@@ -122,7 +123,7 @@ func TestAProcessThatWakesUpDoesNoHarm(t *testing.T) {
 	})
 }
 
-func TestATornFolderIsRefused(t *testing.T) {
+func TestWhatCannotBeRestoredIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, connectors.AtLeastOnce, 1)
 		w.b.grow("in", 1)
@@ -136,6 +137,15 @@ func TestATornFolderIsRefused(t *testing.T) {
 			t.Errorf("other key groups: %v", err)
 		}
 		w.job.MaxParallelism = 128
+		graph := w.job.Graph
+		g := pipeline.New("other")
+		pipeline.To(pipeline.From(g, "in", topic{w.b, "in"}, decodeItem).Codec(itemCodec), "out", output{w.b}, encodeItem)
+		w.job.Graph = g
+		_, err = New().Start(context.Background(), w.job, w.cfg, w.rt)
+		if err == nil || !strings.Contains(err.Error(), `state of operator "count", the job has not`) {
+			t.Errorf("an operator is gone: %v", err)
+		}
+		w.job.Graph = graph
 		names, _ := w.folder.List("checkpoint-")
 		for _, n := range names {
 			os.WriteFile(filepath.Join(w.folder.Path(), n), []byte("x"), 0o644)
@@ -191,6 +201,13 @@ func (w stuckWriter) Flush(ctx context.Context) error {
 	return w.Writer.Flush(ctx)
 }
 
+func (w stuckWriter) Prepare(ctx context.Context) (connectors.Committable, error) {
+	if err := w.Flush(ctx); err != nil {
+		return nil, err
+	}
+	return w.Writer.Prepare(ctx)
+}
+
 func TestACheckpointThatTakesTooLongFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, connectors.AtLeastOnce, 1)
@@ -210,26 +227,50 @@ func TestACheckpointThatTakesTooLongFails(t *testing.T) {
 	})
 }
 
+// TestToleratedFailuresAreNoFailure: what a failed checkpoint had prepared is
+// committed by the next.
 func TestToleratedFailuresAreNoFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, connectors.AtLeastOnce, 2)
-		w.cfg.Checkpoint.Timeout = Duration(time.Second)
-		w.cfg.Checkpoint.TolerableFailures = 3
-		w.b.grow("in", 2)
-		var from atomic.Int64
-		from.Store(5)
-		release := make(chan struct{})
-		w.job.Graph = counting(topic{w.b, "in"}, stuck{output{w.b}, &from, release})
-		r := w.start(context.Background())
-		w.feed("in", 400) // 2.8 s
-		close(release)
-		w.feed("in", 100)
-		w.stop(r, engines.StopDrain)
-		expect(t, w.tally("in"), tally{})
-		if n := len(w.kinds("checkpointFailed")); n == 0 || n > 3 {
-			t.Errorf("%d checkpoints failed", n)
-		}
-	})
+	for _, g := range guarantees() {
+		t.Run(string(g), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, g, 2)
+				w.cfg.Checkpoint.Timeout = Duration(time.Second)
+				w.cfg.Checkpoint.TolerableFailures = 3
+				w.b.grow("in", 2)
+				var from atomic.Int64
+				from.Store(5)
+				release := make(chan struct{})
+				w.job.Graph = counting(topic{w.b, "in"}, stuck{output{w.b}, &from, release})
+				r := w.start(context.Background())
+				w.feed("in", 400) // 2.8 s
+				close(release)
+				w.feed("in", 100)
+				if n := len(w.kinds("checkpointFailed")); n == 0 || n > 3 {
+					t.Errorf("%d checkpoints failed", n)
+				}
+				if len(w.b.visible) == 0 {
+					t.Error("nothing was committed after the failure")
+				}
+				w.stop(r, engines.StopDrain)
+				expect(t, w.tally("in"), tally{})
+				expect(t, w.b.open(), []string(nil))
+			})
+		})
+	}
+}
+
+func TestCheckpointsKeepTheirDistance(t *testing.T) {
+	for pause, want := range map[time.Duration]int{0: 10, 300 * time.Millisecond: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, connectors.AtLeastOnce, 1)
+			w.cfg.Checkpoint.MinPause = Duration(pause)
+			w.b.grow("in", 1)
+			r := w.start(context.Background())
+			time.Sleep(1050 * time.Millisecond)
+			expect(t, len(w.kinds("checkpointCompleted")), want)
+			w.stop(r, engines.StopNow)
+		})
+	}
 }
 
 func TestAFailingSinkFailsTheJobByName(t *testing.T) {

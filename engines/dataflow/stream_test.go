@@ -366,7 +366,7 @@ func TestALargeRecordAndManyOutputs(t *testing.T) {
 			}
 			emit(make([]byte, 300_000))
 		})
-		sized := pipeline.Map(pipeline.RebalanceBy(many, "over"), "size", func(b []byte) item { return item{count: int64(len(b))} })
+		sized := pipeline.Map(many.Rebalance(), "size", func(b []byte) item { return item{count: int64(len(b))} })
 		pipeline.To(sized, "out", output{w.b}, encodeItem)
 		w.job.Graph = g
 		r := w.start(context.Background())
