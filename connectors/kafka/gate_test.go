@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/twmb/franz-go/pkg/kfake"
-
 	"streamduel/connectors"
 )
 
@@ -100,7 +98,7 @@ func TestMissingTopicIsRefusedAtOnce(t *testing.T) {
 
 // Reading and writing allocate for batches and requests, not for records.
 func TestNoAllocationPerRecord(t *testing.T) {
-	f := setup(t, kfake.NumBrokers(1))
+	f := setup(t)
 	in, out := f.topic(1), f.topic(1)
 	const n = 20_000
 	f.produce(in, 0, 0, n)

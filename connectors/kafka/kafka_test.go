@@ -41,7 +41,7 @@ func setup(t testing.TB, opts ...kfake.Opt) *fixture {
 	if v := os.Getenv(brokersEnv); v != "" {
 		f.brokers = strings.Split(v, ",")
 	} else {
-		c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SleepOutOfOrder()}, opts...)...)
+		c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3), kfake.SleepOutOfOrder()}, opts...)...)
 		if err != nil {
 			t.Fatal(err)
 		}
