@@ -47,7 +47,7 @@ func decodeStaged(c connectors.Committable) (p staged, err error) {
 		return p, fmt.Errorf("%w: checksum does not match", errCommittable)
 	}
 	if err := json.Unmarshal(body[1:], &p); err != nil {
-		return p, fmt.Errorf("%w: %v", errCommittable, err)
+		return p, fmt.Errorf("%w: %w", errCommittable, err)
 	}
 	return p, p.check()
 }

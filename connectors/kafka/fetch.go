@@ -81,10 +81,18 @@ func (r *reader) fetchFrom(n *node) {
 func (r *reader) request(n *node, first int, flights []flight) (*kmsg.FetchRequest, []flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	wait := r.cfg.FetchWaitMillis
 	for _, s := range r.splits {
-		if s.active && s.leader == n.id && !s.fetching && s.fetchPos < s.until && s.queued < r.cfg.PartitionBytes {
-			flights = append(flights, flight{s: s, gen: s.gen, from: s.fetchPos})
+		if !s.active || s.leader != n.id || s.fetching || s.fetchPos >= s.until {
+			continue
 		}
+		if s.queued >= r.cfg.PartitionBytes {
+			// It will want more in a moment and must not wait long for a fetch
+			// that only idle partitions take part in.
+			wait = min(wait, 5)
+			continue
+		}
+		flights = append(flights, flight{s: s, gen: s.gen, from: s.fetchPos})
 	}
 	if len(flights) == 0 {
 		return nil, flights
@@ -103,7 +111,7 @@ func (r *reader) request(n *node, first int, flights []flight) (*kmsg.FetchReque
 		copy(flights, turned)
 	}
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis = int32(r.cfg.FetchWaitMillis)
+	req.MaxWaitMillis = int32(wait)
 	req.MinBytes = 1
 	req.MaxBytes = int32(r.cfg.FetchBytes)
 	req.IsolationLevel = r.cfg.Isolation.level()
