@@ -22,7 +22,6 @@ type engineView struct {
 	block map[string]float64
 
 	started   chan struct{} // closed when this attempt runs
-	ended     bool
 	failed    string
 	reached   *engines.FailpointReached
 	restored  *engines.Restored

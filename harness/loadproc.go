@@ -71,7 +71,7 @@ func (l *loadProc) line(x proc.Line) {
 	case "ready":
 		close(l.ready)
 	case "progress":
-		x.Decode(&l.progress)
+		l.broken = errors.Join(l.broken, x.Decode(&l.progress))
 	case "epoch":
 		var e load.Epoch
 		err := x.Decode(&e)

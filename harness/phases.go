@@ -46,11 +46,11 @@ func (c *cell) runPhases(ctx context.Context) error {
 		c.beginPhase(p, at)
 		c.r.o.Progress(Progress{Kind: CellPhase, Cell: c.spec, Index: c.index, Phase: p.Name, At: time.Duration(at - c.start)})
 		end, err := c.runPhase(ctx, p, at)
+		if c.death != nil {
+			return nil //nolint:nilerr // a dead worker is a result, whatever failed because of it
+		}
 		if err != nil {
 			return err
-		}
-		if c.death != nil {
-			return nil
 		}
 		at = end
 	}

@@ -169,7 +169,7 @@ func TestTimersAgainstAList(t *testing.T) {
 		}
 		h := build()
 		event, processing := map[command]bool{}, map[command]bool{}
-		watermark, now := int64(-1), int64(-1)
+		watermark := int64(-1)
 		var want []string
 		fire := func(set map[command]bool, kind string, upTo int64) {
 			for {
@@ -217,7 +217,7 @@ func TestTimersAgainstAList(t *testing.T) {
 				run(t, h, fmt.Sprintf("w%d", at))
 				fire(event, "e", watermark)
 			case 7:
-				now = at
+				now := at
 				run(t, h, fmt.Sprintf("t%d", at))
 				fire(processing, "p", now)
 			default:

@@ -128,7 +128,7 @@ func simulate(m model, end float64, sink func(t float64) float64, down func(t fl
 					case !math.IsInf(limit, 1) && sink(t) > 1e6:
 						limit = min(limit*2, 40_000)
 					}
-					batchStart, lastBatch = t, 0
+					batchStart = t
 					for _, l := range backlog.take(min(limit*m.batch, 60_000)) {
 						inside.add(l)
 						consumed += l.n

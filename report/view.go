@@ -293,14 +293,13 @@ func summarySentence(s *runs.Summary, list []Attention) string {
 		}
 		gates += len(c.Gates)
 	}
-	text := ""
-	switch {
-	case passed == n:
+	var text string
+	if passed == n {
 		text = fmt.Sprintf("All %s held in all %s.", plural(int64(gates), "gate"), plural(int64(n), "cell"))
 		if gates == 0 {
 			text = fmt.Sprintf("%s ran to their end; the scenarios state no gates.", sentenceCount(n))
 		}
-	default:
+	} else {
 		text = fmt.Sprintf("%d of %s passed, %d failed, %d proved nothing.", passed, plural(int64(n), "cell"), failed, n-passed-failed)
 	}
 	if s.Partial {

@@ -121,7 +121,7 @@ func ReadLatencies(r io.Reader, name string) ([]LatencyInterval, error) {
 	in := bufio.NewReader(r)
 	for line := 1; ; line++ {
 		text, err := in.ReadString('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if text != "" {
 				// No end of line: the write was cut short, unless it parses.
 				if i, ok, err := parseInterval(text); err == nil && ok {

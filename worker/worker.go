@@ -114,7 +114,8 @@ func (w *worker) emit(e engines.Event) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.out.Write(append(line, '\n')) // a parent that is gone also closes standard input
+	// A parent that is gone has also closed standard input, which ends us.
+	_, _ = w.out.Write(append(line, '\n'))
 }
 
 func (w *worker) build(j Job) (engines.Engine, any, engines.Job, error) {
@@ -344,7 +345,9 @@ func (w *worker) crash(at engines.FailpointReached, recovery func() engines.Reco
 		expect(&at, w.acks, r, w.guarantee)
 	}
 	w.emit(at)
-	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+		panic("a process cannot kill itself: " + err.Error())
+	}
 	select {} // until the signal arrives
 }
 

@@ -191,7 +191,7 @@ func TestPhasesByScheduledTime(t *testing.T) {
 	rows[3].Sequence = 51 // due at 103 ms and seen before: clocks or plans disagree
 	l.Observe(101e6, rows[3:4])
 	rows[1].Sequence = 50
-	l.Observe(101e6+int64(2*runs.LatencyHighest), rows[1:2])
+	l.Observe(101e6+2*runs.LatencyHighest, rows[1:2])
 	counts := map[string]int64{}
 	if err := l.Flush(200e6, func(i Interval) error {
 		counts[i.Kind+"/"+i.Phase] = i.Histogram.TotalCount()

@@ -92,7 +92,7 @@ func (o *Observer) Ends(ctx context.Context) (*Ends, error) {
 		h, ok1 := high.Lookup(p.Topic, p.Partition)
 		s, ok2 := stable.Lookup(p.Topic, p.Partition)
 		if err := errors.Join(h.Err, s.Err); err != nil || !ok1 || !ok2 {
-			return nil, fmt.Errorf("observer: end of %s/%d: %v", p.Topic, p.Partition, err)
+			return nil, fmt.Errorf("observer: end of %s/%d: %w", p.Topic, p.Partition, err)
 		}
 		e.Partitions = append(e.Partitions, End{p.Topic, p.Partition, h.Offset, s.Offset, p.Next})
 	}

@@ -73,15 +73,13 @@ func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
 	if over, ok := overshoot(intake, f, w); ok {
 		p.OvershootRecords = count(over)
 	}
-	delivered, ok := 0.0, f.Delivered != nil
-	if ok {
-		delivered = *f.Delivered
-	} else {
-		visible := integrate(series, func(s runs.Sample) float64 { return s.Visible })
-		_, ok = visible.mean(f.At, f.Released)
-		delivered = visible.between(f.At, f.Released)
+	visible := integrate(series, func(s runs.Sample) float64 { return s.Visible })
+	_, known := visible.mean(f.At, f.Released)
+	delivered := visible.between(f.At, f.Released)
+	if f.Delivered != nil {
+		delivered, known = *f.Delivered, true
 	}
-	if ok {
+	if known {
 		p.UndershootRecords = count(max(0, f.Rate*(f.Released-f.At)-delivered))
 	}
 	if end >= f.Released+w {
