@@ -10,6 +10,10 @@ import (
 	"streamduel/runs"
 )
 
+// brokerLimit bounds what the embedded broker may hold: it keeps records in its
+// heap, and the harness deletes what nobody needs any more.
+const brokerLimit = 1 << 30
+
 // audits collects what the cell's self-audits look at and runs them.
 func (c *cell) audits(result *ledger.Result) []runs.Audit {
 	var p99 time.Duration
@@ -28,6 +32,9 @@ func (c *cell) audits(result *ledger.Result) []runs.Audit {
 		Ends:     c.endFacts(),
 		Observer: c.observerFacts(p99),
 		Drained:  &audit.Drained{Seen: c.facts.drained, Waited: drainLimit},
+	}
+	if c.facts.brokerPeak > 0 {
+		f.Memory = &audit.Memory{Broker: c.facts.brokerPeak, BrokerLimit: brokerLimit, Observer: c.committed.Bytes() + c.uncommitted.Bytes()}
 	}
 	if l := c.load.end(); l != nil {
 		f.Counts.Sent = l.Sent

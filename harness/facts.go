@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"streamduel/clock"
+	"streamduel/harness/broker"
 	"streamduel/harness/observer"
 	"streamduel/harness/proc"
 )
@@ -18,6 +19,8 @@ type facts struct {
 	harness  time.Duration // processor time of load, broker and this process
 	drift    time.Duration // wall time minus monotonic time, at the start
 	drifted  time.Duration // and at the end
+
+	brokerPeak int64 // resident bytes of the embedded broker
 
 	usage   proc.Usage // of the worker over all its attempts
 	ended   int64      // when the worker ended as asked
@@ -48,6 +51,9 @@ func (f *facts) end(c *cell) {
 	f.machined, _ = proc.ReadMachine()
 	f.harness += harnessCPU(c)
 	f.drifted = drift()
+	if u, ok := c.broker.Usage(); ok && c.broker.Kind() == broker.Embedded {
+		f.brokerPeak = u.RSSPeak
+	}
 	f.addUsage(c.worker().Usage())
 	f.ended = clock.Mono()
 }
