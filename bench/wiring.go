@@ -51,7 +51,7 @@ func wired() parts {
 // same settings: what waits for company would be measured as the engine's.
 var kafkaConnectors = worker.Connectors{
 	Source: func(k worker.Kafka, t workloads.Topics) (connectors.Source, error) {
-		return kafka.NewSource(kafka.SourceConfig{Brokers: k.Brokers, Topics: t.Names, Pattern: t.Pattern})
+		return kafka.NewSource(kafka.SourceConfig{Brokers: k.Brokers, Topics: t.Names, Pattern: t.Pattern, Reset: connectors.StartFrom(k.Reset)})
 	},
 	Sink: func(k worker.Kafka, topic string, origins bool) (connectors.Sink, error) {
 		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: origins})

@@ -39,7 +39,11 @@ type SourceConfig struct {
 	Pattern string   `json:"pattern,omitempty"`
 	// Start is where partitions without a recovered position begin at the
 	// job's very first start; earliest if empty.
-	Start     connectors.StartFrom `json:"start,omitempty"`
+	Start connectors.StartFrom `json:"start,omitempty"`
+	// Reset is where partitions that appear later begin: earliest, the default,
+	// or latest, which loses what was written to them before they were found
+	// and is there to show that.
+	Reset     connectors.StartFrom `json:"reset,omitempty"`
 	Isolation Isolation            `json:"isolation,omitempty"`
 	// Group is the consumer group under which Commit stores positions. Nothing
 	// ever joins it. "streamduel-<job>-<node>" if empty.
@@ -82,6 +86,13 @@ func (c *SourceConfig) setDefaults() error {
 	case connectors.StartEarliest, connectors.StartLatest, connectors.StartCommitted:
 	default:
 		return fmt.Errorf("kafka source: start %q: allowed are earliest, latest, committed", c.Start)
+	}
+	switch c.Reset {
+	case "":
+		c.Reset = connectors.StartEarliest
+	case connectors.StartEarliest, connectors.StartLatest:
+	default:
+		return fmt.Errorf("kafka source: reset %q: allowed are earliest, latest", c.Reset)
 	}
 	switch c.Isolation {
 	case "":

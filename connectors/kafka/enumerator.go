@@ -80,7 +80,11 @@ func (e *enumerator) Start(ctx context.Context, splits []connectors.SplitID, ini
 		if p, ok := committed[id]; ok {
 			out[id] = p
 		}
-		if initial && e.cfg.Start == connectors.StartLatest {
+		from := e.cfg.Reset
+		if initial {
+			from = e.cfg.Start
+		}
+		if from == connectors.StartLatest {
 			out[id] = bounds[id].Latest
 		}
 	}

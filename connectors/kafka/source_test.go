@@ -209,6 +209,12 @@ func TestPartitionGrowth(t *testing.T) {
 	for p := int32(1); p < 3; p++ { // written before the reader hears of them
 		must(t, grown.ProduceSync(f.ctx, &kgo.Record{Topic: topic, Partition: p, Value: fmt.Append(nil, "new ", p)}).FirstErr())
 	}
+	resetting := f.enumerator(f.source(SourceConfig{Topics: []string{topic}, Reset: connectors.StartLatest}))
+	start, err = resetting.Start(f.ctx, ids(splits[1:]), false)
+	must(t, err)
+	if start[splits[1].ID] != 1 {
+		t.Fatalf("with reset latest a new partition starts at %d, behind its only record is 1", start[splits[1].ID])
+	}
 	start, err = e.Start(f.ctx, ids(splits[1:]), false)
 	must(t, err)
 	for _, s := range splits[1:] {
