@@ -151,6 +151,11 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 		visible: seen.Visible + seen.Late, queued: g.QueuedRecords, queuedSize: g.QueuedBytes,
 	}
 	x.lag = max(x.offered-x.visible, 0)
+	if !c.committed.PerInput() {
+		// Contributions cannot be set against inputs: what the engine has not
+		// taken in or holds stands for what is not visible.
+		x.lag = max(g.Lag, 0) + max(g.QueuedRecords, 0)
+	}
 	over := float64(now-last.at) / 1e9
 	rate := func(a, b int64) float64 { return math.Max(float64(b-a)/over, 0) }
 	s := runs.NewSample(c.seconds(now))

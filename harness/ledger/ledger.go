@@ -398,6 +398,15 @@ func (l *Ledger) VisibleFrom(from int32) int64 {
 	return n
 }
 
+// PerInput reports whether what became visible is counted by input. It is not
+// for aggregates, whose counts are contributions: of one input several, or none,
+// and of a window's only when it closes.
+func (l *Ledger) PerInput() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.values == nil
+}
+
 // Parse returns the function that parses this ledger's rows.
 func (l *Ledger) Parse() func(r *connectors.Record, late bool, row *workloads.Row) error {
 	return l.cfg.Accounting.Parse
