@@ -9,6 +9,7 @@ import (
 	"maps"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,8 +30,8 @@ type broker struct {
 	txns      map[string]*txn     // by transactional id
 	dead      int                 // attempts up to this one are dead processes
 	bounded   bool
-	limit     int  // records a poll
-	uneven    bool // subtask 0 of a sink is much slower than the others
+	limit     int         // records a poll
+	uneven    atomic.Bool // subtask 0 of a sink is much slower than the others
 	log       []string
 	writeHook func(env connectors.WriterEnv, r *connectors.Record) error
 }
@@ -320,7 +321,7 @@ func (w *writer) Write(ctx context.Context, r *connectors.Record, o *connectors.
 		return err
 	}
 	defer w.env.Gate.Leave(1, 1)
-	if w.b.uneven && w.env.Subtask == 0 {
+	if w.b.uneven.Load() && w.env.Subtask == 0 {
 		time.Sleep(100 * time.Microsecond)
 	}
 	w.b.mu.Lock()

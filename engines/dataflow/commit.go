@@ -7,6 +7,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines/dataflow/checkpoints"
 	"streamduel/pipeline"
+	"streamduel/state"
 )
 
 // sinkWriter is one sink's writer in one subtask, with its prepared epochs.
@@ -35,9 +36,9 @@ func (t *task) checkpoint(id int64, alignment time.Duration) error {
 	if t.source != nil {
 		a.splits = t.source.positions()
 	}
-	var snapshot []byte
+	var snapshot *state.Snapshot
 	if !t.pipe.State.Empty() {
-		snapshot = t.pipe.State.Snapshot(nil, true)
+		snapshot = t.pipe.State.SnapshotAsync(true)
 	}
 	if len(t.sinks) > 0 {
 		t.run.failpoint("D2", id)
@@ -62,13 +63,16 @@ func (t *task) checkpoint(id int64, alignment time.Duration) error {
 		return nil
 	}
 	t.run.background(func() {
-		st := checkpoints.State{Operator: statefulOperator(t.fragment).UID, Subtask: t.index, Bytes: int64(len(snapshot))}
-		file, err := t.run.store.WriteState(id, t.run.attempt.Number, t.fragment.Index, t.index, snapshot)
+		st := checkpoints.State{Operator: statefulOperator(t.fragment).UID, Subtask: t.index}
+		data, err := snapshot.Append(nil)
+		if err == nil {
+			st.Bytes = int64(len(data))
+			st.File, err = t.run.store.WriteState(id, t.run.attempt.Number, t.fragment.Index, t.index, data)
+		}
 		if err != nil {
 			t.run.coordinator.tell(declined{t, id, fmt.Errorf("%s: writing its state: %w", t.name, err)})
 			return
 		}
-		st.File = file
 		a.state = &st
 		t.run.coordinator.tell(a)
 	})

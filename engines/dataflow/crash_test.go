@@ -80,9 +80,7 @@ func (w *world) restartAndDrain() {
 		time.Sleep(7 * time.Millisecond)
 	}
 	w.rt.Gate.Throttle(0)
-	w.b.mu.Lock()
-	w.b.uneven = false
-	w.b.mu.Unlock()
+	w.b.uneven.Store(false)
 	for i := 0; !w.caughtUp(); i++ {
 		if i == 1000 {
 			w.t.Fatalf("still behind: %+v", r.Gauges())
@@ -162,7 +160,7 @@ func TestCrashUnderBackpressure(t *testing.T) {
 								w.fillOne("in", p, 15000, 37)
 							}
 							w.rt.Gate.Throttle(20000)
-							w.b.uneven = true
+							w.b.uneven.Store(true)
 						})
 						got := w.tally("in")
 						switch g {
