@@ -61,8 +61,7 @@ func Main(ctx context.Context, in io.Reader, out, errs io.Writer, known map[stri
 		w.emit(engines.Failed{Error: err.Error()})
 		fmt.Fprintln(errs, "worker:", err)
 		return 2
-	default:
-		w.emit(engines.Failed{Error: err.Error()})
+	default: // the engine has said so
 		fmt.Fprintln(errs, "worker:", err)
 		return 1
 	}
@@ -198,7 +197,7 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 		Events: w.emit, Failpoints: w.fails, Gate: w.gate, Acks: w.acks, Clock: w.clock, Log: w.log,
 	})
 	if err != nil {
-		return err
+		return refusal{err}
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- run.Wait() }()
@@ -228,7 +227,6 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 			if err := run.Stop(context.Background(), engines.StopCheckpoint); err != nil {
 				return err
 			}
-			w.emit(engines.Stopped{Mode: engines.StopCheckpoint})
 			return <-ended
 		}
 	}
@@ -271,11 +269,7 @@ func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
 		}
 		w.gate.Throttle(rate)
 	case c.Stop != nil:
-		mode := engines.StopMode(c.Stop.Mode)
-		if err := run.Stop(context.Background(), mode); err != nil {
-			return err
-		}
-		w.emit(engines.Stopped{Mode: mode})
+		return run.Stop(context.Background(), engines.StopMode(c.Stop.Mode))
 	default:
 		return errors.New("the command is none of arm, throttle, stop")
 	}

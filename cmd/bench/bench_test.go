@@ -218,16 +218,19 @@ func TestInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The first cell has begun when its folder is there.
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.After(60 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		if cells, _ := filepath.Glob(filepath.Join(dir, "*", "*", "cells", "*", "series.csv")); len(cells) > 0 {
 			break
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			cmd.Process.Kill()
 			t.Fatalf("no cell began:\n%s", &out)
 		}
-		time.Sleep(10 * time.Millisecond) // a real process: there is nothing to wait on
 	}
 	children := descendants(cmd.Process.Pid)
 	if len(children) == 0 {
