@@ -16,10 +16,10 @@ type Fragment struct {
 	graph       *Graph
 }
 
-// Stateful reports whether an operator of the fragment keeps keyed state.
+// Stateful reports whether an operator of the fragment keeps state.
 func (f *Fragment) Stateful() bool {
 	for _, n := range f.Nodes {
-		if n.Kind == KindKeyed {
+		if n.Stateful() {
 			return true
 		}
 	}
@@ -36,10 +36,12 @@ func ParallelismOf(n *Node, job int) int {
 
 // Chainable is the part of the chaining rule that both engines share: the edge
 // is forward, both ends have the same parallelism, neither side forbids it.
-// Dataflow also wants a single input (Flink's rule); micro-batch does not, a
-// union is a narrow dependency there.
+// Dataflow also wants a single input (Flink's rule), so that an operator with
+// two inputs always begins a task there; micro-batch does not, a union is a
+// narrow dependency there.
 func Chainable(e *Edge, job int) bool {
-	return e.Partitioning == Forward && ParallelismOf(e.From, job) == ParallelismOf(e.To, job) && !e.To.Unchained && !e.From.Unchained
+	return e.Partitioning == Forward && ParallelismOf(e.From, job) == ParallelismOf(e.To, job) &&
+		!e.To.Unchained && !e.From.Unchained && !e.To.StartsChain
 }
 
 // Effective returns how an exchange edge spreads records: a forward edge

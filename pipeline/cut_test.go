@@ -69,12 +69,12 @@ func TestCut(t *testing.T) {
 		// waits for it.
 		{"a way round", func(g *pipeline.Graph) {
 			in := numbers(g, "in")
-			toText(pipeline.Union(in, pipeline.RebalanceBy(in, "spread")), "out")
+			toText(pipeline.Union(in, pipeline.Map(in.Rebalance(), "spread", same)), "out")
 		}, "in ×2 | spread → out ×2", "in ×2 | spread ×2 | out ×2"},
 		{"fan-out", func(g *pipeline.Graph) {
 			in := numbers(g, "in")
 			toText(in, "x")
-			toText(pipeline.RebalanceBy(in, "spread"), "y")
+			toText(pipeline.Map(in.Rebalance(), "spread", same), "y")
 		}, "in → x ×2 | spread → y ×2", "in → x ×2 | spread → y ×2"},
 	} {
 		for _, rule := range []struct {
@@ -107,7 +107,7 @@ func TestCutOfAnyGraph(t *testing.T) {
 			}
 			switch rng.IntN(4) {
 			case 0:
-				s = pipeline.RebalanceBy(s, name)
+				s = pipeline.Map(s.Rebalance(), name, func(v int64) int64 { return v })
 			case 1:
 				s = pipeline.Reduce(pipeline.KeyBy(s, func(v int64) int64 { return v }), name, func(a, _ int64) int64 { return a })
 			default:

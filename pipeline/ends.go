@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 
 	"streamduel/clock"
 	"streamduel/codec"
@@ -31,7 +32,7 @@ func outputOf[T any](b *builder, n *Node, side string) Receiver[T] {
 		b.written[e] = true
 		var r any
 		if b.fragment.chained[e] {
-			r = b.receiver(e.To)
+			r = b.port(e)
 		} else {
 			var err error
 			if r, err = e.write(b, e); err != nil {
@@ -195,10 +196,20 @@ func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) 
 		w.End(ch, buf, appendTo(d, v))
 	}
 	switch p := e.Effective(b.cfg.Job); p {
-	case Hash:
+	case Hash, Custom:
 		channel, err := key(b.cfg.MaxParallelism, channels)
 		if err != nil {
 			return nil, fmt.Errorf("operator %q: %w", e.To.Name, err)
+		}
+		if p == Custom {
+			return func(v T, x *Ctx) {
+				ch := channel(v)
+				if uint(ch) >= uint(channels) {
+					x.Fail(fmt.Errorf("operator %q: its partitioner returned %d of %d partitions", e.To.Name, ch, channels))
+					return
+				}
+				put(ch, v, x)
+			}, nil
 		}
 		if plain {
 			return func(v T, _ *Ctx) {
@@ -208,13 +219,17 @@ func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) 
 			}, nil
 		}
 		return func(v T, x *Ctx) { put(channel(v), v, x) }, nil
-	case Rebalance:
-		next := b.cfg.Subtask % channels
+	case Rebalance, Rescale:
+		first, end := 0, channels
+		if p == Rescale {
+			first, end = shareOf(b.cfg.Subtask, ParallelismOf(e.From, b.cfg.Job), channels)
+		}
+		next := first + b.cfg.Subtask%(end-first)
 		if plain {
 			return func(v T, _ *Ctx) {
 				ch := next
-				if next++; next == channels {
-					next = 0
+				if next++; next == end {
+					next = first
 				}
 				buf := w.Begin(ch)
 				w.End(ch, buf, appendTo(buf.Data, v))
@@ -222,11 +237,14 @@ func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) 
 		}
 		return func(v T, x *Ctx) {
 			ch := next
-			if next++; next == channels {
-				next = 0
+			if next++; next == end {
+				next = first
 			}
 			put(ch, v, x)
 		}, nil
+	case Shuffle:
+		rng := rand.New(rand.NewPCG(uint64(b.cfg.Subtask), uint64(e.ID)))
+		return func(v T, x *Ctx) { put(rng.IntN(channels), v, x) }, nil
 	case Forward, Global:
 		ch := 0
 		if p == Forward {
@@ -248,6 +266,14 @@ func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) 
 	default:
 		return nil, fmt.Errorf("edge %q → %q: partitioning %q is unknown", e.From.Name, e.To.Name, p)
 	}
+}
+
+// shareOf returns the downstream subtasks [first, end) that an upstream one
+// sends to when it rescales: each a contiguous share, or one subtask for several
+// where there are more upstream than downstream.
+func shareOf(subtask, up, down int) (first, end int) {
+	first = subtask * down / up
+	return first, max((subtask+1)*down/up, first+1)
 }
 
 // usesEventTime reports whether any source of the job assigns event time.

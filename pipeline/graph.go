@@ -65,6 +65,7 @@ const (
 	KindSource    Kind = "source"
 	KindTransform Kind = "transform" // stateless
 	KindKeyed     Kind = "keyed"     // has keyed state or timers
+	KindOperator  Kind = "operator"  // has operator state, which belongs to no key
 	KindSink      Kind = "sink"
 )
 
@@ -76,8 +77,14 @@ type Node struct {
 	Kind Kind
 	// Parallelism is the operator's own; 0 takes the job's.
 	Parallelism int
-	// Unchained keeps engines from chaining the operator to its input.
+	// Unchained keeps engines from chaining the operator to its input and its
+	// outputs.
 	Unchained bool
+	// StartsChain keeps engines from chaining the operator to its input.
+	StartsChain bool
+	// Mergeable says that the operator's results over parts of a key's records
+	// can be merged, so that an engine may combine before an exchange.
+	Mergeable bool
 	In, Out   []*Edge
 
 	Source connectors.Source // of a KindSource
@@ -86,10 +93,16 @@ type Node struct {
 	Watermarks *Watermarks
 
 	// build makes the operator in a task and returns its receiver, a
-	// Receiver[T] of the input's type, or its *sourceHead.
+	// Receiver[T] of the input's type, a ports of several, or its *sourceHead.
 	build func(b *builder, n *Node) any
 	g     *Graph
 }
+
+// Stateful reports whether the operator's tasks have something to snapshot.
+func (n *Node) Stateful() bool { return n.Kind == KindKeyed || n.Kind == KindOperator }
+
+// ports are the receivers of an operator with several inputs, one a port.
+type ports []any
 
 // Partitioning is how an edge spreads records over the downstream subtasks.
 type Partitioning string
@@ -99,8 +112,11 @@ const (
 	Forward   Partitioning = "forward"   // subtask i to subtask i
 	Hash      Partitioning = "hash"      // by key group
 	Rebalance Partitioning = "rebalance" // round robin
+	Rescale   Partitioning = "rescale"   // round robin over a subtask's own share of the downstream ones
+	Shuffle   Partitioning = "shuffle"   // at random, uniformly
 	Broadcast Partitioning = "broadcast" // to all
 	Global    Partitioning = "global"    // to subtask 0
+	Custom    Partitioning = "custom"    // as a function says
 )
 
 // Edge connects two operators.
@@ -108,6 +124,7 @@ type Edge struct {
 	ID           int
 	From, To     *Node
 	Partitioning Partitioning
+	Port         int    // which input of To it is
 	Side         string // name of the side output it carries; "" is the main output
 
 	// write makes the typed receiver that serializes into the edge's writer;
@@ -128,7 +145,14 @@ type Stream[T any] struct {
 type output struct {
 	node *Node
 	side string
+	// spread is how the next operator's edge partitions unless it is keyed; ""
+	// is forward. pick is the keyer of a custom one.
+	spread Partitioning
+	pick   any
 }
+
+// streamOf is the main output of an operator.
+func streamOf[T any](n *Node) *Stream[T] { return &Stream[T]{g: n.g, from: []output{{node: n}}} }
 
 func (s *Stream[T]) name() string { return s.from[0].node.Name }
 
@@ -168,6 +192,14 @@ func (s *Stream[T]) DisableChaining() *Stream[T] {
 	return s
 }
 
+// StartNewChain makes the operator the first of its task.
+func (s *Stream[T]) StartNewChain() *Stream[T] {
+	for _, o := range s.from {
+		o.node.StartsChain = true
+	}
+	return s
+}
+
 func (g *Graph) add(n *Node) *Node {
 	n.ID = len(g.nodes)
 	if n.Name == "" {
@@ -181,14 +213,27 @@ func (g *Graph) add(n *Node) *Node {
 // attach adds a node behind a stream.
 func attach[T any](s *Stream[T], n *Node, p Partitioning, key keyer[T]) *Node {
 	n = s.g.add(n)
-	for _, o := range s.from {
-		connect(s, o, n, p, key)
-	}
+	join(s, n, 0, p, key)
 	return n
 }
 
-func connect[T any](s *Stream[T], o output, to *Node, p Partitioning, key keyer[T]) {
-	e := &Edge{ID: len(s.g.edges), From: o.node, To: to, Partitioning: p, Side: o.side}
+// join makes a stream the input of a node at one of its ports.
+func join[T any](s *Stream[T], n *Node, port int, p Partitioning, key keyer[T]) {
+	if s.g != n.g {
+		n.g.fail("operator %q: its inputs belong to different jobs", n.Name)
+		return
+	}
+	for _, o := range s.from {
+		connect(s, o, n, port, p, key)
+	}
+}
+
+func connect[T any](s *Stream[T], o output, to *Node, port int, p Partitioning, key keyer[T]) {
+	if p == Forward && o.spread != "" {
+		p = o.spread
+		key, _ = o.pick.(keyer[T])
+	}
+	e := &Edge{ID: len(s.g.edges), From: o.node, To: to, Partitioning: p, Port: port, Side: o.side}
 	s.g.edges = append(s.g.edges, e)
 	o.node.Out = append(o.node.Out, e)
 	to.In = append(to.In, e)

@@ -57,7 +57,7 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 	n.build = func(b *builder, n *Node) any {
 		return &sourceHead[T]{task: b.task, node: n, decode: decode, eventTime: cfg.eventTime, next: outputOf[T](b, n, ""), splits: map[connectors.SplitID]*int64{}}
 	}
-	return &Stream[T]{g: g, from: []output{{n, ""}}}
+	return streamOf[T](n)
 }
 
 // To writes a stream to a sink.
@@ -88,7 +88,7 @@ func To[T any](s *Stream[T], name string, sink connectors.Sink, encode Encode[T]
 func transform[A, B any](s *Stream[A], name string, make func(next Receiver[B]) Receiver[A]) *Stream[B] {
 	n := attach(s, &Node{Name: name, Kind: KindTransform}, Forward, nil)
 	n.build = func(b *builder, n *Node) any { return make(outputOf[B](b, n, "")) }
-	return &Stream[B]{g: s.g, from: []output{{n, ""}}}
+	return streamOf[B](n)
 }
 
 // Map turns each value into one.
@@ -126,7 +126,7 @@ func FlatMapWith[A, B any](s *Stream[A], name string, make func() func(v A, emit
 		emit := func(v B) { next(v, c) } // made once: Ctx is the same for every record
 		return Receiver[A](func(v A, _ *Ctx) { f(v, emit) })
 	}
-	return &Stream[B]{g: s.g, from: []output{{n, ""}}}
+	return streamOf[B](n)
 }
 
 // Union merges streams of one type.
@@ -141,23 +141,6 @@ func Union[T any](first *Stream[T], others ...*Stream[T]) *Stream[T] {
 	return u
 }
 
-// Repartitioned is a stream whose records change subtask before the next
-// operator.
-func repartition[T any](s *Stream[T], name string, p Partitioning) *Stream[T] {
-	n := attach(s, &Node{Name: name, Kind: KindTransform}, p, nil)
-	n.build = func(b *builder, n *Node) any { return outputOf[T](b, n, "") }
-	return &Stream[T]{g: s.g, from: []output{{n, ""}}, codec: s.codec}
-}
-
-// RebalanceBy spreads records round robin over the next operator's subtasks.
-func RebalanceBy[T any](s *Stream[T], name string) *Stream[T] { return repartition(s, name, Rebalance) }
-
-// BroadcastTo sends every record to all subtasks of the next operator.
-func BroadcastTo[T any](s *Stream[T], name string) *Stream[T] { return repartition(s, name, Broadcast) }
-
-// GlobalTo sends every record to subtask 0 of the next operator.
-func GlobalTo[T any](s *Stream[T], name string) *Stream[T] { return repartition(s, name, Global) }
-
 // Tag names a typed side output.
 type Tag[T any] struct{ name string }
 
@@ -168,7 +151,7 @@ func NewTag[T any](name string) Tag[T] { return Tag[T]{name} }
 func Side[R, T any](s *Stream[R], tag Tag[T]) *Stream[T] {
 	t := &Stream[T]{g: s.g}
 	for _, o := range s.from {
-		t.from = append(t.from, output{o.node, tag.name})
+		t.from = append(t.from, output{node: o.node, side: tag.name})
 	}
 	return t
 }
@@ -200,10 +183,7 @@ func (k *Keyed[K, T]) KeyCodec(c codec.Codec[K]) *Keyed[K, T] {
 // may return acc or what acc refers to; what it takes out of v it must copy,
 // because v may be a view that ends with the push.
 func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T) *Stream[T] {
-	values := k.s.codec
-	if values == nil {
-		values, _ = codec.Of[T]()
-	}
+	values := k.Values()
 	out := Process(k, name, func(s *Setup[K]) Function[K, T, T] {
 		table := Table(s, "value", values)
 		return Function[K, T, T]{Element: func(v T, c *KeyedCtx[K], emit func(T)) {
@@ -217,5 +197,6 @@ func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T
 		}}
 	})
 	out.codec = k.s.codec
+	out.from[0].node.Mergeable = true
 	return out
 }

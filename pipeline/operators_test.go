@@ -106,9 +106,9 @@ func TestOperators(t *testing.T) {
 			byParity := pipeline.KeyBy(numbers(g, "in"), func(v int64) bool { return odd(v) })
 			toText(pipeline.Reduce(byParity, "sum", func(acc, v int64) int64 { return acc + v }), "out")
 		}, []string{"1", "2", "3", "5"}, map[string]string{"out": "1 2 4 9"}},
-		{"rebalance", func(g *pipeline.Graph) { toText(pipeline.RebalanceBy(numbers(g, "in"), "spread"), "out") },
+		{"rebalance", func(g *pipeline.Graph) { toText(numbers(g, "in").Rebalance(), "out") },
 			[]string{"1", "2", "3"}, map[string]string{"out": "1 2 3"}},
-		{"global", func(g *pipeline.Graph) { toText(pipeline.GlobalTo(numbers(g, "in"), "gather"), "out") },
+		{"global", func(g *pipeline.Graph) { toText(numbers(g, "in").Global(), "out") },
 			[]string{"1", "2", "3"}, map[string]string{"out": "1 2 3"}},
 		{"empty values", func(g *pipeline.Graph) {
 			toText(pipeline.Map(numbers(g, "in"), "nothing", func(int64) struct{} { return struct{}{} }), "out")
@@ -161,9 +161,9 @@ func TestWhereRecordsGo(t *testing.T) {
 		want  string
 	}{
 		{"forward", func(s stream) stream { return s }, "map[1:60]"},
-		{"rebalance", func(s stream) stream { return pipeline.RebalanceBy(s, "r") }, "map[0:20 1:20 2:20]"},
-		{"broadcast", func(s stream) stream { return pipeline.BroadcastTo(s, "b") }, "map[0:60 1:60 2:60]"},
-		{"global", func(s stream) stream { return pipeline.GlobalTo(s, "g") }, "map[0:60]"},
+		{"rebalance", func(s stream) stream { return s.Rebalance() }, "map[0:20 1:20 2:20]"},
+		{"broadcast", func(s stream) stream { return s.Broadcast() }, "map[0:60 1:60 2:60]"},
+		{"global", func(s stream) stream { return s.Global() }, "map[0:60]"},
 	} {
 		if got := fmt.Sprint(subtasks(c.build)); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
@@ -188,7 +188,7 @@ func TestFlatMapWithMemory(t *testing.T) {
 			clear(scratch[:cap(scratch)])
 		}
 	}).Codec(codec.BytesView{})
-	pipeline.To(pipeline.RebalanceBy(upper, "spread"), "out", sink("out"), func(v []byte, r *connectors.Record) { r.Value = append(r.Value, v...) })
+	pipeline.To(upper.Rebalance(), "out", sink("out"), func(v []byte, r *connectors.Record) { r.Value = append(r.Value, v...) })
 	h := pipelinetest.New(t, g, pipelinetest.Options{Parallelism: 3})
 	for p := range int32(3) {
 		if err := h.Push("in", batch(p, "a", "bc")); err != nil {
@@ -236,7 +236,7 @@ func TestLongRecords(t *testing.T) {
 	everyWay(t, func(t *testing.T, opt pipelinetest.Options) {
 		g := pipeline.New("test")
 		in := pipeline.From(g, "in", source("in"), func(r *connectors.Record) ([]byte, error) { return r.Value, nil }).Codec(codec.BytesView{})
-		pipeline.To(pipeline.GlobalTo(in, "gather"), "out", sink("out"), func(v []byte, r *connectors.Record) { r.Value = append(r.Value, v...) })
+		pipeline.To(in.Global(), "out", sink("out"), func(v []byte, r *connectors.Record) { r.Value = append(r.Value, v...) })
 		h := pipelinetest.New(t, g, opt)
 		var want []string
 		for i, n := range []int{1, 40_000, 0, 100_000, 32_768, 32_767, 5, 36_864, 1_000_000, 2} {
@@ -333,7 +333,7 @@ func TestErrorsNameTheOperator(t *testing.T) {
 			toText(pipeline.Union(numbers(g, "in"), numbers(pipeline.New("other"), "in")), "out")
 		}},
 		{`operator "make": its output type pipeline_test.thing crosses an exchange to "spread" and has no codec: call Stream.Codec`, func(g *pipeline.Graph) {
-			toText(pipeline.RebalanceBy(things(g), "spread"), "out")
+			toText(pipeline.Map(things(g).Rebalance(), "spread", func(v thing) thing { return v }), "out")
 		}},
 		{`operator "count": key type pipeline_test.thing has no hash: give the key a codec`, func(g *pipeline.Graph) {
 			s := things(g).Codec(codec.Struct("thing/1", func(d []byte, v thing) []byte { return append(d, byte(v.n)) }, func(b []byte) (thing, int, error) { return thing{int64(b[0])}, 1, nil }, nil))

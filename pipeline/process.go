@@ -99,56 +99,61 @@ func Process[K comparable, T, R any](k *Keyed[K, T], name string, make func(*Set
 	n := attach(k.s, &Node{Name: name, Kind: KindKeyed}, Hash, hashKey(k))
 	n.build = func(b *builder, n *Node) any {
 		next := outputOf[R](b, n, "")
-		t := b.task
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
 		f := make(s)
-		c := &KeyedCtx[K]{Ctx: &t.ctx, node: n}
-		emit := func(v R) { next(v, c.Ctx) }
-		if f.EventTimer != nil {
-			c.event = newTimers(s, "event timers")
-		}
-		if f.ProcessingTimer != nil {
-			c.proctime = newTimers(s, "processing timers")
-		}
-		t.operators = append(t.operators, operator{
-			node: n,
-			watermark: func(wm int64) bool {
-				return c.event == nil || c.event.fire(wm, t, func(key K, ts int64) {
-					c.key, c.Ctx.Timestamp, c.Ctx.Origin = key, ts, noOrigin
-					f.EventTimer(ts, c, emit)
-				})
-			},
-			processingTime: func(now int64) bool {
-				return c.proctime == nil || c.proctime.fire(now, t, func(key K, ts int64) {
-					c.key, c.Ctx.Timestamp, c.Ctx.Origin = key, NoTime, noOrigin
-					f.ProcessingTimer(ts, c, emit)
-				})
-			},
-			nextTimer: func() int64 {
-				if c.proctime == nil {
-					return math.MaxInt64
-				}
-				return c.proctime.next()
-			},
-			nextEvent: func() int64 {
-				if c.event == nil {
-					return math.MaxInt64
-				}
-				return c.event.next()
-			},
-			restored: func() {
-				if c.event != nil {
-					c.event.rebuild()
-				}
-				if c.proctime != nil {
-					c.proctime.rebuild()
-				}
-			},
-		})
+		c, emit := keyed(s, next, f.EventTimer, f.ProcessingTimer)
 		return Receiver[T](func(v T, _ *Ctx) {
 			c.key = k.key(v)
 			f.Element(v, c, emit)
 		})
 	}
-	return &Stream[R]{g: k.s.g, from: []output{{n, ""}}}
+	return streamOf[R](n)
+}
+
+// keyed makes what a keyed operator's functions are called with, and registers
+// its timers with the task.
+func keyed[K comparable, R any](s *Setup[K], next Receiver[R], event, processing func(ts int64, c *KeyedCtx[K], emit func(R))) (c *KeyedCtx[K], emit func(R)) {
+	t := s.b.task
+	c = &KeyedCtx[K]{Ctx: &t.ctx, node: s.node}
+	emit = func(v R) { next(v, c.Ctx) }
+	op := idle(s.node)
+	if event != nil {
+		c.event = newTimers(s, "event timers")
+		fire := func(key K, ts int64) {
+			c.key, c.Ctx.Timestamp, c.Ctx.Origin = key, ts, noOrigin
+			event(ts, c, emit)
+		}
+		op.watermark = func(wm int64) bool { return c.event.fire(wm, t, fire) }
+		op.nextEvent = c.event.next
+	}
+	if processing != nil {
+		c.proctime = newTimers(s, "processing timers")
+		fire := func(key K, ts int64) {
+			c.key, c.Ctx.Timestamp, c.Ctx.Origin = key, NoTime, noOrigin
+			processing(ts, c, emit)
+		}
+		op.processingTime = func(now int64) bool { return c.proctime.fire(now, t, fire) }
+		op.nextTimer = c.proctime.next
+	}
+	op.restored = func() {
+		if c.event != nil {
+			c.event.rebuild()
+		}
+		if c.proctime != nil {
+			c.proctime.rebuild()
+		}
+	}
+	t.operators = append(t.operators, op)
+	return c, emit
+}
+
+// idle is an operator that has nothing to do beside records.
+func idle(n *Node) operator {
+	done := func(int64) bool { return true }
+	never := func() int64 { return math.MaxInt64 }
+	return operator{node: n, watermark: done, processingTime: done, nextTimer: never, nextEvent: never, restored: func() {}}
+}
+
+func errNoTime(operator string) error {
+	return fmt.Errorf("operator %q works by event time, and its input has none: give the source pipeline.EventTime", operator)
 }

@@ -217,10 +217,8 @@ func (t *Task) NextEventTimer() int64 {
 // Restore applies snapshots to the task's state (see state.Set.Restore) and
 // gets its timers ready. It is called once, before any record.
 func (t *Task) Restore(snapshots ...[]byte) error {
-	for _, s := range snapshots {
-		if err := t.State.Restore(s); err != nil {
-			return err
-		}
+	if err := t.State.Restore(snapshots...); err != nil {
+		return err
 	}
 	for i := range t.operators {
 		t.operators[i].restored()
@@ -260,11 +258,14 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 	}
 	t := &Task{
 		Fragment: f, Subtask: cfg.Subtask, context: cfg.Context,
-		State:     state.NewSet(state.RangeOf(cfg.Subtask, f.Parallelism, cfg.MaxParallelism), cfg.MaxParallelism),
+		State: state.NewSetOf(state.SetConfig{
+			Job: f.graph.Name, Subtask: cfg.Subtask, Parallelism: f.Parallelism, MaxParallelism: cfg.MaxParallelism,
+		}),
 		watermark: NoTime, now: NoTime, origins: cfg.Origins,
 		sources: map[*Node]SourceHead{},
 	}
 	t.ctx = Ctx{Timestamp: NoTime, task: t}
+	t.State.OnError(t.ctx.Fail)
 	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}, written: map[*Edge]bool{}}
 	t.builder = b
 	// Operators register themselves while they are built, from the tail
@@ -291,7 +292,16 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 // NewInput returns an input for one upstream channel of an exchange edge into
 // the task's fragment.
 func (t *Task) NewInput(e *Edge) (Input, error) {
-	return e.read(t.builder, e, t.builder.receiver(e.To))
+	return e.read(t.builder, e, t.builder.port(e))
+}
+
+// port returns the receiver that an edge leads to.
+func (b *builder) port(e *Edge) any {
+	r := b.receiver(e.To)
+	if ps, ok := r.(ports); ok {
+		return ps[e.Port]
+	}
+	return r
 }
 
 func (b *builder) receiver(n *Node) any {

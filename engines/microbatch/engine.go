@@ -170,7 +170,7 @@ func (r *run) open() error {
 		}
 		s := queryStage{Partitions: f.Parallelism}
 		for _, n := range f.Nodes {
-			if n.Kind == pipeline.KindKeyed {
+			if n.Stateful() {
 				s.Operators = append(s.Operators, n.UID)
 			}
 		}

@@ -241,7 +241,7 @@ func TestUnion(t *testing.T) {
 				both := pipeline.Map(u, "both", func(e event) event { return e })
 				counts := counted(both, "count")
 				pipeline.To(counts, "out", b.store, encodeEvent)
-				again := counted(pipeline.RebalanceBy(counts.Codec(eventCodec), "spread").Parallelism(1), "count again")
+				again := counted(pipeline.Map(counts.Codec(eventCodec).Rebalance(), "spread", func(e event) event { return e }).Parallelism(1).Codec(eventCodec), "count again")
 				pipeline.To(again, "twice", second, encodeEvent)
 				return g
 			}

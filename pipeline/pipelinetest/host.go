@@ -6,6 +6,7 @@ package pipelinetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -54,6 +55,9 @@ type Options struct {
 	// Buffers bounds each channel's pool; 0 is 4. Exchanges are drained when a
 	// task is starved, so a bound of 1 exercises every pause there is.
 	Buffers int
+	// Block refuses an output every other buffer that it asks for, so that tasks
+	// pause wherever they can.
+	Block bool
 	// Discard makes sinks drop what they take instead of keeping it.
 	Discard bool
 	// Fail, if set, is asked before each write of a sink.
@@ -69,6 +73,7 @@ type Host struct {
 
 	opt   Options
 	edges map[*pipeline.Edge][][]*channel // by producing and consuming subtask
+	stage bool                            // within Batch: exchanges keep all they get
 	clock []*channel                      // all channels in topological order of their edges
 }
 
@@ -78,6 +83,8 @@ type channel struct {
 	queue *exchange.Ring
 	input pipeline.Input
 	held  *exchange.Buffer // fed in part
+	// refused says that the last request for a buffer was, under Options.Block.
+	refused bool
 }
 
 // New cuts and builds a job; a graph that is wrong fails the test.
@@ -189,12 +196,13 @@ func (h *Host) Push(source string, b *connectors.Batch) error {
 
 // Deliver flushes all tasks and moves buffers until none is left.
 func (h *Host) Deliver() error {
-	for {
-		moved := false
+	for idle := 0; ; idle++ {
+		moved, waiting := false, false
 		for _, ts := range h.Tasks {
 			for _, t := range ts {
 				t.Flush()
 				t.Refill()
+				waiting = waiting || t.Pending()
 			}
 		}
 		for _, c := range h.clock {
@@ -203,9 +211,16 @@ func (h *Host) Deliver() error {
 				return err
 			}
 			moved = moved || did
+			waiting = waiting || c.held != nil || c.queue.Len() > 0
 		}
-		if !moved {
+		if moved {
+			idle = 0
+		}
+		if !moved && !waiting {
 			return nil
+		}
+		if idle > 100 {
+			return errors.New("pipelinetest: records wait in an exchange, and nothing moves")
 		}
 	}
 }
@@ -258,6 +273,47 @@ func (h *Host) each(f func(*pipeline.Task) (bool, error)) error {
 					break
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// Batch does what a micro-batch engine does in one batch: stage by stage, each
+// task first moves processing time, then takes all its input, source after
+// source and exchange after exchange, and then moves the watermark. A time of
+// pipeline.NoTime is not moved.
+func (h *Host) Batch(now, wm int64, input map[string][]*connectors.Batch) error {
+	h.stage = true
+	defer func() { h.stage = false }()
+	for fi, f := range h.Fragments {
+		for k, t := range h.Tasks[fi] {
+			t.Refill()
+			if now != pipeline.NoTime {
+				if _, err := t.ProcessingTime(now); err != nil {
+					return err
+				}
+			}
+			for _, n := range f.Sources {
+				for _, b := range input[n.Name] {
+					if int(b.Split.Partition)%f.Parallelism != k {
+						continue
+					}
+					if i, err := t.Source(n).Push(b, 0); err != nil || i < len(b.Records) {
+						return fmt.Errorf("pipelinetest: %d of %d records were pushed: %w", i, len(b.Records), err)
+					}
+				}
+			}
+			for _, e := range f.In {
+				for _, from := range h.edges[e] {
+					if _, err := from[k].deliver(); err != nil {
+						return err
+					}
+				}
+			}
+			if _, err := t.Watermark(wm); err != nil {
+				return err
+			}
+			t.Flush()
 		}
 	}
 	return nil
@@ -323,6 +379,40 @@ func (h *Host) Snapshot() map[string][][]byte {
 	return all
 }
 
+// Deltas returns what changed in every task's state since the last snapshot, by
+// the name of its stateful operators and subtask.
+func (h *Host) Deltas() map[string][][]byte {
+	all := map[string][][]byte{}
+	for fi, f := range h.Fragments {
+		for _, t := range h.Tasks[fi] {
+			if !t.State.Empty() {
+				all[stateful(f)] = append(all[stateful(f)], t.State.Snapshot(nil, false))
+			}
+		}
+	}
+	return all
+}
+
+// RestoreDeltas gives every task its own deltas, oldest first, as a micro-batch
+// engine does, which keeps the parallelism.
+func (h *Host) RestoreDeltas(deltas []map[string][][]byte) error {
+	for fi, f := range h.Fragments {
+		for k, t := range h.Tasks[fi] {
+			if t.State.Empty() {
+				continue
+			}
+			var own [][]byte
+			for _, d := range deltas {
+				own = append(own, d[stateful(f)][k])
+			}
+			if err := t.Restore(own...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Restore gives every task the snapshots of all old subtasks, as after a change
 // of parallelism. Call it before anything is pushed.
 func (h *Host) Restore(snapshots map[string][][]byte) error {
@@ -341,7 +431,7 @@ func (h *Host) Restore(snapshots map[string][][]byte) error {
 
 func stateful(f *pipeline.Fragment) (name string) {
 	for _, n := range f.Nodes {
-		if n.Kind == pipeline.KindKeyed {
+		if n.Stateful() {
 			name += n.UID + " "
 		}
 	}
@@ -355,18 +445,34 @@ type taskHost struct {
 
 func (t taskHost) Outlet(e *pipeline.Edge) (exchange.Outlet, int) {
 	cs := t.h.edges[e][t.subtask]
-	return outlet(cs), len(cs)
+	return outlet{t.h, cs}, len(cs)
 }
 
 func (t taskHost) Writer(n *pipeline.Node) connectors.Writer {
 	return &writer{h: t.h, name: n.Name, subtask: t.subtask}
 }
 
-type outlet []*channel
+type outlet struct {
+	h  *Host
+	to []*channel
+}
 
-func (o outlet) Acquire(ch int) *exchange.Buffer   { return o[ch].pool.TryGet() }
-func (o outlet) Overdraft(ch int) *exchange.Buffer { return o[ch].pool.Overdraft() }
-func (o outlet) Emit(ch int, b *exchange.Buffer)   { o[ch].queue.Push(exchange.Element{Buffer: b}) }
+func (o outlet) Acquire(ch int) *exchange.Buffer {
+	if o.h.stage {
+		return o.to[ch].pool.Overdraft()
+	}
+	if o.h.opt.Block {
+		// Counted by channel: else several could keep each other waiting.
+		if c := o.to[ch]; !c.refused {
+			c.refused = true
+			return nil
+		}
+		o.to[ch].refused = false
+	}
+	return o.to[ch].pool.TryGet()
+}
+func (o outlet) Overdraft(ch int) *exchange.Buffer { return o.to[ch].pool.Overdraft() }
+func (o outlet) Emit(ch int, b *exchange.Buffer)   { o.to[ch].queue.Push(exchange.Element{Buffer: b}) }
 
 type writer struct {
 	connectors.Writer

@@ -1,0 +1,144 @@
+package pipeline
+
+import (
+	"cmp"
+
+	"streamduel/codec"
+)
+
+// AggregateFunction computes a result over many values by way of an
+// accumulator.
+type AggregateFunction[T, A, R any] struct {
+	// Create returns an empty accumulator; nil is the zero value.
+	Create func() A
+	// Add returns the accumulator with a value more. It may change acc; what it
+	// takes out of v it must copy, because v may be a view that ends with the push.
+	Add func(acc A, v T) A
+	// Merge joins two accumulators; nil says that it cannot be done, and forbids
+	// aggregation in stages.
+	Merge  func(a, b A) A
+	Result func(acc A) R
+}
+
+func (f *AggregateFunction[T, A, R]) create() (acc A) {
+	if f.Create != nil {
+		acc = f.Create()
+	}
+	return acc
+}
+
+// check refuses a function with a part missing.
+func (f *AggregateFunction[T, A, R]) check(g *Graph, name string) {
+	if f.Add == nil || f.Result == nil {
+		g.fail("operator %q: its aggregate function needs Add and Result", name)
+	}
+}
+
+// Aggregate keeps an accumulator for each key and emits the result so far: one
+// output an input.
+func Aggregate[K comparable, T, A, R any](k *Keyed[K, T], name string, f AggregateFunction[T, A, R], accumulators codec.Codec[A]) *Stream[R] {
+	f.check(k.s.g, name)
+	if accumulators == nil {
+		accumulators, _ = codec.Of[A]()
+	}
+	out := Process(k, name, func(s *Setup[K]) Function[K, T, R] {
+		table := Table(s, "accumulator", accumulators)
+		return Function[K, T, R]{Element: func(v T, c *KeyedCtx[K], emit func(R)) {
+			acc, fresh := table.Ref(c.Key())
+			if fresh {
+				*acc = f.create()
+			}
+			*acc = f.Add(*acc, v)
+			emit(f.Result(*acc))
+		}}
+	})
+	out.from[0].node.Mergeable = f.Merge != nil
+	return out
+}
+
+// Min keeps for each key the first record with its field set to the smallest
+// value seen, and emits it for every input: the other fields stay those of the
+// first record. To get the record that has the smallest value, use MinBy.
+func Min[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, field func(*T) *F) *Stream[T] {
+	return extreme(k, name, field, func(v, best F) bool { return cmp.Less(v, best) })
+}
+
+// Max is Min for the largest value.
+func Max[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, field func(*T) *F) *Stream[T] {
+	return extreme(k, name, field, func(v, best F) bool { return cmp.Less(best, v) })
+}
+
+// extreme keeps the first record and replaces its field by better ones.
+func extreme[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, field func(*T) *F, better func(v, best F) bool) *Stream[T] {
+	values := k.Values()
+	return keep(k, name, func() func(acc *T, v T) {
+		var now T // one a subtask: its address goes to field
+		return func(acc *T, v T) {
+			now = v
+			if f, best := field(&now), field(acc); better(*f, *best) {
+				*best = *f
+				*acc = values.Clone(*acc) // the field may be a view of the input
+			}
+		}
+	})
+}
+
+// MinBy keeps for each key the whole record with the smallest value, the first
+// one of equals, and emits it for every input.
+func MinBy[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, by func(T) F) *Stream[T] {
+	return extremeBy(k, name, func(v, best T) bool { return cmp.Less(by(v), by(best)) })
+}
+
+// MaxBy is MinBy for the largest value.
+func MaxBy[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, by func(T) F) *Stream[T] {
+	return extremeBy(k, name, func(v, best T) bool { return cmp.Less(by(best), by(v)) })
+}
+
+func extremeBy[K comparable, T any](k *Keyed[K, T], name string, better func(v, best T) bool) *Stream[T] {
+	values := k.Values()
+	return keep(k, name, func() func(acc *T, v T) {
+		return func(acc *T, v T) {
+			if better(v, *acc) {
+				*acc = values.Clone(v)
+			}
+		}
+	})
+}
+
+// Number is what Sum adds up.
+type Number interface {
+	~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64
+}
+
+// Sum keeps for each key the first record with its field set to the sum, and
+// emits it for every input.
+func Sum[K comparable, T any, F Number](k *Keyed[K, T], name string, field func(*T) *F) *Stream[T] {
+	return keep(k, name, func() func(acc *T, v T) {
+		var now T
+		return func(acc *T, v T) {
+			now = v
+			*field(acc) += *field(&now)
+		}
+	})
+}
+
+// keep holds one record a key, which starts as the first one, and emits it for
+// every input.
+func keep[K comparable, T any](k *Keyed[K, T], name string, make func() func(acc *T, v T)) *Stream[T] {
+	values := k.Values()
+	out := Process(k, name, func(s *Setup[K]) Function[K, T, T] {
+		table, update := Table(s, "value", values), make()
+		return Function[K, T, T]{Element: func(v T, c *KeyedCtx[K], emit func(T)) {
+			acc, fresh := table.Ref(c.Key())
+			if fresh {
+				*acc = values.Clone(v)
+			} else {
+				update(acc, v)
+			}
+			emit(*acc)
+		}}
+	})
+	out.codec = k.s.codec
+	out.from[0].node.Mergeable = true
+	return out
+}

@@ -1,0 +1,165 @@
+package pipelinetest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"streamduel/connectors"
+	"streamduel/pipeline"
+)
+
+// Case is an operator under test: a job, what happens to it, and what must come
+// out whichever way the job is run. Its sinks write text (see Text).
+//
+// Between two moves of time the records of different inputs, and of different
+// keys, have no order among each other: what must come out must not depend on
+// one.
+type Case struct {
+	Name  string
+	Build func(g *pipeline.Graph)
+	Steps []Step
+	// Want is each sink's output in any order, separated by spaces.
+	Want map[string]string
+}
+
+// Check runs the case in every way: each record by itself and in batches, as a
+// dataflow engine does and as a micro-batch engine does, chained and not, at
+// parallelism 1 and 4, with outputs that are blocked every other time, and with
+// a snapshot and a restore, at the same and another parallelism, behind every
+// record and every move of time. It returns the first difference.
+func (c Case) Check(t testing.TB) error {
+	t.Helper()
+	for _, parallelism := range []int{1, 4} {
+		for _, unchained := range []bool{false, true} {
+			opt := Options{Parallelism: parallelism, Unchained: unchained}
+			blocked := opt
+			blocked.Block, blocked.Buffers = true, 1
+			for _, o := range []Options{opt, blocked} {
+				if err := c.run(t, o, c.split(), 0, 0); err != nil {
+					return err
+				}
+				if err := c.run(t, o, c.Steps, 0, 0); err != nil {
+					return err
+				}
+			}
+			if err := c.batches(t, opt, false); err != nil {
+				return err
+			}
+			if err := c.batches(t, opt, true); err != nil {
+				return err
+			}
+		}
+		single := c.split()
+		for at := 1; at <= len(single); at++ {
+			for _, then := range []int{parallelism, 5 - parallelism} {
+				if err := c.run(t, Options{Parallelism: parallelism}, single, at, then); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// split cuts steps into such of a single record.
+func (c Case) split() (out []Step) {
+	for _, s := range c.Steps {
+		if s.kind != stepRecords {
+			out = append(out, s)
+			continue
+		}
+		for i := range s.records {
+			one := s
+			one.records = s.records[i : i+1]
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// run takes the steps as a dataflow engine does, with a restart behind step at
+// if that is not 0.
+func (c Case) run(t testing.TB, opt Options, steps []Step, at, then int) error {
+	t.Helper()
+	h := NewHarness(t, opt, c.Build)
+	way := fmt.Sprintf("%+v", opt)
+	for i, s := range steps {
+		var err error
+		if s.kind == stepRecords {
+			err = h.Push(s.source, s.batch(0, len(s.records)))
+		} else {
+			err = h.try(s)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: step %d, %v: %w", way, i+1, s, err)
+		}
+		if i+1 == at {
+			h.Restart(then)
+			way = fmt.Sprintf("%s, restarted behind step %d (%v) at parallelism %d", way, at, s, then)
+		}
+	}
+	return c.compare(h, way)
+}
+
+// batches takes the steps as a micro-batch engine does, if asked with a restart
+// behind every batch from the deltas of its state.
+func (c Case) batches(t testing.TB, opt Options, restarts bool) error {
+	t.Helper()
+	h := NewHarness(t, opt, c.Build)
+	way := fmt.Sprintf("%+v, in batches, restarts: %v", opt, restarts)
+	var deltas []map[string][][]byte
+	input := map[string][]*connectors.Batch{}
+	flush := func() error {
+		err := h.Batch(h.now, h.wm, input)
+		clear(input)
+		if err != nil || !restarts {
+			return err
+		}
+		deltas = append(deltas, h.Deltas())
+		h.resume(opt.Parallelism, func() error { return h.RestoreDeltas(deltas) })
+		return nil
+	}
+	for i, s := range c.Steps {
+		var err error
+		switch s.kind {
+		case stepRecords:
+			input[s.source] = append(input[s.source], s.batch(0, len(s.records)))
+		case stepWatermark:
+			h.wm = max(h.wm, s.time)
+			err = flush()
+		case stepTime:
+			if len(input) > 0 {
+				err = flush()
+			}
+			h.now = s.time
+		}
+		if err != nil {
+			return fmt.Errorf("%s: step %d, %v: %w", way, i+1, s, err)
+		}
+	}
+	if err := flush(); err != nil {
+		return fmt.Errorf("%s: %w", way, err)
+	}
+	return c.compare(h, way)
+}
+
+func (c Case) compare(h *Harness, way string) error {
+	defer h.Close()
+	sinks := h.Sinks()
+	for name := range c.Want {
+		sinks = append(sinks, name)
+	}
+	slices.Sort(sinks)
+	for _, name := range slices.Compact(sinks) {
+		got := h.Texts(name)
+		slices.Sort(got)
+		want := strings.Fields(c.Want[name])
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%s: sink %q took\n     %s\nwant %s", way, name, strings.Join(got, " "), strings.Join(want, " "))
+		}
+	}
+	return nil
+}
