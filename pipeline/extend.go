@@ -1,0 +1,91 @@
+package pipeline
+
+import (
+	"math"
+
+	"streamduel/codec"
+)
+
+// What packages of operators outside this one stand on: windows, for instance.
+
+// Operator is a keyed operator in a task, one level below Function: it keeps
+// its own order of what is due, which must follow from its state tables, because
+// nothing else is in a snapshot. Element must be set.
+type Operator[T any] struct {
+	Element Receiver[T]
+	// Watermark and ProcessingTime do what is due up to now. They return false
+	// when they stopped early because Setup.Stop said so, and are then called
+	// again with the same time.
+	Watermark      func(wm int64) (done bool)
+	ProcessingTime func(now int64) (done bool)
+	// NextEvent and NextProcessing return when the next thing is due,
+	// math.MaxInt64 when nothing is.
+	NextEvent      func() int64
+	NextProcessing func() int64
+	// Restored is called once after the state was restored.
+	Restored func()
+}
+
+// Operate runs an operator over a keyed stream. make is called once per
+// subtask; next is where the operator's output goes.
+func Operate[K comparable, T, R any](k *Keyed[K, T], name string, make func(s *Setup[K], next Receiver[R]) Operator[T]) *Stream[R] {
+	n := attach(k.s, &Node{Name: name, Kind: KindKeyed}, Hash, hashKey(k))
+	n.build = func(b *builder, n *Node) any {
+		next := outputOf[R](b, n, "")
+		o := make(&Setup[K]{b: b, node: n, keys: k.codec}, next)
+		never := func() int64 { return math.MaxInt64 }
+		done := func(int64) bool { return true }
+		op := operator{node: n, watermark: done, processingTime: done, nextTimer: never, nextEvent: never, restored: func() {}}
+		if o.Watermark != nil {
+			op.watermark = o.Watermark
+		}
+		if o.ProcessingTime != nil {
+			op.processingTime = o.ProcessingTime
+		}
+		if o.NextEvent != nil {
+			op.nextEvent = o.NextEvent
+		}
+		if o.NextProcessing != nil {
+			op.nextTimer = o.NextProcessing
+		}
+		if o.Restored != nil {
+			op.restored = o.Restored
+		}
+		b.task.operators = append(b.task.operators, op)
+		return o.Element
+	}
+	return &Stream[R]{g: k.s.g, from: []output{{node: n}}}
+}
+
+// Name returns the operator's name.
+func (s *Setup[K]) Name() string { return s.node.Name }
+
+// Ctx returns the task's context, which is one for all records.
+func (s *Setup[K]) Ctx() *Ctx { return &s.b.task.ctx }
+
+// Stop reports whether an operator that emits on its own must pause: an output
+// of the task is starved, or the task has failed.
+func (s *Setup[K]) Stop() bool { return s.b.task.pressure.Starved > 0 || s.b.task.err != nil }
+
+// AtTimer makes the context that of a timer: what is emitted has the given event
+// time and answers no single input.
+func (c *Ctx) AtTimer(ts int64) { c.Timestamp, c.Origin = ts, noOrigin }
+
+// Key returns the key of a value.
+func (k *Keyed[K, T]) Key(v T) K { return k.key(v) }
+
+// Keys returns the codec of the key, nil where it has none.
+func (k *Keyed[K, T]) Keys() codec.Codec[K] { return k.codec }
+
+// Values returns the codec of the keyed stream's values, nil where it has none.
+func (k *Keyed[K, T]) Values() codec.Codec[T] {
+	if k.s.codec != nil {
+		return k.s.codec
+	}
+	c, _ := codec.Of[T]()
+	return c
+}
+
+// Fail makes the job be refused when it is checked. The message names the
+// operator.
+func (k *Keyed[K, T]) Fail(format string, a ...any) { k.s.g.fail(format, a...) }

@@ -1,0 +1,542 @@
+package window
+
+import (
+	"fmt"
+	"math"
+
+	"streamduel/codec"
+	"streamduel/pipeline"
+	"streamduel/state"
+)
+
+const never = math.MaxInt64
+
+// pane is the aggregate of a stretch of time that lies wholly inside or wholly
+// outside of every window.
+type pane[A any] struct {
+	start int64
+	acc   A
+}
+
+// noPane is the start of a pane that is not there.
+const noPane = math.MinInt64
+
+// cell is a key's state: its panes and when its next window fires.
+type cell[A any] struct {
+	next int64 // end of the next window to fire; never if none is open
+	at   int64 // when the agenda has the key; follows from the rest
+	// hot is the pane that took the last record, in the entry itself because
+	// most records find theirs there; rest are the others by start.
+	hot  pane[A]
+	rest []pane[A]
+	// run is the aggregate of the runs panes of the window that ends at next;
+	// kept where there is an inverse.
+	run  A
+	runs int
+}
+
+// geometry is the arithmetic of panes. All in milliseconds.
+type geometry struct {
+	size, slide, offset int64
+	width               int64 // of a pane: the greatest that divides size and slide
+	lateness            int64
+}
+
+func newGeometry(a Assigner, lateness int64) geometry {
+	g := geometry{size: a.size.Milliseconds(), slide: a.slide.Milliseconds(), offset: a.offset.Milliseconds(), lateness: lateness}
+	x, y := g.size, g.slide
+	for y != 0 {
+		x, y = y, x%y
+	}
+	g.width = x
+	return g
+}
+
+// ends returns the ends of the first and the last window that the pane at start
+// belongs to; ok is false when it belongs to none.
+func (g *geometry) ends(start int64) (first, last int64, ok bool) {
+	latest := StartOf(start, g.offset, g.slide)
+	if latest+g.size <= start {
+		return 0, 0, false
+	}
+	return latest - (latest+g.size-1-start)/g.slide*g.slide + g.size, latest + g.size, true
+}
+
+// paned is the operator of aligned windows that share panes.
+type paned[K comparable, T, A, R any] struct {
+	geometry
+	name   string
+	time   Time
+	keyOf  func(T) K
+	clone  func(K) K
+	table  *state.Table[K, cell[A]]
+	agenda agenda[K]
+	ctx    *pipeline.Ctx
+	stop   func() bool
+	late   func(T)
+	c      *contents[T, A]
+	fire   func(c *Context[K], a *A, emit func(R))
+	emit   func(R)
+	window Context[K]
+	sum    A // of the window that is firing
+
+	// The pane of the last record, and its windows: most records are in it, too.
+	lo, hi, first, last int64
+	covered             bool
+}
+
+func newPaned[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, T], c *contents[T, A], fire func(*Context[K], *A, func(R)), next pipeline.Receiver[R]) pipeline.Operator[T] {
+	o := &paned[K, T, A, R]{
+		geometry: newGeometry(w.assigner, w.lateness.Milliseconds()), name: s.Name(), time: w.assigner.time,
+		keyOf: w.k.Key, clone: cloneOf(w.k.Keys()), ctx: s.Ctx(), stop: s.Stop, late: w.lateOutput(s), c: c, fire: fire,
+	}
+	o.emit = func(v R) { next(v, o.ctx) }
+	o.window.Ctx = o.ctx
+	o.table = pipeline.Table(s, "panes", codec.Codec[cell[A]](&cellCodec[A]{g: &o.geometry, accs: c.codec, sum: o.total, inverse: c.remove != nil}))
+	op := pipeline.Operator[T]{Element: o.element, Restored: o.restored}
+	if o.time == EventTime {
+		op.Watermark, op.NextEvent = o.advance, o.due
+	} else {
+		op.ProcessingTime, op.NextProcessing = o.advance, o.due
+	}
+	return op
+}
+
+func cloneOf[K any](c codec.Codec[K]) func(K) K {
+	if c == nil {
+		return nil // building fails for want of it
+	}
+	return c.Clone
+}
+
+func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
+	// A window of processing time is never late: it fires with the next tick.
+	ts, now := o.ctx.Timestamp, int64(math.MinInt64)
+	if o.time == EventTime {
+		now = o.ctx.Watermark()
+	} else {
+		ts = o.ctx.ProcessingTime()
+	}
+	if ts < o.lo || ts >= o.hi {
+		if !inRange(ts) {
+			o.ctx.Fail(badTime(o.name, o.time, ts))
+			return
+		}
+		o.lo = StartOf(ts, o.offset, o.width)
+		o.hi = o.lo + o.width
+		o.first, o.last, o.covered = o.ends(o.lo)
+	}
+	if !o.covered {
+		return
+	}
+	if o.first-1 <= now {
+		o.behind(v, ts, now)
+		return
+	}
+	k := o.keyOf(v)
+	c, fresh := o.table.Ref(k)
+	switch {
+	case fresh:
+		o.begin(c)
+		o.add(c, v, ts)
+	case c.hot.start == o.lo:
+		o.c.add(&c.hot.acc, false, v, ts)
+		o.addRun(c, v, ts)
+	default:
+		o.add(c, v, ts)
+	}
+	if o.first < c.next {
+		o.open(c, o.first)
+		o.schedule(c, k, false)
+	}
+}
+
+// behind takes a record for which at least one of its windows has fired.
+func (o *paned[K, T, A, R]) behind(v T, ts, now int64) {
+	if o.last-1+o.lateness <= now {
+		o.late(v)
+		return
+	}
+	k := o.keyOf(v)
+	c, fresh := o.table.Ref(k)
+	if fresh {
+		o.begin(c)
+	}
+	o.add(c, v, ts)
+	open := int64(never)
+	for e := o.last; e >= o.first; e -= o.slide {
+		switch {
+		case e-1 > now:
+			open = e
+		case e-1+o.lateness > now:
+			o.evaluate(c, k, e)
+			o.ctx.Timestamp = ts
+		}
+	}
+	if open < c.next {
+		o.open(c, open)
+	}
+	o.schedule(c, k, false)
+}
+
+func (o *paned[K, T, A, R]) begin(c *cell[A]) {
+	c.next, c.at, c.hot.start = never, never, noPane
+}
+
+// add adds a record to the pane at lo, making it the hot one.
+func (o *paned[K, T, A, R]) add(c *cell[A], v T, ts int64) {
+	lo := o.lo
+	if c.hot.start == lo {
+		o.c.add(&c.hot.acc, false, v, ts)
+		o.addRun(c, v, ts)
+		return
+	}
+	i := len(c.rest)
+	for i > 0 && c.rest[i-1].start > lo {
+		i--
+	}
+	if i > 0 && c.rest[i-1].start == lo {
+		i--
+		c.hot, c.rest[i] = c.rest[i], c.hot
+		settle(c.rest, i)
+		o.c.add(&c.hot.acc, false, v, ts)
+		o.addRun(c, v, ts)
+		return
+	}
+	if c.hot.start != noPane {
+		c.rest = append(c.rest, c.hot)
+		settle(c.rest, len(c.rest)-1)
+	}
+	c.hot.start = lo
+	o.c.add(&c.hot.acc, true, v, ts)
+	if o.c.remove != nil && o.inNext(c, lo) {
+		o.c.add(&c.run, c.runs == 0, v, ts)
+		c.runs++
+	}
+}
+
+// settle moves the pane at i to its place by start.
+func settle[A any](ps []pane[A], i int) {
+	p := ps[i]
+	for ; i > 0 && ps[i-1].start > p.start; i-- {
+		ps[i] = ps[i-1]
+	}
+	for ; i+1 < len(ps) && ps[i+1].start < p.start; i++ {
+		ps[i] = ps[i+1]
+	}
+	ps[i] = p
+}
+
+func (o *paned[K, T, A, R]) addRun(c *cell[A], v T, ts int64) {
+	if o.c.remove != nil && o.inNext(c, o.lo) {
+		o.c.add(&c.run, false, v, ts)
+	}
+}
+
+func (o *paned[K, T, A, R]) inNext(c *cell[A], start int64) bool {
+	return c.next != never && start < c.next && start >= c.next-o.size
+}
+
+// open makes the window that ends at e the next to fire.
+func (o *paned[K, T, A, R]) open(c *cell[A], e int64) {
+	c.next = e
+	if o.c.remove != nil && e != never {
+		c.runs = o.total(c, e, &c.run)
+	}
+}
+
+// total puts the aggregate of the window that ends at e into dst and returns of
+// how many panes it is made.
+func (o *paned[K, T, A, R]) total(c *cell[A], e int64, dst *A) (panes int) {
+	hot := c.hot.start >= e-o.size && c.hot.start < e && c.hot.start != noPane
+	take := func(p *pane[A]) {
+		o.c.merge(dst, panes == 0, p.acc)
+		panes++
+	}
+	for i := range c.rest {
+		p := &c.rest[i]
+		if hot && c.hot.start < p.start {
+			take(&c.hot)
+			hot = false
+		}
+		if p.start >= e {
+			break
+		}
+		if p.start >= e-o.size {
+			take(p)
+		}
+	}
+	if hot {
+		take(&c.hot)
+	}
+	return panes
+}
+
+// evaluate fires the window that ends at e.
+func (o *paned[K, T, A, R]) evaluate(c *cell[A], k K, e int64) {
+	a := &o.sum
+	switch {
+	case o.c.remove != nil && e == c.next:
+		a = &c.run
+	case o.width == o.size: // a window is a pane
+		a = nil
+		if c.hot.start == e-o.size {
+			a = &c.hot.acc
+		}
+		for i := range c.rest {
+			if c.rest[i].start == e-o.size {
+				a = &c.rest[i].acc
+			}
+		}
+		if a == nil {
+			return
+		}
+	default:
+		if o.total(c, e, a) == 0 {
+			return
+		}
+	}
+	o.ctx.Timestamp = e - 1
+	o.window.key, o.window.window = k, Window{e - o.size, e}
+	o.fire(&o.window, a, o.emit)
+}
+
+// schedule puts a key on the agenda for when it is due, unless it is there at
+// that time or before. owned says that k holds no view.
+func (o *paned[K, T, A, R]) schedule(c *cell[A], k K, owned bool) {
+	at := dueOf(&o.geometry, c)
+	if at >= c.at {
+		return
+	}
+	c.at = at
+	if !owned {
+		k = o.clone(k)
+	}
+	o.agenda.push(at, k)
+}
+
+// dueOf returns when a key has a window to fire or a pane to drop. Without
+// lateness the last window of a pane fires when the pane goes.
+func dueOf[A any](g *geometry, c *cell[A]) int64 {
+	at := int64(never)
+	if c.next != never {
+		at = c.next - 1
+	}
+	if g.lateness > 0 || c.next == never {
+		oldest := c.hot.start
+		if len(c.rest) > 0 && (oldest == noPane || c.rest[0].start < oldest) {
+			oldest = c.rest[0].start
+		}
+		if oldest != noPane {
+			_, last, _ := g.ends(oldest)
+			at = min(at, last-1+g.lateness)
+		}
+	}
+	return at
+}
+
+// advance fires and drops what is due.
+func (o *paned[K, T, A, R]) advance(now int64) bool {
+	for len(o.agenda.heap) > 0 && o.agenda.heap[0].at <= now {
+		if o.stop() {
+			return false
+		}
+		e := o.agenda.pop()
+		c, fresh := o.table.Ref(e.key)
+		if fresh {
+			o.table.Delete(e.key)
+			continue
+		}
+		if c.at != e.at {
+			continue
+		}
+		c.at = never
+		o.ctx.AtTimer(e.at)
+		if end := c.next; end-1 <= e.at {
+			o.evaluate(c, e.key, end)
+			o.after(c, end)
+		}
+		o.drop(c, e.at)
+		if c.hot.start == noPane && len(c.rest) == 0 {
+			o.table.Delete(e.key)
+			continue
+		}
+		o.schedule(c, e.key, true)
+	}
+	return true
+}
+
+// after finds the next window with a record behind the one that ended at end.
+func (o *paned[K, T, A, R]) after(c *cell[A], end int64) {
+	next := int64(never)
+	consider := func(start int64) {
+		if start == noPane {
+			return
+		}
+		first, last, _ := o.ends(start)
+		if last > end {
+			next = min(next, max(first, end+o.slide))
+		}
+	}
+	consider(c.hot.start)
+	for i := range c.rest {
+		consider(c.rest[i].start)
+		if next == end+o.slide {
+			break
+		}
+	}
+	if o.c.remove == nil {
+		c.next = next
+		return
+	}
+	o.slideRun(c, next)
+}
+
+// slideRun turns the running aggregate into that of the window that ends at
+// next: the panes that leave are taken out, those that enter are put in.
+func (o *paned[K, T, A, R]) slideRun(c *cell[A], next int64) {
+	old := c.next
+	if next == never || next-o.size >= old {
+		o.open(c, next)
+		return
+	}
+	move := func(p *pane[A]) {
+		switch s := p.start; {
+		case s == noPane:
+		case s >= old-o.size && s < old && s < next-o.size:
+			o.c.remove(&c.run, p.acc)
+			c.runs--
+		case s >= old && s < next:
+			o.c.merge(&c.run, c.runs == 0, p.acc)
+			c.runs++
+		}
+	}
+	for i := range c.rest {
+		move(&c.rest[i])
+	}
+	move(&c.hot)
+	c.next = next
+	if c.runs == 0 { // what is left of a float may not be zero
+		o.open(c, next)
+	}
+}
+
+// drop removes the panes that no window to come can need: those whose last
+// window has fired and is beyond the lateness.
+func (o *paned[K, T, A, R]) drop(c *cell[A], at int64) {
+	gone := func(start int64) bool {
+		_, last, _ := o.ends(start)
+		return last-1+o.lateness <= at
+	}
+	n := 0
+	for n < len(c.rest) && gone(c.rest[n].start) {
+		n++
+	}
+	if n > 0 {
+		m := copy(c.rest, c.rest[n:])
+		clear(c.rest[m:])
+		c.rest = c.rest[:m]
+	}
+	if c.hot.start != noPane && gone(c.hot.start) {
+		// The newest of the others takes its place.
+		if n := len(c.rest); n > 0 {
+			c.hot = c.rest[n-1]
+			clear(c.rest[n-1:])
+			c.rest = c.rest[:n-1]
+		} else {
+			c.hot = pane[A]{start: noPane}
+		}
+	}
+}
+
+// due returns when the earliest key is due. What is stale goes.
+func (o *paned[K, T, A, R]) due() int64 {
+	for len(o.agenda.heap) > 0 {
+		top := o.agenda.heap[0]
+		if c, ok := o.table.Get(top.key); ok && c.at == top.at {
+			return top.at
+		}
+		o.agenda.pop()
+	}
+	return never
+}
+
+func (o *paned[K, T, A, R]) restored() {
+	o.agenda.heap = o.agenda.heap[:0]
+	o.table.Each(func(k K, c cell[A]) bool {
+		o.agenda.push(c.at, k)
+		return true
+	})
+}
+
+func badTime(name string, t Time, ts int64) error {
+	switch {
+	case t == ProcessingTime:
+		return fmt.Errorf("operator %q: processing time %d is none that a window can be made of", name, ts)
+	case ts == pipeline.NoTime:
+		return fmt.Errorf("operator %q: a record has no event time: give its source pipeline.EventTime, or use windows of processing time", name)
+	}
+	return fmt.Errorf("operator %q: event time %d ms is out of range", name, ts)
+}
+
+// cellCodec writes a key's panes. at and run follow from them.
+type cellCodec[A any] struct {
+	g       *geometry
+	accs    codec.Codec[A]
+	sum     func(c *cell[A], e int64, dst *A) int
+	inverse bool
+}
+
+func (c *cellCodec[A]) ID() string {
+	return fmt.Sprintf("panes/1(%d,%d,%d,%s)", c.g.size, c.g.slide, c.g.offset, c.accs.ID())
+}
+
+func (c *cellCodec[A]) Append(dst []byte, v cell[A]) []byte {
+	hot := v.hot.start != noPane
+	n := int64(len(v.rest))
+	if hot {
+		n++
+	}
+	dst = appendVarints(dst, v.next, n)
+	for _, p := range v.rest {
+		dst = c.accs.Append(appendVarints(dst, p.start), p.acc)
+	}
+	if hot {
+		dst = c.accs.Append(appendVarints(dst, v.hot.start), v.hot.acc)
+	}
+	return dst
+}
+
+func (c *cellCodec[A]) Decode(src []byte) (v cell[A], n int, err error) {
+	r := reader{src: src}
+	v.hot.start, v.next = noPane, r.int()
+	for l := r.count(); l > 0 && r.err == nil; l-- {
+		p := pane[A]{start: r.int()}
+		if r.err == nil && !inRange(p.start) {
+			return v, r.n, fmt.Errorf("window: a pane at %d is out of range", p.start)
+		}
+		p.acc = read(&r, c.accs)
+		if l == 1 {
+			v.hot = p
+		} else {
+			v.rest = append(v.rest, p)
+		}
+	}
+	if r.err == nil {
+		v.at = dueOf(c.g, &v)
+	}
+	return v, r.n, r.err
+}
+
+func (c *cellCodec[A]) Clone(v cell[A]) cell[A] {
+	v.hot.acc = c.accs.Clone(v.hot.acc)
+	rest := v.rest
+	v.rest = make([]pane[A], len(rest))
+	for i, p := range rest {
+		v.rest[i] = pane[A]{p.start, c.accs.Clone(p.acc)}
+	}
+	if c.inverse && v.next != never {
+		v.runs = c.sum(&v, v.next, &v.run)
+	}
+	return v
+}
