@@ -1,80 +1,174 @@
 package state
 
 import (
-	"encoding/binary"
 	"fmt"
+	"reflect"
+	"sync/atomic"
+	"unsafe"
 
 	"streamduel/codec"
 )
 
-// Table is a keyed table of one subtask. It belongs to the subtask's goroutine.
+// Table is a keyed table of one subtask. It belongs to the subtask's goroutine;
+// only snapshots taken of it may be written elsewhere.
+//
+// Entries lie in slots of small chunks, and a map leads from a key to its slot.
+// A snapshot takes the list of chunks and a new epoch begins; while it is being
+// written, the first change in a chunk replaces the chunk by a copy. So a
+// snapshot stops processing for the copy of that list only, and what it writes
+// is the state at that moment.
 type Table[K comparable, V any] struct {
-	name    string
-	keys    codec.Codec[K]
-	values  codec.Codec[V]
-	hash    func(K) uint32
-	entries map[K]*entry[K, V]
-	dead    int // entries that are marks of deletion
+	set    *Set
+	name   string
+	keys   codec.Codec[K]
+	values codec.Codec[V]
+	hash   func(K) uint32
+	// isolate returns a value that shares nothing changeable with v; nil when
+	// copying does.
+	isolate func(v V) V
+
+	index   map[K]uint32
+	chunks  []*chunk[K, V]
+	shift   uint
+	mask    uint32
+	next    uint32   // slots ever used
+	free    []uint32 // slots to be used again
+	live    int
 	epoch   uint32
-	changed []*entry[K, V] // touched in this epoch
+	changed []uint32 // slots touched in this epoch
+	graves  []uint32 // slots deleted in this epoch
+	reclaim []uint32 // slots deleted in earlier epochs, not yet freed
+
+	freeze  uint32        // chunks of earlier versions may be in a snapshot being written
+	writers *atomic.Int32 // snapshots being written
+	spare   *atomic.Pointer[[]uint32]
+
+	// slow says that Ref, Get and Delete take the way round: for a time to live
+	// or a store below.
+	slow   bool
+	ttl    *TTL
+	cursor uint32 // of the incremental clean-up
+	hooks  *hooks[K]
 }
 
-type entry[K comparable, V any] struct {
-	key     K
-	value   V
-	epoch   uint32 // of the last change
-	deleted bool   // waits for the delta that tells of it
+// hooks follow which slot holds which key.
+type hooks[K comparable] struct {
+	added, freed func(slot uint32, k K)
 }
+
+// Option sets something about a table.
+type Option func(*options)
+
+type options struct{ ttl *TTL }
 
 // NewTable adds a table to the set. The name is unique within the operator.
-func NewTable[K comparable, V any](s *Set, operator, name string, keys codec.Codec[K], values codec.Codec[V]) (*Table[K, V], error) {
+func NewTable[K comparable, V any](s *Set, operator, name string, keys codec.Codec[K], values codec.Codec[V], opts ...Option) (*Table[K, V], error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
 	hash, err := Hasher[K](keys.Append)
 	if err != nil {
 		return nil, fmt.Errorf("%s: state %q: %w", operator, name, err)
 	}
-	t := &Table[K, V]{name: name, keys: keys, values: values, hash: hash, entries: map[K]*entry[K, V]{}, epoch: 1}
+	t := &Table[K, V]{
+		set: s, name: name, keys: keys, values: values, hash: hash,
+		index: map[K]uint32{}, epoch: 1, writers: new(atomic.Int32), spare: new(atomic.Pointer[[]uint32]),
+	}
+	t.shift = chunkShift(unsafe.Sizeof(entry[K, V]{}))
+	t.mask = 1<<t.shift - 1
+	if o.ttl != nil {
+		if err := o.ttl.check(); err != nil {
+			return nil, fmt.Errorf("%s: state %q: %w", operator, name, err)
+		}
+		ttl := *o.ttl
+		t.ttl, t.slow = &ttl, true
+	}
+	if c, ok := values.(Isolator[V]); ok {
+		t.isolate = c.Isolate
+	} else if !flat(reflect.TypeFor[V]()) {
+		t.isolate = t.recode
+	}
 	return t, s.add(operator, name, t)
 }
 
+// Isolator is implemented by codecs of values that hold slices, maps or
+// pointers and know a quicker way to part from a copy than encoding and
+// decoding.
+type Isolator[V any] interface {
+	// Isolate returns a value equal to v; changes of it do not show in v.
+	Isolate(v V) V
+}
+
+// recode copies a value by its encoding. What cannot be read back will be
+// refused when the snapshot is restored, so the error is kept for the set.
+func (t *Table[K, V]) recode(v V) V {
+	b := t.values.Append(nil, v)
+	n, _, err := t.values.Decode(b)
+	if err != nil {
+		t.set.fail(fmt.Errorf("state %q: a value cannot be read back: %w", t.name, err))
+		return v
+	}
+	return n // b is not used again, so a view of it is as good as a copy
+}
+
 // HashBy replaces the hash that places a key in its group, for keys that are
-// made of the stream's key and something else.
+// made of the stream's key and something else. It is called before the first
+// key comes in.
 func (t *Table[K, V]) HashBy(hash func(K) uint32) { t.hash = hash }
 
-// Len returns the number of keys.
-func (t *Table[K, V]) Len() int { return len(t.entries) - t.dead }
+// Len returns the number of keys; expired ones that have not been cleaned up yet
+// are among them.
+func (t *Table[K, V]) Len() int { return t.live }
 
-// Get returns a key's value; ok is false when there is none.
+func (t *Table[K, V]) at(slot uint32) *entry[K, V] {
+	return &t.chunks[slot>>t.shift].entries[slot&t.mask]
+}
+
+// Get returns a key's value; ok is false when there is none. What the value
+// points to must not be changed: Ref is for that.
 func (t *Table[K, V]) Get(k K) (v V, ok bool) {
-	e := t.entries[k]
-	if e == nil || e.deleted {
+	if t.slow {
+		return t.getSlow(k)
+	}
+	slot, ok := t.index[k]
+	if !ok {
+		return v, false
+	}
+	e := t.at(slot)
+	if e.state != slotLive {
 		return v, false
 	}
 	return e.value, true
 }
 
 // Ref returns a key's value for update in place, and whether it was just made
-// (zero). The pointer is valid until the next call on the table. Values that
-// alias a decoder's input must be cloned before they are stored.
+// (zero). The pointer is valid until the next call on the table or its set.
+// Values that alias a decoder's input must be cloned before they are stored.
 func (t *Table[K, V]) Ref(k K) (v *V, fresh bool) {
-	e := t.entries[k]
-	switch {
-	case e == nil:
-		k = t.keys.Clone(k)
-		e = &entry[K, V]{key: k}
-		t.entries[k] = e
-		fresh = true
-	case e.deleted:
-		e.deleted = false
-		t.dead--
-		var zero V
-		e.value = zero
-		fresh = true
+	if t.slow {
+		return t.refSlow(k)
 	}
-	if e.epoch != t.epoch {
-		e.epoch = t.epoch
-		t.changed = append(t.changed, e)
+	slot, ok := t.index[k]
+	if !ok {
+		_, e := t.insert(k, true)
+		return &e.value, true
 	}
-	return &e.value, fresh
+	e := t.at(slot)
+	if e.epoch == t.epoch && e.state == slotLive {
+		return &e.value, false
+	}
+	return t.touchRef(slot)
+}
+
+// touchRef is Ref for the first time in an epoch, or after a deletion.
+func (t *Table[K, V]) touchRef(slot uint32) (v *V, fresh bool) {
+	e := t.touch(slot)
+	if e.state == slotDead {
+		t.revive(e)
+		return &e.value, true
+	}
+	return &e.value, false
 }
 
 // Put stores a value.
@@ -83,237 +177,153 @@ func (t *Table[K, V]) Put(k K, v V) {
 	*p = t.values.Clone(v)
 }
 
-// Delete removes a key. The entry stays as a mark until the next snapshot.
+// Delete removes a key.
 func (t *Table[K, V]) Delete(k K) {
-	e := t.entries[k]
-	if e == nil || e.deleted {
+	if t.slow {
+		t.deleteSlow(k)
 		return
 	}
-	e.deleted = true
-	t.dead++
-	if e.epoch != t.epoch {
-		e.epoch = t.epoch
-		t.changed = append(t.changed, e)
+	if slot, ok := t.index[k]; ok {
+		t.remove(slot)
 	}
 }
 
 // Each calls f for every key in no order until it returns false. f may delete
 // the key it is called with.
 func (t *Table[K, V]) Each(f func(k K, v V) bool) {
-	for k, e := range t.entries {
-		if !e.deleted && !f(k, e.value) {
+	for slot := uint32(0); slot < t.next; slot++ {
+		e := t.at(slot)
+		if e.state == slotLive && !t.expired(slot) && !f(e.key, e.value) {
 			return
 		}
 	}
 }
 
-func (t *Table[K, V]) codecs() string { return t.keys.ID() + "→" + t.values.ID() }
-
-const (
-	opPut    = 1
-	opDelete = 2
-	opEnd    = 0
-)
-
-// snapshot appends the entries (all, or those changed in this epoch) and begins
-// a new epoch.
-func (t *Table[K, V]) snapshot(dst []byte, full bool) []byte {
-	if full {
-		for k, e := range t.entries {
-			if e.deleted {
-				delete(t.entries, k)
-				continue
-			}
-			dst = append(dst, opPut)
-			dst = t.keys.Append(dst, e.key)
-			dst = t.values.Append(dst, e.value)
-		}
+// insert makes an entry. changed is false for what a snapshot gives back.
+func (t *Table[K, V]) insert(k K, changed bool) (slot uint32, e *entry[K, V]) {
+	t.reclaimSome()
+	if n := len(t.free); n > 0 {
+		slot = t.free[n-1]
+		t.free = t.free[:n-1]
 	} else {
-		for _, e := range t.changed {
-			if e.deleted {
-				dst = append(dst, opDelete)
-				dst = t.keys.Append(dst, e.key)
-				delete(t.entries, e.key)
-				continue
+		slot = t.next
+		t.next++
+		if int(slot>>t.shift) == len(t.chunks) {
+			c := &chunk[K, V]{version: t.epoch, entries: make([]entry[K, V], 1<<t.shift)}
+			if t.ttl != nil {
+				c.times = make([]int64, 1<<t.shift)
 			}
-			dst = append(dst, opPut)
-			dst = t.keys.Append(dst, e.key)
-			dst = t.values.Append(dst, e.value)
+			t.chunks = append(t.chunks, c)
 		}
 	}
-	t.dead = 0
-	clear(t.changed)
-	t.changed = t.changed[:0]
-	t.epoch++
-	return append(dst, opEnd)
+	c := t.writable(slot)
+	e = &c.entries[slot&t.mask]
+	e.key = t.keys.Clone(k)
+	e.group = GroupOf(t.hash(k), t.set.MaxParallelism)
+	e.state = slotLive
+	e.born = changed
+	if changed {
+		t.list(e, slot)
+	}
+	t.index[e.key] = slot
+	t.live++
+	if t.hooks != nil {
+		t.hooks.added(slot, e.key)
+	}
+	return slot, e
 }
 
-// restore applies a section, keeping the keys of the subtask's groups.
-func (t *Table[K, V]) restore(src []byte, groups GroupRange, maxParallelism int) (n int, err error) {
-	for {
-		if n >= len(src) {
-			return n, codec.ErrShort
-		}
-		op := src[n]
-		n++
-		if op == opEnd {
-			return n, nil
-		}
-		k, used, err := t.keys.Decode(src[n:])
-		if err != nil {
-			return n, err
-		}
-		n += used
-		mine := groups.Contains(GroupOf(t.hash(k), maxParallelism))
-		switch op {
-		case opPut:
-			v, used, err := t.values.Decode(src[n:])
-			if err != nil {
-				return n, err
-			}
-			n += used
-			if mine {
-				k = t.keys.Clone(k)
-				t.entries[k] = &entry[K, V]{key: k, value: t.values.Clone(v)}
-			}
-		case opDelete:
-			if mine {
-				delete(t.entries, k)
-			}
-		default:
-			return n, fmt.Errorf("state: byte %d is no entry", op)
-		}
+// list notes that a slot changes in this epoch.
+func (t *Table[K, V]) list(e *entry[K, V], slot uint32) {
+	if e.epoch != t.epoch {
+		e.epoch = t.epoch
+		t.changed = append(t.changed, slot)
 	}
 }
 
-// table is what a Set knows of a Table.
-type table interface {
-	codecs() string
-	snapshot(dst []byte, full bool) []byte
-	restore(src []byte, groups GroupRange, maxParallelism int) (int, error)
-	Len() int
+// writable returns a slot's chunk, replacing it first when a snapshot that is
+// being written may read it.
+func (t *Table[K, V]) writable(slot uint32) *chunk[K, V] {
+	i := slot >> t.shift
+	c := t.chunks[i]
+	if c.version >= t.freeze {
+		return c
+	}
+	if t.writers.Load() == 0 {
+		t.freeze = 0
+		return c
+	}
+	c = c.clone(t.epoch)
+	t.chunks[i] = c
+	return c
 }
 
-// Set is all keyed state of one subtask: its tables by operator and name.
-type Set struct {
-	groups         GroupRange
-	maxParallelism int
-	tables         []named
+// touch makes a slot's entry ready to be changed.
+func (t *Table[K, V]) touch(slot uint32) *entry[K, V] {
+	c := t.writable(slot)
+	e := &c.entries[slot&t.mask]
+	if e.epoch == t.epoch {
+		return e
+	}
+	// A chunk's copy shares what its values point to. That is parted here, value
+	// by value, as they are touched.
+	if t.isolate != nil && t.freeze != 0 && e.state == slotLive {
+		e.value = t.isolate(e.value)
+	}
+	// A mark from an earlier epoch has been told of.
+	e.born = e.state == slotDead
+	t.list(e, slot)
+	return e
 }
 
-type named struct {
-	operator, name string
-	table          table
+func (t *Table[K, V]) revive(e *entry[K, V]) {
+	var zero V
+	e.value, e.state = zero, slotLive
+	t.live++
 }
 
-// NewSet returns an empty set for a subtask that owns the given key groups.
-func NewSet(groups GroupRange, maxParallelism int) *Set {
-	return &Set{groups: groups, maxParallelism: maxParallelism}
+// remove deletes what a slot holds.
+func (t *Table[K, V]) remove(slot uint32) {
+	if t.at(slot).state != slotLive {
+		return
+	}
+	e := t.touch(slot)
+	t.live--
+	if e.born {
+		t.release(slot, e)
+		return
+	}
+	e.state = slotDead
+	t.graves = append(t.graves, slot)
+	t.reclaimSome()
 }
 
-func (s *Set) add(operator, name string, t table) error {
-	for _, n := range s.tables {
-		if n.operator == operator && n.name == name {
-			return fmt.Errorf("%s: state %q is declared twice", operator, name)
-		}
+// release frees a slot whose chunk is writable.
+func (t *Table[K, V]) release(slot uint32, e *entry[K, V]) {
+	delete(t.index, e.key)
+	if t.hooks != nil {
+		t.hooks.freed(slot, e.key)
 	}
-	s.tables = append(s.tables, named{operator, name, t})
-	return nil
+	*e = entry[K, V]{epoch: e.epoch}
+	t.free = append(t.free, slot)
 }
 
-// Empty reports whether the set has no tables.
-func (s *Set) Empty() bool { return len(s.tables) == 0 }
-
-// Keys returns the number of keys over all tables.
-func (s *Set) Keys() (n int) {
-	for _, t := range s.tables {
-		n += t.table.Len()
+// reclaimSome frees a few slots of earlier epochs' marks: all at once would make
+// a snapshot wait. Not while one is being written, which would copy chunks.
+func (t *Table[K, V]) reclaimSome() {
+	if len(t.reclaim) == 0 || t.freeze != 0 && t.writers.Load() != 0 {
+		return
 	}
-	return n
-}
-
-// snapshotVersion is the version of the encoding below:
-//
-//	"SDS" version kind(full 1, delta 2) maxParallelism u16, then per table
-//	operator, name, codecs (strings), length u32, entries
-const snapshotVersion = 1
-
-// Snapshot appends the set's state to dst: all of it, or what changed since the
-// last call.
-func (s *Set) Snapshot(dst []byte, full bool) []byte {
-	kind := byte(2)
-	if full {
-		kind = 1
-	}
-	dst = append(dst, 'S', 'D', 'S', snapshotVersion, kind)
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(s.maxParallelism-1))
-	for _, n := range s.tables {
-		dst = codec.String{}.Append(dst, n.operator)
-		dst = codec.String{}.Append(dst, n.name)
-		dst = codec.String{}.Append(dst, n.table.codecs())
-		at := len(dst)
-		dst = append(dst, 0, 0, 0, 0)
-		dst = n.table.snapshot(dst, full)
-		binary.LittleEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
-	}
-	return dst
-}
-
-// Restore applies one snapshot: a full one of each old subtask whose groups
-// meet this one's, each followed by its deltas in order. State of an operator
-// that the job no longer has is an error that names it.
-func (s *Set) Restore(src []byte) error {
-	if len(src) < 7 || string(src[:3]) != "SDS" {
-		return fmt.Errorf("state: this is no snapshot")
-	}
-	if src[3] != snapshotVersion {
-		return fmt.Errorf("state: the snapshot has version %d, this program reads %d", src[3], snapshotVersion)
-	}
-	if m := int(binary.LittleEndian.Uint16(src[5:])) + 1; m != s.maxParallelism {
-		return fmt.Errorf("state: the snapshot has %d key groups, the job has %d: set the job's maximum parallelism to %d", m, s.maxParallelism, m)
-	}
-	src = src[7:]
-	for len(src) > 0 {
-		var head [3]string
-		for i := range head {
-			v, n, err := codec.String{}.Decode(src)
-			if err != nil {
-				return fmt.Errorf("state: snapshot: %w", err)
-			}
-			head[i], src = v, src[n:]
+	for range 4 {
+		n := len(t.reclaim)
+		if n == 0 {
+			return
 		}
-		if len(src) < 4 {
-			return fmt.Errorf("state: snapshot: %w", codec.ErrShort)
-		}
-		length := int(binary.LittleEndian.Uint32(src))
-		src = src[4:]
-		if length > len(src) {
-			return fmt.Errorf("state: snapshot: %w", codec.ErrShort)
-		}
-		t := s.find(head[0], head[1])
-		if t == nil {
-			return fmt.Errorf("state: the snapshot has state %q of operator %q, the job has not", head[1], head[0])
-		}
-		if t.codecs() != head[2] {
-			return fmt.Errorf("state: %s/%s was written as %s, the job reads %s", head[0], head[1], head[2], t.codecs())
-		}
-		n, err := t.restore(src[:length], s.groups, s.maxParallelism)
-		if err != nil {
-			return fmt.Errorf("state: %s/%s: %w", head[0], head[1], err)
-		}
-		if n != length {
-			return fmt.Errorf("state: %s/%s: %d bytes behind the entries", head[0], head[1], length-n)
-		}
-		src = src[length:]
-	}
-	return nil
-}
-
-func (s *Set) find(operator, name string) table {
-	for _, n := range s.tables {
-		if n.operator == operator && n.name == name {
-			return n.table
+		slot := t.reclaim[n-1]
+		t.reclaim = t.reclaim[:n-1]
+		c := t.writable(slot)
+		if e := &c.entries[slot&t.mask]; e.state == slotDead && e.epoch != t.epoch {
+			t.release(slot, e)
 		}
 	}
-	return nil
 }

@@ -32,29 +32,41 @@ type partitionState struct {
 // write makes version durable and returns how many bytes it took. A full
 // snapshot, when one is due, is handed to later.
 func (p *partitionState) write(s *state.Set, version int64, later *maintenance) (int, error) {
+	prefix := deltaPrefix
 	if p.whole {
-		p.buffer = s.Snapshot(p.buffer[:0], true)
-		if err := p.folder.Write(logName(fullPrefix, version), p.buffer); err != nil {
-			return 0, fmt.Errorf("state version %d: %w", version, err)
-		}
-		p.whole, p.deltas = false, 0
-		return len(p.buffer), nil
+		prefix = fullPrefix
 	}
-	p.buffer = s.Snapshot(p.buffer[:0], false)
-	if err := p.folder.Write(logName(deltaPrefix, version), p.buffer); err != nil {
-		return 0, fmt.Errorf("state version %d: %w", version, err)
+	b, err := p.put(s.SnapshotAsync(p.whole), prefix, version, p.buffer[:0])
+	if err != nil {
+		return 0, err
+	}
+	p.buffer = b
+	if p.whole {
+		p.whole, p.deltas = false, 0
+		return len(b), nil
 	}
 	if p.deltas++; p.deltas >= p.every {
 		p.deltas = 0
-		full := s.Snapshot(nil, true)
+		full := s.SnapshotAsync(true)
 		later.do(func() error {
-			if err := p.folder.Write(logName(fullPrefix, version), full); err != nil {
-				return fmt.Errorf("state version %d: %w", version, err)
-			}
-			return nil
+			_, err := p.put(full, fullPrefix, version, nil)
+			return err
 		})
 	}
-	return len(p.buffer), nil
+	return len(b), nil
+}
+
+// put writes a snapshot into a version's file, by way of the buffer, which it
+// returns.
+func (p *partitionState) put(s *state.Snapshot, prefix string, version int64, buffer []byte) ([]byte, error) {
+	b, err := s.Append(buffer)
+	if err == nil {
+		err = p.folder.Write(logName(prefix, version), b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state version %d: %w", version, err)
+	}
+	return b, nil
 }
 
 // errVersion means that a state version cannot be rebuilt from its files.

@@ -1,0 +1,140 @@
+package state
+
+import "fmt"
+
+// Set is all state of one subtask: its keyed tables and its operator state, by
+// operator and name.
+type Set struct {
+	SetConfig
+	groups    GroupRange
+	tables    []named
+	operators []operatorState
+	err       error
+	onError   func(error)
+}
+
+// SetConfig says whose state a set is.
+type SetConfig struct {
+	// Job is the job's name; a snapshot of another job is refused. When either
+	// side has none, nothing is compared.
+	Job            string
+	Subtask        int
+	Parallelism    int
+	MaxParallelism int // the number of key groups
+}
+
+type named struct {
+	operator, name string
+	table          table
+}
+
+// table is what a Set knows of a Table.
+type table interface {
+	codecs() (keys, values string)
+	aged() bool // has a time to live
+	image(full bool) image
+	reader(c *tableContents, entries int, moved bool) (applier, error)
+	Len() int
+	bytes() int64
+}
+
+// NewSet returns an empty set for a subtask that owns the given key groups and
+// is alone.
+func NewSet(groups GroupRange, maxParallelism int) *Set {
+	s := NewSetOf(SetConfig{Parallelism: 1, MaxParallelism: maxParallelism})
+	s.groups = groups
+	return s
+}
+
+// NewSetOf returns an empty set for a subtask, which owns the key groups that
+// fall to it.
+func NewSetOf(c SetConfig) *Set {
+	c.Parallelism = max(c.Parallelism, 1)
+	s := &Set{SetConfig: c, groups: GroupRange{1, 0}}
+	if c.Parallelism <= c.MaxParallelism { // else it can have no keyed state
+		s.groups = RangeOf(c.Subtask, c.Parallelism, c.MaxParallelism)
+	}
+	return s
+}
+
+func (s *Set) add(operator, name string, t table) error {
+	if err := s.check(operator, name); err != nil {
+		return err
+	}
+	s.tables = append(s.tables, named{operator, name, t})
+	return nil
+}
+
+func (s *Set) check(operator, name string) error {
+	for _, n := range s.tables {
+		if n.operator == operator && n.name == name {
+			return fmt.Errorf("%s: state %q is declared twice", operator, name)
+		}
+	}
+	for _, o := range s.operators {
+		if op, n := o.id(); op == operator && n == name {
+			return fmt.Errorf("%s: state %q is declared twice", operator, name)
+		}
+	}
+	return nil
+}
+
+// Empty reports whether the set has no state at all declared.
+func (s *Set) Empty() bool { return len(s.tables) == 0 && len(s.operators) == 0 }
+
+// Keys returns the number of keys over all tables.
+func (s *Set) Keys() (n int) {
+	for _, t := range s.tables {
+		n += t.table.Len()
+	}
+	return n
+}
+
+// Usage is what one table takes.
+type Usage struct {
+	Operator, Name string
+	Keys           int
+	// Bytes is the memory of the table's slots and index, without what its keys
+	// and values point to.
+	Bytes int64
+}
+
+// Usage returns what each table takes.
+func (s *Set) Usage() []Usage {
+	us := make([]Usage, len(s.tables))
+	for i, n := range s.tables {
+		us[i] = Usage{n.operator, n.name, n.table.Len(), n.table.bytes()}
+	}
+	return us
+}
+
+// OnError sets what is called with the first error that a table meets where its
+// caller cannot be given one: the task fails with it.
+func (s *Set) OnError(f func(error)) {
+	s.onError = f
+	if s.err != nil {
+		f(s.err)
+	}
+}
+
+// Err returns that first error.
+func (s *Set) Err() error { return s.err }
+
+func (s *Set) fail(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	if s.onError != nil {
+		s.onError(err)
+	}
+}
+
+func (s *Set) find(operator, name string) table {
+	for _, n := range s.tables {
+		if n.operator == operator && n.name == name {
+			return n.table
+		}
+	}
+	return nil
+}
