@@ -190,6 +190,11 @@ type tableImage[K comparable, V any] struct {
 	discarded bool
 }
 
+// aging is a codec of values whose parts expire each by itself.
+type aging[V any] interface {
+	appendYoung(dst []byte, v V, now int64) []byte
+}
+
 // image takes the table's state and begins a new epoch.
 func (t *Table[K, V]) image(full bool) image {
 	im := &tableImage[K, V]{
@@ -281,6 +286,10 @@ func (im *tableImage[K, V]) write(dst, contents []byte) ([]byte, []byte) {
 	})
 	appendKey, _ := codec.Functions(im.keys)
 	appendValue, _ := codec.Functions(im.values)
+	var items aging[V]
+	if im.ttl != nil {
+		items, _ = im.values.(aging[V])
+	}
 	contents = binary.AppendUvarint(contents, uint64(used))
 	begin, last := uint32(0), 0
 	for g, end := range ends {
@@ -296,7 +305,11 @@ func (im *tableImage[K, V]) write(dst, contents []byte) ([]byte, []byte) {
 				if im.ttl != nil {
 					dst = binary.LittleEndian.AppendUint64(dst, uint64(im.chunks[slot>>im.shift].times[slot&(1<<im.shift-1)]))
 				}
-				dst = appendValue(dst, e.value)
+				if items != nil {
+					dst = items.appendYoung(dst, e.value, im.now)
+				} else {
+					dst = appendValue(dst, e.value)
+				}
 			}
 		}
 		contents = binary.AppendUvarint(contents, uint64(g-last))
