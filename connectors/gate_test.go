@@ -1,0 +1,121 @@
+package connectors
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestGateHoldsTheTotalRate(t *testing.T) {
+	for _, rate := range []float64{2.5, 100, 20_000} {
+		synctest.Test(t, func(t *testing.T) {
+			g := NewGate()
+			g.Throttle(rate)
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			for range 3 { // the limit is for all writers together
+				wg.Go(func() {
+					for g.Enter(ctx) == nil {
+						g.Leave(1, 1)
+					}
+				})
+			}
+			const seconds = 20
+			time.Sleep(seconds * time.Second)
+			synctest.Wait()
+			entered, acked, inFlight := g.Counts()
+			cancel()
+			wg.Wait()
+			// At the start a burst may pass, at the end one nap may be under way.
+			slack := int64(rate*(burst+nap).Seconds()) + 3
+			if want := int64(rate * seconds); entered < want-slack || entered > want+slack {
+				t.Errorf("%v/s: %d records in %d s", rate, entered, seconds)
+			}
+			if acked != entered || inFlight != 0 {
+				t.Errorf("%v/s: %d entered, %d acknowledged, %d in flight", rate, entered, acked, inFlight)
+			}
+		})
+	}
+}
+
+func TestGateBurstIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		g.Throttle(1000)
+		time.Sleep(time.Minute) // nothing to write meanwhile: no credit for it
+		start := time.Now()
+		n := 0
+		for ; time.Since(start) < time.Millisecond; n++ {
+			if err := g.Enter(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if most := int(1000*(burst+nap).Seconds()) + 2; n > most {
+			t.Errorf("%d records passed at once after a pause, at most %d may", n, most)
+		}
+	})
+}
+
+func TestGateIsFreedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		g.Throttle(0.001)
+		start := time.Now()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 1000 {
+				if err := g.Enter(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		time.Sleep(time.Second)
+		g.Throttle(0)
+		<-done
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("freed after a second, the writer went on after %s", d)
+		}
+	})
+}
+
+func TestAClosedGateLetsNothingThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		if err := g.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		g.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() { result <- g.Enter(ctx) }()
+		synctest.Wait()
+		select {
+		case err := <-result:
+			t.Fatalf("a record passed the closed gate: %v", err)
+		default:
+		}
+		drained := make(chan error, 1)
+		go func() { drained <- g.Drain(t.Context()) }()
+		time.Sleep(time.Second)
+		select {
+		case <-drained:
+			t.Fatal("drained with a record in flight")
+		default:
+		}
+		g.Leave(1, 1)
+		if err := <-drained; err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if entered, acked, inFlight := g.Counts(); entered != 1 || acked != 1 || inFlight != 0 {
+			t.Errorf("%d entered, %d acknowledged, %d in flight", entered, acked, inFlight)
+		}
+	})
+}
