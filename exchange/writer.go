@@ -98,7 +98,7 @@ func (w *Writer) overdraw(ch int) *Buffer {
 // End takes back the buffer's bytes with one more frame at their end.
 func (w *Writer) End(ch int, b *Buffer, data []byte) {
 	if len(data) < w.limit {
-		b.Data = data
+		b.Data = b.Data[:len(data)] // below the limit append has not moved it: only the length changes
 		b.Records++
 		return
 	}
