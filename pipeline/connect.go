@@ -24,6 +24,9 @@ func Connect[K comparable, A, B any](first *Keyed[K, A], second *Keyed[K, B]) *C
 	return &Connected[K, A, B]{&a, &b}
 }
 
+// Stream returns the stream that was keyed.
+func (k *Keyed[K, T]) Stream() *Stream[T] { return k.s }
+
 // CoFunction is a process function over two connected streams. It is made once
 // per subtask; what its closures hold is shared by both sides.
 type CoFunction[K comparable, A, B, R any] struct {

@@ -156,6 +156,10 @@ func streamOf[T any](n *Node) *Stream[T] { return &Stream[T]{g: n.g, from: []out
 
 func (s *Stream[T]) name() string { return s.from[0].node.Name }
 
+// Fail makes the job be refused when it is checked. The message names the
+// operator.
+func (s *Stream[T]) Fail(format string, a ...any) { s.g.fail(format, a...) }
+
 // Codec sets the codec for where the stream crosses an exchange. Basic types
 // have one already.
 func (s *Stream[T]) Codec(c codec.Codec[T]) *Stream[T] {

@@ -7,6 +7,7 @@ import (
 
 	"streamduel/codec"
 	"streamduel/pipeline"
+	"streamduel/pipeline/join"
 	"streamduel/pipeline/pipelinetest"
 )
 
@@ -60,7 +61,7 @@ func TestOperators(t *testing.T) {
 
 func table() []pipelinetest.Case {
 	var all []pipelinetest.Case
-	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected()} {
+	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), broadcast(), joins(), patterns()} {
 		all = append(all, group...)
 	}
 	return all
@@ -290,6 +291,62 @@ func connected() []pipelinetest.Case {
 				now(1), a.At(4, row{"a", 3, ""}), wm(4), b.At(5, row{"a", 0, ""}, row{"b", 0, ""}), wm(5), a.At(6, row{"a", 5, ""}), wm(7),
 				b.At(9, row{"a", 0, ""}), wm(9), a.At(10, row{"b", 7, ""}), wm(19), a.At(15, row{"a", 9, ""}), wm(20), b.At(21, row{"a", 0, "timer"}), wm(21), now(49), now(50), now(51),
 			}
+		}),
+	}
+}
+
+func broadcast() []pipelinetest.Case {
+	// A rule is a word that is put behind a key's numbers above the rule's.
+	load := func(a, b input) steps {
+		return steps{
+			a.At(1, row{"a", 5, ""}), wm(1), b.At(2, row{"r", 3, "big"}), b.From(1, 2, row{"s", 7, "huge"}), wm(2),
+			a.At(3, row{"a", 5, ""}, row{"b", 9, ""}, row{"c", 1, ""}), wm(3), b.At(4, row{"s", 0, ""}), wm(4),
+			a.At(5, row{"a", 9, ""}, row{"b", 1, ""}), a.From(2, 5, row{"c", 9, ""}), wm(20),
+		}
+	}
+	put := func(rules *pipeline.BroadcastState[string, row], r row, c *pipeline.BroadcastCtx) {
+		if r.word == "" {
+			rules.Delete(c, r.key)
+		} else {
+			rules.Put(c, r.key, r)
+		}
+	}
+	return []pipelinetest.Case{
+		two("broadcast state", "a5:big b9:big b9:huge a9:big c9:big 1 1 1 a:3@11 b:2@13 c:2@13", func(a, b input, g *pipeline.Graph) {
+			out := pipeline.ProcessBroadcast(byKey(a, g), b.Stream(g).Codec(rowCodec).Parallelism(1), "rules", func(s *pipeline.Setup[string]) pipeline.BroadcastFunction[string, row, row, string] {
+				rules := pipeline.Broadcasted(s, "rules", codec.Codec[string](codec.StringView{}), rowCodec)
+				seen := pipeline.Table(s, "seen", codec.Codec[int64](codec.Int64{}))
+				return pipeline.BroadcastFunction[string, row, row, string]{
+					Element: func(r row, c *pipeline.KeyedCtx[string], emit func(string)) {
+						n, fresh := seen.Ref(c.Key())
+						if *n++; fresh {
+							c.EventTimer(c.Timestamp + 10)
+						}
+						rules.Each(func(_ string, rule row) bool {
+							if r.n > rule.n {
+								emit(r.String() + ":" + rule.word)
+							}
+							return true
+						})
+					},
+					Broadcast: func(r row, c *pipeline.BroadcastCtx, _ func(string)) { put(rules, r, c) },
+					EventTimer: func(ts int64, c *pipeline.KeyedCtx[string], emit func(string)) {
+						n, _ := seen.Get(c.Key())
+						emit(fmt.Sprintf("%s:%d@%d", c.Key(), n, ts))
+						emit(fmt.Sprint(rules.Len()))
+					},
+				}
+			})
+			text(out)
+		}, load),
+		two("enrichment by broadcast", "a5? a5+r3 b9+r3", func(a, b input, g *pipeline.Graph) {
+			text(join.Enrich(a.Stream(g).Codec(rowCodec), b.Stream(g).Codec(rowCodec), "enrich", func(row) string { return "r" }, keyOf, func(r row) bool { return r.n == 0 }, codec.StringView{}, rowCodec,
+				join.Functions[row, row, string]{
+					Both: func(l, r row) string { return fmt.Sprintf("%v+%s%d", l, r.key, r.n) },
+					Left: func(l row) string { return l.String() + "?" },
+				}))
+		}, func(a, b input) steps {
+			return steps{a.At(1, row{"a", 5, ""}), wm(1), b.At(2, row{"r", 3, "big"}), wm(2), a.At(3, row{"a", 5, ""}), a.From(3, 3, row{"b", 9, ""}), wm(3)}
 		}),
 	}
 }
