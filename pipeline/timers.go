@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"container/heap"
 	"math"
 
 	"streamduel/codec"
@@ -46,7 +45,7 @@ func newTimers[K comparable](s *Setup[K], name string) *timers[K] {
 func (t *timers[K]) add(k K, at int64) {
 	x := timer[K]{at, t.keys.Clone(k)}
 	if _, fresh := t.table.Ref(x); fresh {
-		heap.Push(&t.queue, x)
+		t.queue.push(x)
 	}
 }
 
@@ -63,7 +62,7 @@ func (t *timers[K]) fire(now int64, task *Task, f func(k K, at int64)) (done boo
 		if task.err != nil {
 			return true
 		}
-		x := heap.Pop(&t.queue).(timer[K])
+		x := t.queue.pop()
 		if _, ok := t.table.Get(x); !ok {
 			continue
 		}
@@ -80,7 +79,7 @@ func (t *timers[K]) next() int64 {
 		if _, ok := t.table.Get(t.queue[0]); ok {
 			break
 		}
-		heap.Pop(&t.queue)
+		t.queue.pop()
 	}
 	if len(t.queue) == 0 {
 		return math.MaxInt64
@@ -95,20 +94,64 @@ func (t *timers[K]) rebuild() {
 		t.queue = append(t.queue, x)
 		return true
 	})
-	heap.Init(&t.queue)
+	t.queue.order()
 }
 
+// timerQueue is a binary heap by time. container/heap would box every timer.
 type timerQueue[K comparable] []timer[K]
 
-func (q timerQueue[K]) Len() int           { return len(q) }
-func (q timerQueue[K]) Less(i, j int) bool { return q[i].at < q[j].at }
-func (q timerQueue[K]) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *timerQueue[K]) Push(x any)        { *q = append(*q, x.(timer[K])) }
-func (q *timerQueue[K]) Pop() any {
-	old := *q
-	x := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return x
+func (q *timerQueue[K]) push(x timer[K]) {
+	h := append(*q, x)
+	i := len(h) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if h[up].at <= x.at {
+			break
+		}
+		h[i] = h[up]
+		i = up
+	}
+	h[i] = x
+	*q = h
+}
+
+func (q *timerQueue[K]) pop() timer[K] {
+	h := *q
+	first, last := h[0], len(h)-1
+	h[0] = h[last]
+	h[last] = timer[K]{} // the key may hold memory
+	*q = h[:last]
+	q.sink(0)
+	return first
+}
+
+// sink moves the timer at i down to its place.
+func (q timerQueue[K]) sink(i int) {
+	if i >= len(q) {
+		return
+	}
+	x := q[i]
+	for {
+		down := 2*i + 1
+		if down >= len(q) {
+			break
+		}
+		if r := down + 1; r < len(q) && q[r].at < q[down].at {
+			down = r
+		}
+		if x.at <= q[down].at {
+			break
+		}
+		q[i] = q[down]
+		i = down
+	}
+	q[i] = x
+}
+
+func (q timerQueue[K]) order() {
+	for i := len(q)/2 - 1; i >= 0; i-- {
+		q.sink(i)
+	}
 }
 
 type timerCodec[K comparable] struct{ keys codec.Codec[K] }

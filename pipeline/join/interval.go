@@ -57,6 +57,7 @@ type interval[K comparable, A, B, R any] struct {
 	b            codec.Codec[B]
 	lateLeft     func(A)
 	lateRight    func(B)
+	spare        []sides[A, B] // emptied, for keys that come again
 }
 
 // table is the part of state.Table that a join uses.
@@ -125,9 +126,23 @@ func (j *interval[K, A, B, R]) right(v B, c *pipeline.KeyedCtx[K], emit func(R))
 func (j *interval[K, A, B, R]) sides(k K) *sides[A, B] {
 	s, fresh := j.table.Ref(k)
 	if fresh {
+		if n := len(j.spare); n > 0 {
+			*s = j.spare[n-1]
+			j.spare = j.spare[:n-1]
+		}
 		s.due = never
 	}
 	return s
+}
+
+// forget lets go of a key without rows. Its lists are used again: Ref has parted
+// them from any snapshot.
+func (j *interval[K, A, B, R]) forget(k K, s *sides[A, B]) {
+	if len(j.spare) < 1024 {
+		s.left.head, s.right.head = 0, 0
+		j.spare = append(j.spare, sides[A, B]{left: buffer[A]{items: s.left.items[:0]}, right: buffer[B]{items: s.right.items[:0]}})
+	}
+	j.table.Delete(k)
 }
 
 // leftEnds returns the watermark at which a left row of a time has no more
@@ -149,7 +164,7 @@ func (j *interval[K, A, B, R]) expire(ts int64, c *pipeline.KeyedCtx[K], emit fu
 	s := j.sides(c.Key())
 	if s.due != ts {
 		if s.empty() {
-			j.table.Delete(c.Key())
+			j.forget(c.Key(), s)
 		}
 		return
 	}
@@ -171,14 +186,17 @@ func (j *interval[K, A, B, R]) expire(ts int64, c *pipeline.KeyedCtx[K], emit fu
 	}
 	s.right.drop(n)
 	if s.empty() {
-		j.table.Delete(c.Key())
+		j.forget(c.Key(), s)
 		return
 	}
+	// One call, at the end: a timer is state too, after which s may have moved.
 	s.due = never
+	at := never
 	if ls := s.left.live(); len(ls) > 0 {
-		j.wake(s, j.leftEnds(ls[0].ts), c)
+		at = j.leftEnds(ls[0].ts)
 	}
 	if rs := s.right.live(); len(rs) > 0 {
-		j.wake(s, j.rightEnds(rs[0].ts), c)
+		at = min(at, j.rightEnds(rs[0].ts))
 	}
+	j.wake(s, at, c)
 }

@@ -115,11 +115,16 @@ func (m *matcher[K, T, R]) advance(ts int64, c *pipeline.KeyedCtx[K], emit func(
 		s.waiting = s.waiting[:left]
 		m.timeOut(s, wm, c, emit)
 		s.due = never
+		at := never
 		if left > 0 {
-			m.wake(s, s.waiting[0].ts, c)
+			at = s.waiting[0].ts
 		}
 		if m.within > 0 && len(s.runs) > 0 { // the first began first
-			m.wake(s, s.runs[0].events[0].ts+m.within, c)
+			at = min(at, s.runs[0].events[0].ts+m.within)
+		}
+		if left > 0 || len(s.runs) > 0 {
+			m.wake(s, at, c) // at the end: a timer is state too, after which s may have moved
+			return
 		}
 	}
 	if len(s.waiting) == 0 && len(s.runs) == 0 {
