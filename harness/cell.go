@@ -61,6 +61,8 @@ type cell struct {
 	phases []runs.Phase
 	marks  []runs.Mark
 	child  *proc.Child // the worker's process of this attempt
+	begun  bool        // start is fixed
+	early  []proc.Line // what the worker said before that
 
 	facts facts
 	death error // why the worker ended when nobody asked for it
@@ -227,12 +229,7 @@ func (c *cell) makeJob() error {
 
 // startWorker starts an attempt of the job and waits until it runs.
 func (c *cell) startWorker(ctx context.Context) error {
-	spec := proc.Spec{Name: "worker", Args: []string{"worker"}, Stderr: c.stderr, OnLine: func(l proc.Line) {
-		c.engine.line(l)
-		if err := c.w.Events.Append(c.seconds(l.At), l.Raw); err != nil {
-			c.r.log.Error("events.jsonl", "error", err)
-		}
-	}}
+	spec := proc.Spec{Name: "worker", Args: []string{"worker"}, Stderr: c.stderr, OnLine: c.event}
 	if cmd := c.spec.Engine.Command; len(cmd) > 0 {
 		spec.Path, spec.Args = cmd[0], cmd[1:]
 	}
@@ -265,6 +262,25 @@ func (c *cell) startWorker(ctx context.Context) error {
 	}
 }
 
+// event takes one line of the worker. What it says before the schedule's zero is
+// fixed is kept until then, and so stands at negative times.
+func (c *cell) event(l proc.Line) {
+	c.engine.line(l)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.begun {
+		c.early = append(c.early, l)
+		return
+	}
+	c.append(l)
+}
+
+func (c *cell) append(l proc.Line) {
+	if err := c.w.Events.Append(c.seconds(l.At), l.Raw); err != nil {
+		c.r.log.Error("events.jsonl", "error", err)
+	}
+}
+
 // worker returns the worker's process of the current attempt.
 func (c *cell) worker() *proc.Child {
 	c.mu.Lock()
@@ -289,7 +305,14 @@ func (c *cell) obituary() error {
 // begin fixes the schedule's zero a moment ahead, so that the load process is
 // there when the first record is due.
 func (c *cell) begin(ctx context.Context) error {
+	c.mu.Lock()
 	c.start = clock.Mono() + int64(100*time.Millisecond)
+	c.begun = true
+	for _, l := range c.early {
+		c.append(l)
+	}
+	c.early = nil
+	c.mu.Unlock()
 	c.wall = int64(drift())
 	c.plan.Begin(c.start, c.wall)
 	c.facts.begin(c)
@@ -410,6 +433,14 @@ func (c *cell) close() error {
 	if c.rec != nil {
 		c.rec.stop()
 	}
+	c.mu.Lock()
+	if !c.begun && len(c.early) > 0 && c.w != nil { // all that the worker ever said
+		c.start = c.early[0].At
+		for _, l := range c.early {
+			c.append(l)
+		}
+	}
+	c.mu.Unlock()
 	if c.worker() != nil {
 		c.worker().Kill()
 		<-c.worker().Done()

@@ -301,7 +301,7 @@ func TestDeletedRecordsAreAnErrorNotAReset(t *testing.T) {
 	f := setup(t)
 	topic := f.topic(1)
 	f.produce(topic, 0, 0, 10)
-	var off kadm.Offsets = make(kadm.Offsets)
+	off := make(kadm.Offsets)
 	off.Add(kadm.Offset{Topic: topic, Partition: 0, At: 6})
 	_, err := f.adm.DeleteRecords(f.ctx, off)
 	must(t, err)

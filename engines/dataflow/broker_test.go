@@ -313,7 +313,6 @@ type writer struct {
 	env  connectors.WriterEnv
 	free []string
 	id   string // of the open transaction, or ""
-	used map[string]string
 }
 
 func (w *writer) Write(ctx context.Context, r *connectors.Record, o *connectors.Origin) error {

@@ -135,7 +135,7 @@ func (f *fetcher) poll(ctx, poll context.Context) (ended bool, err error) {
 		b, err := f.reader.Poll(poll)
 		switch {
 		case poll.Err() != nil && err != nil:
-			return false, nil
+			return false, nil //nolint:nilerr // interrupted: the error says only that
 		case errors.Is(err, io.EOF):
 			return true, nil
 		case err != nil:
@@ -156,7 +156,7 @@ func (f *fetcher) poll(ctx, poll context.Context) (ended bool, err error) {
 			}
 		}
 		if poll.Err() != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // interrupted, which is no failure
 		}
 	}
 }

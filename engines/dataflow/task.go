@@ -90,7 +90,7 @@ func (t *task) execute() (err error) {
 
 func (t *task) wrap(err error) error {
 	if t.run.ctx.Err() != nil {
-		return nil // the job has ended; what fails now fails because of that
+		return nil //nolint:nilerr // the job has ended; what fails now fails because of that
 	}
 	return fmt.Errorf("%s: %w", t.name, err)
 }

@@ -247,10 +247,9 @@ func (b *bed) verdict() (copies, losses int) {
 	for p := range b.topic.parts {
 		for s := range b.topic.parts[p] {
 			id := [2]int64{int64(p), int64(s)}
-			switch n := seen[id]; {
-			case n == 0:
+			if n := seen[id]; n == 0 {
 				losses++
-			default:
+			} else {
 				copies += n - 1
 			}
 			delete(seen, id)

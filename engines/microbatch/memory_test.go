@@ -261,7 +261,6 @@ type store struct {
 	begun   int
 	// failWrites makes the so-manieth write from now fail, once.
 	failWrites int
-	panicAt    int
 	only       []connectors.Guarantee
 }
 
