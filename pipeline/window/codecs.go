@@ -2,8 +2,10 @@ package window
 
 import (
 	"encoding/binary"
+	"reflect"
 
 	"streamduel/codec"
+	"streamduel/state"
 )
 
 func appendVarints(dst []byte, vs ...int64) []byte {
@@ -64,4 +66,36 @@ func read[T any](r *reader, c codec.Codec[T]) (v T) {
 	r.n += n
 	r.err = err
 	return v
+}
+
+// flat reports whether a copy of an A shares nothing that can be changed.
+func flat[A any]() bool { return flatType(reflect.TypeFor[A]()) }
+
+func flatType(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Array:
+		return flatType(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if !flatType(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return false
+	}
+	return true
+}
+
+// isolate returns an accumulator equal to a that shares nothing with it.
+func isolate[A any](c codec.Codec[A], a A) A {
+	if i, ok := c.(state.Isolator[A]); ok {
+		return i.Isolate(a)
+	}
+	b, _, err := c.Decode(c.Append(nil, a))
+	if err != nil {
+		return a // restoring would fail, too, and then by name
+	}
+	return b // its bytes are not used again, so a view of them is a copy
 }

@@ -142,3 +142,9 @@ func (c elementsCodec[T]) Clone(e Elements[T]) Elements[T] {
 	}
 	return e
 }
+
+// Isolate copies the lists; a record in them is never changed.
+func (c elementsCodec[T]) Isolate(e Elements[T]) Elements[T] {
+	e.values, e.times = slices.Clone(e.values), slices.Clone(e.times)
+	return e
+}

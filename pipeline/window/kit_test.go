@@ -81,8 +81,47 @@ func graph(j job, noTime bool) *pipeline.Graph {
 		return e, err
 	}, opts...).Codec(eventCodec)
 	k := pipeline.KeyBy(in, func(e event) string { return e.key }).KeyCodec(codec.StringView{})
-	pipeline.To(j(k), "out", pipelinetest.Sink{Name: "out"}, func(s string, r *connectors.Record) { r.Value = append(r.Value, s...) })
+	pipeline.To(j(k), "out", pipelinetest.Sink{Name: "out"}, out)
 	return g
+}
+
+// out writes a row without spaces, which separate rows in a pipelinetest.Case.
+func out(s string, r *connectors.Record) { r.Value = append(r.Value, unspaced(s)...) }
+
+func unspaced(s string) string { return strings.ReplaceAll(s, " ", ",") }
+
+func unspacedAll(ss []string) []string {
+	var us []string
+	for _, s := range ss {
+		us = append(us, unspaced(s))
+	}
+	return us
+}
+
+// checkAll runs a job in every way that pipelinetest knows.
+func checkAll(t testing.TB, j job, steps []step, want []string) {
+	t.Helper()
+	in := pipelinetest.NewInput[event]("in")
+	c := pipelinetest.Case{
+		Want: map[string]string{"out": strings.Join(unspacedAll(want), " ")},
+		Build: func(g *pipeline.Graph) {
+			k := pipeline.KeyBy(in.Stream(g).Codec(eventCodec), func(e event) string { return e.key }).KeyCodec(codec.StringView{})
+			pipeline.To(j(k), "out", pipelinetest.Sink{Name: "out"}, out)
+		},
+	}
+	for _, s := range steps {
+		switch {
+		case s.event != nil:
+			c.Steps = append(c.Steps, in.At(s.event.at, *s.event))
+		case s.watermark != nil:
+			c.Steps = append(c.Steps, pipelinetest.Watermark(*s.watermark))
+		default:
+			c.Steps = append(c.Steps, pipelinetest.Time(*s.now))
+		}
+	}
+	if err := c.Check(t); err != nil {
+		t.Error(err)
+	}
 }
 
 // play runs the steps and returns the rows, in order.
@@ -173,7 +212,7 @@ func perKey(rows []string) []string {
 }
 
 func keyIn(row string) string {
-	k, _, _ := strings.Cut(strings.TrimPrefix(row, "late "), "@")
+	k, _, _ := strings.Cut(strings.TrimPrefix(row, "late,"), "@")
 	return k
 }
 
@@ -246,4 +285,12 @@ func listed(w *Windowed[string, event]) *pipeline.Stream[string] {
 		}
 		emit(row(c, vs))
 	})
+}
+
+func batchOf(es ...event) *connectors.Batch {
+	b := &connectors.Batch{Split: connectors.Split{ID: "0"}}
+	for _, e := range es {
+		b.Records = append(b.Records, connectors.Record{Value: eventCodec.Append(nil, e)})
+	}
+	return b
 }

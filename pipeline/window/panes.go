@@ -3,6 +3,7 @@ package window
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"streamduel/codec"
 	"streamduel/pipeline"
@@ -21,18 +22,33 @@ type pane[A any] struct {
 // noPane is the start of a pane that is not there.
 const noPane = math.MinInt64
 
-// cell is a key's state: its panes and when its next window fires.
+// cell is a key's state: its panes and when its next window fires. It is kept
+// small: with many keys a record costs what it takes to bring its cell into the
+// processor's cache, so a count should fit into one line with the table's own
+// fields. Most records need no more.
 type cell[A any] struct {
 	next int64 // end of the next window to fire; never if none is open
-	at   int64 // when the agenda has the key; follows from the rest
-	// hot is the pane that took the last record, in the entry itself because
-	// most records find theirs there; rest are the others by start.
-	hot  pane[A]
-	rest []pane[A]
+	at   int64 // when the agenda has the key
+	// hot is the pane that took the last record.
+	hot pane[A]
+	// more is what only some windows need: nil until then.
+	more *more[A]
+}
+
+type more[A any] struct {
+	rest []pane[A] // the panes that are not hot, by start
 	// run is the aggregate of the runs panes of the window that ends at next;
-	// kept where there is an inverse.
+	// kept where there is an inverse and windows share panes.
 	run  A
 	runs int
+}
+
+// rest returns the panes that are not hot, by start.
+func (c *cell[A]) rest() []pane[A] {
+	if c.more == nil {
+		return nil
+	}
+	return c.more.rest
 }
 
 // geometry is the arithmetic of panes. All in milliseconds.
@@ -78,7 +94,8 @@ type paned[K comparable, T, A, R any] struct {
 	fire   func(c *Context[K], a *A, emit func(R))
 	emit   func(R)
 	window Context[K]
-	sum    A // of the window that is firing
+	sum    A    // of the window that is firing
+	runs   bool // windows share panes, and there is an inverse
 
 	// The pane of the last record, and its windows: most records are in it, too.
 	lo, hi, first, last int64
@@ -90,9 +107,10 @@ func newPaned[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, T]
 		geometry: newGeometry(w.assigner, w.lateness.Milliseconds()), name: s.Name(), time: w.assigner.time,
 		keyOf: w.k.Key, clone: cloneOf(w.k.Keys()), ctx: s.Ctx(), stop: s.Stop, late: w.lateOutput(s), c: c, fire: fire,
 	}
+	o.runs = c.remove != nil && o.width < o.size
 	o.emit = func(v R) { next(v, o.ctx) }
 	o.window.Ctx = o.ctx
-	o.table = pipeline.Table(s, "panes", codec.Codec[cell[A]](&cellCodec[A]{g: &o.geometry, accs: c.codec, sum: o.total, inverse: c.remove != nil}))
+	o.table = pipeline.Table(s, "panes", codec.Codec[cell[A]](&cellCodec[A]{g: &o.geometry, accs: c.codec, flat: flat[A](), inverse: o.runs}))
 	op := pipeline.Operator[T]{Element: o.element, Restored: o.restored}
 	if o.time == EventTime {
 		op.Watermark, op.NextEvent = o.advance, o.due
@@ -126,7 +144,10 @@ func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 		o.hi = o.lo + o.width
 		o.first, o.last, o.covered = o.ends(o.lo)
 	}
-	if !o.covered {
+	if !o.covered { // in a gap between windows
+		if ts+o.lateness <= now {
+			o.late(v)
+		}
 		return
 	}
 	if o.first-1 <= now {
@@ -191,28 +212,38 @@ func (o *paned[K, T, A, R]) add(c *cell[A], v T, ts int64) {
 		o.addRun(c, v, ts)
 		return
 	}
-	i := len(c.rest)
-	for i > 0 && c.rest[i-1].start > lo {
+	rest := c.rest()
+	i := len(rest)
+	for i > 0 && rest[i-1].start > lo {
 		i--
 	}
-	if i > 0 && c.rest[i-1].start == lo {
+	if i > 0 && rest[i-1].start == lo {
 		i--
-		c.hot, c.rest[i] = c.rest[i], c.hot
-		settle(c.rest, i)
+		c.hot, rest[i] = rest[i], c.hot
+		settle(rest, i)
 		o.c.add(&c.hot.acc, false, v, ts)
 		o.addRun(c, v, ts)
 		return
 	}
 	if c.hot.start != noPane {
-		c.rest = append(c.rest, c.hot)
-		settle(c.rest, len(c.rest)-1)
+		m := c.extend()
+		m.rest = append(m.rest, c.hot)
+		settle(m.rest, len(m.rest)-1)
 	}
 	c.hot.start = lo
 	o.c.add(&c.hot.acc, true, v, ts)
-	if o.c.remove != nil && o.inNext(c, lo) {
-		o.c.add(&c.run, c.runs == 0, v, ts)
-		c.runs++
+	if o.runs && o.inNext(c, lo) {
+		m := c.extend()
+		o.c.add(&m.run, m.runs == 0, v, ts)
+		m.runs++
 	}
+}
+
+func (c *cell[A]) extend() *more[A] {
+	if c.more == nil {
+		c.more = new(more[A])
+	}
+	return c.more
 }
 
 // settle moves the pane at i to its place by start.
@@ -228,8 +259,8 @@ func settle[A any](ps []pane[A], i int) {
 }
 
 func (o *paned[K, T, A, R]) addRun(c *cell[A], v T, ts int64) {
-	if o.c.remove != nil && o.inNext(c, o.lo) {
-		o.c.add(&c.run, false, v, ts)
+	if o.runs && o.inNext(c, o.lo) {
+		o.c.add(&c.more.run, false, v, ts)
 	}
 }
 
@@ -240,8 +271,9 @@ func (o *paned[K, T, A, R]) inNext(c *cell[A], start int64) bool {
 // open makes the window that ends at e the next to fire.
 func (o *paned[K, T, A, R]) open(c *cell[A], e int64) {
 	c.next = e
-	if o.c.remove != nil && e != never {
-		c.runs = o.total(c, e, &c.run)
+	if o.runs && e != never {
+		m := c.extend()
+		m.runs = o.total(c, e, &m.run)
 	}
 }
 
@@ -253,8 +285,9 @@ func (o *paned[K, T, A, R]) total(c *cell[A], e int64, dst *A) (panes int) {
 		o.c.merge(dst, panes == 0, p.acc)
 		panes++
 	}
-	for i := range c.rest {
-		p := &c.rest[i]
+	rest := c.rest()
+	for i := range rest {
+		p := &rest[i]
 		if hot && c.hot.start < p.start {
 			take(&c.hot)
 			hot = false
@@ -276,16 +309,17 @@ func (o *paned[K, T, A, R]) total(c *cell[A], e int64, dst *A) (panes int) {
 func (o *paned[K, T, A, R]) evaluate(c *cell[A], k K, e int64) {
 	a := &o.sum
 	switch {
-	case o.c.remove != nil && e == c.next:
-		a = &c.run
+	case o.runs && e == c.next:
+		a = &c.more.run
 	case o.width == o.size: // a window is a pane
 		a = nil
 		if c.hot.start == e-o.size {
 			a = &c.hot.acc
 		}
-		for i := range c.rest {
-			if c.rest[i].start == e-o.size {
-				a = &c.rest[i].acc
+		rest := c.rest()
+		for i := range rest {
+			if rest[i].start == e-o.size {
+				a = &rest[i].acc
 			}
 		}
 		if a == nil {
@@ -324,8 +358,8 @@ func dueOf[A any](g *geometry, c *cell[A]) int64 {
 	}
 	if g.lateness > 0 || c.next == never {
 		oldest := c.hot.start
-		if len(c.rest) > 0 && (oldest == noPane || c.rest[0].start < oldest) {
-			oldest = c.rest[0].start
+		if rest := c.rest(); len(rest) > 0 && (oldest == noPane || rest[0].start < oldest) {
+			oldest = rest[0].start
 		}
 		if oldest != noPane {
 			_, last, _ := g.ends(oldest)
@@ -357,7 +391,7 @@ func (o *paned[K, T, A, R]) advance(now int64) bool {
 			o.after(c, end)
 		}
 		o.drop(c, e.at)
-		if c.hot.start == noPane && len(c.rest) == 0 {
+		if c.hot.start == noPane && len(c.rest()) == 0 {
 			o.table.Delete(e.key)
 			continue
 		}
@@ -379,13 +413,13 @@ func (o *paned[K, T, A, R]) after(c *cell[A], end int64) {
 		}
 	}
 	consider(c.hot.start)
-	for i := range c.rest {
-		consider(c.rest[i].start)
+	for _, p := range c.rest() {
+		consider(p.start)
 		if next == end+o.slide {
 			break
 		}
 	}
-	if o.c.remove == nil {
+	if !o.runs {
 		c.next = next
 		return
 	}
@@ -400,23 +434,24 @@ func (o *paned[K, T, A, R]) slideRun(c *cell[A], next int64) {
 		o.open(c, next)
 		return
 	}
+	m := c.more
 	move := func(p *pane[A]) {
 		switch s := p.start; {
 		case s == noPane:
 		case s >= old-o.size && s < old && s < next-o.size:
-			o.c.remove(&c.run, p.acc)
-			c.runs--
+			o.c.remove(&m.run, p.acc)
+			m.runs--
 		case s >= old && s < next:
-			o.c.merge(&c.run, c.runs == 0, p.acc)
-			c.runs++
+			o.c.merge(&m.run, m.runs == 0, p.acc)
+			m.runs++
 		}
 	}
-	for i := range c.rest {
-		move(&c.rest[i])
+	for i := range m.rest {
+		move(&m.rest[i])
 	}
 	move(&c.hot)
 	c.next = next
-	if c.runs == 0 { // what is left of a float may not be zero
+	if m.runs == 0 { // what is left of a float may not be zero
 		o.open(c, next)
 	}
 }
@@ -428,21 +463,23 @@ func (o *paned[K, T, A, R]) drop(c *cell[A], at int64) {
 		_, last, _ := o.ends(start)
 		return last-1+o.lateness <= at
 	}
+	rest := c.rest()
 	n := 0
-	for n < len(c.rest) && gone(c.rest[n].start) {
+	for n < len(rest) && gone(rest[n].start) {
 		n++
 	}
 	if n > 0 {
-		m := copy(c.rest, c.rest[n:])
-		clear(c.rest[m:])
-		c.rest = c.rest[:m]
+		left := copy(rest, rest[n:])
+		clear(rest[left:])
+		rest = rest[:left]
+		c.more.rest = rest
 	}
 	if c.hot.start != noPane && gone(c.hot.start) {
 		// The newest of the others takes its place.
-		if n := len(c.rest); n > 0 {
-			c.hot = c.rest[n-1]
-			clear(c.rest[n-1:])
-			c.rest = c.rest[:n-1]
+		if n := len(rest); n > 0 {
+			c.hot = rest[n-1]
+			clear(rest[n-1:])
+			c.more.rest = rest[:n-1]
 		} else {
 			c.hot = pane[A]{start: noPane}
 		}
@@ -479,38 +516,52 @@ func badTime(name string, t Time, ts int64) error {
 	return fmt.Errorf("operator %q: event time %d ms is out of range", name, ts)
 }
 
-// cellCodec writes a key's panes. at and run follow from them.
+// cellCodec writes a key's panes.
 type cellCodec[A any] struct {
 	g       *geometry
 	accs    codec.Codec[A]
-	sum     func(c *cell[A], e int64, dst *A) int
+	flat    bool // an accumulator refers to nothing
 	inverse bool
 }
 
 func (c *cellCodec[A]) ID() string {
-	return fmt.Sprintf("panes/1(%d,%d,%d,%s)", c.g.size, c.g.slide, c.g.offset, c.accs.ID())
+	id := fmt.Sprintf("panes/1(%d,%d,%d,%s", c.g.size, c.g.slide, c.g.offset, c.accs.ID())
+	if c.inverse {
+		id += ",run"
+	}
+	return id + ")"
 }
 
 func (c *cellCodec[A]) Append(dst []byte, v cell[A]) []byte {
-	hot := v.hot.start != noPane
-	n := int64(len(v.rest))
+	hot, rest := v.hot.start != noPane, v.rest()
+	n := int64(len(rest))
 	if hot {
 		n++
 	}
-	dst = appendVarints(dst, v.next, n)
-	for _, p := range v.rest {
+	dst = appendVarints(dst, v.next, v.at, n)
+	for _, p := range rest {
 		dst = c.accs.Append(appendVarints(dst, p.start), p.acc)
 	}
 	if hot {
 		dst = c.accs.Append(appendVarints(dst, v.hot.start), v.hot.acc)
 	}
-	return dst
+	if !c.inverse {
+		return dst
+	}
+	if v.more == nil || v.more.runs == 0 {
+		return appendVarints(dst, 0)
+	}
+	return c.accs.Append(appendVarints(dst, int64(v.more.runs)), v.more.run)
 }
 
 func (c *cellCodec[A]) Decode(src []byte) (v cell[A], n int, err error) {
 	r := reader{src: src}
-	v.hot.start, v.next = noPane, r.int()
-	for l := r.count(); l > 0 && r.err == nil; l-- {
+	v.hot.start, v.next, v.at = noPane, r.int(), r.int()
+	l := r.count()
+	if l > 1 || c.inverse {
+		v.more = &more[A]{rest: make([]pane[A], 0, max(l-1, 0))}
+	}
+	for ; l > 0 && r.err == nil; l-- {
 		p := pane[A]{start: r.int()}
 		if r.err == nil && !inRange(p.start) {
 			return v, r.n, fmt.Errorf("window: a pane at %d is out of range", p.start)
@@ -519,24 +570,42 @@ func (c *cellCodec[A]) Decode(src []byte) (v cell[A], n int, err error) {
 		if l == 1 {
 			v.hot = p
 		} else {
-			v.rest = append(v.rest, p)
+			v.more.rest = append(v.more.rest, p)
 		}
 	}
-	if r.err == nil {
-		v.at = dueOf(c.g, &v)
+	if c.inverse {
+		if v.more.runs = int(r.int()); v.more.runs > 0 {
+			v.more.run = read(&r, c.accs)
+		}
 	}
 	return v, r.n, r.err
 }
 
-func (c *cellCodec[A]) Clone(v cell[A]) cell[A] {
-	v.hot.acc = c.accs.Clone(v.hot.acc)
-	rest := v.rest
-	v.rest = make([]pane[A], len(rest))
-	for i, p := range rest {
-		v.rest[i] = pane[A]{p.start, c.accs.Clone(p.acc)}
+func (c *cellCodec[A]) Clone(v cell[A]) cell[A] { return v.each(c.accs.Clone) }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (c *cellCodec[A]) Isolate(v cell[A]) cell[A] {
+	if c.flat {
+		return v.each(func(a A) A { return a })
 	}
-	if c.inverse && v.next != never {
-		v.runs = c.sum(&v, v.next, &v.run)
+	return v.each(func(a A) A { return isolate(c.accs, a) })
+}
+
+// each returns a copy whose accumulators went through f.
+func (c cell[A]) each(f func(A) A) cell[A] {
+	if c.hot.start != noPane {
+		c.hot.acc = f(c.hot.acc)
 	}
-	return v
+	if c.more != nil {
+		m := *c.more
+		if m.runs > 0 {
+			m.run = f(m.run)
+		}
+		m.rest = slices.Clone(m.rest)
+		for i := range m.rest {
+			m.rest[i].acc = f(m.rest[i].acc)
+		}
+		c.more = &m
+	}
+	return c
 }

@@ -26,7 +26,7 @@ type slot[T, A any] struct {
 // slots are a key's windows, by start; those of sessions are pairwise apart.
 type slots[T, A any] struct {
 	list            []slot[T, A]
-	eventAt, procAt int64 // when the agendas have the key; follow from the timers
+	eventAt, procAt int64 // when the agendas have the key
 }
 
 // slotted is the operator that does any window with any trigger, one by one:
@@ -80,7 +80,7 @@ func newSlotted[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, 
 	}
 	o.emit = func(v R) { next(v, o.ctx) }
 	o.window.Ctx = o.ctx
-	sc := &slotsCodec[T, A]{accs: c.codec, assigner: fmt.Sprint(a.kind, a.time, o.size, o.slide, o.offset)}
+	sc := &slotsCodec[T, A]{accs: c.codec, flat: flat[A](), assigner: fmt.Sprint(a.kind, a.time, o.size, o.slide, o.offset)}
 	if o.trigger.KeepsRecord {
 		sc.values = values
 	}
@@ -130,7 +130,8 @@ func (o *slotted[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 		}
 	}
 	o.ctx.Timestamp = ts
-	// A record in a gap between windows belongs to none and is not late.
+	// A record in a gap between windows is late only if it is behind the
+	// watermark by itself.
 	if late && o.time == EventTime && o.kind != global && addTime(ts, o.lateness) <= o.ctx.Watermark() {
 		o.late(v)
 	}
@@ -503,6 +504,7 @@ type slotsCodec[T, A any] struct {
 	accs     codec.Codec[A]
 	values   codec.Codec[T] // nil when the trigger keeps no record
 	assigner string
+	flat     bool // contents refer to nothing
 }
 
 func (c *slotsCodec[T, A]) ID() string {
@@ -514,7 +516,7 @@ func (c *slotsCodec[T, A]) ID() string {
 }
 
 func (c *slotsCodec[T, A]) Append(dst []byte, v slots[T, A]) []byte {
-	dst = appendVarints(dst, int64(len(v.list)))
+	dst = appendVarints(dst, v.eventAt, v.procAt, int64(len(v.list)))
 	for i := range v.list {
 		s := &v.list[i]
 		var flags byte
@@ -540,8 +542,8 @@ func (c *slotsCodec[T, A]) Append(dst []byte, v slots[T, A]) []byte {
 }
 
 func (c *slotsCodec[T, A]) Decode(src []byte) (v slots[T, A], n int, err error) {
-	v.eventAt, v.procAt = never, never
 	r := reader{src: src}
+	v.eventAt, v.procAt = r.int(), r.int()
 	for l := r.count(); l > 0 && r.err == nil; l-- {
 		var s slot[T, A]
 		flags := r.byte()
@@ -563,7 +565,6 @@ func (c *slotsCodec[T, A]) Decode(src []byte) (v slots[T, A], n int, err error) 
 			s.last = &last
 		}
 		v.list = append(v.list, s)
-		v.eventAt, v.procAt = min(v.eventAt, earliest(s.event)), min(v.procAt, earliest(s.proc))
 	}
 	return v, r.n, r.err
 }
@@ -578,6 +579,24 @@ func (c *slotsCodec[T, A]) Clone(v slots[T, A]) slots[T, A] {
 		}
 		if s.last != nil {
 			last := c.values.Clone(*s.last)
+			s.last = &last
+		}
+	}
+	return v
+}
+
+// Isolate parts a value from its copy in a snapshot that is being written. What
+// last points to is changed in place, too.
+func (c *slotsCodec[T, A]) Isolate(v slots[T, A]) slots[T, A] {
+	v.list = slices.Clone(v.list)
+	for i := range v.list {
+		s := &v.list[i]
+		s.event, s.proc = slices.Clone(s.event), slices.Clone(s.proc)
+		if !c.flat && s.has {
+			s.acc = isolate(c.accs, s.acc)
+		}
+		if s.last != nil {
+			last := *s.last
 			s.last = &last
 		}
 	}

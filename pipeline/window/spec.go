@@ -94,7 +94,7 @@ func (c *Context[K]) Window() Window { return c.window }
 // accumulator must copy what it keeps of a record. Add and Merge may change and
 // return their first argument.
 type Aggregator[T, A, R any] struct {
-	New    func() A // an empty accumulator; nil is the zero value
+	Create func() A // an empty accumulator; nil is the zero value
 	Add    func(acc A, v T) A
 	Merge  func(a, b A) A // needed by sessions and sliding windows
 	Result func(acc A) R
@@ -103,6 +103,11 @@ type Aggregator[T, A, R any] struct {
 	// size/slide merges.
 	Inverse func(acc, gone A) A
 	Codec   codec.Codec[A] // basic types have one already
+}
+
+// Of makes an Aggregator of a function for running aggregates.
+func Of[T, A, R any](f pipeline.AggregateFunction[T, A, R], accumulators codec.Codec[A]) Aggregator[T, A, R] {
+	return Aggregator[T, A, R]{Create: f.Create, Add: f.Add, Merge: f.Merge, Result: f.Result, Codec: accumulators}
 }
 
 // Count counts records.
@@ -199,12 +204,12 @@ func AggregateWith[K comparable, T, A, R, O any](w *Windowed[K, T], name string,
 	if g.Merge == nil && w.evictor == nil && (w.assigner.kind == session || w.assigner.kind == sliding) {
 		w.k.Fail("operator %q: the aggregation has no Merge, which windows that share records or merge need", name)
 	}
-	if g.New == nil {
-		g.New = func() (a A) { return a }
+	if g.Create == nil {
+		g.Create = func() (a A) { return a }
 	}
 	if w.evictor != nil {
 		return elements(w, name, func(c *Context[K], vs []T, emit func(O)) {
-			a := g.New()
+			a := g.Create()
 			for _, v := range vs {
 				a = g.Add(a, v)
 			}
@@ -218,7 +223,7 @@ func AggregateWith[K comparable, T, A, R, O any](w *Windowed[K, T], name string,
 		var a A
 		w.k.Fail("operator %q: the accumulator's type %T has no codec: set Aggregator.Codec", name, a)
 	}
-	create, add, merge := g.New, g.Add, g.Merge
+	create, add, merge := g.Create, g.Add, g.Merge
 	cs := &contents[T, A]{
 		codec: g.Codec,
 		add: func(a *A, fresh bool, v T, _ int64) {

@@ -19,7 +19,7 @@ func windowsOf(ss []span) (ws []Window) {
 	return ws
 }
 
-func load(t *testing.T, file string, into any) {
+func vectors(t *testing.T, file string, into any) {
 	t.Helper()
 	b, err := os.ReadFile("testdata/" + file)
 	if err != nil {
@@ -80,7 +80,7 @@ func TestKnownAnswersOfAssigners(t *testing.T) {
 			Error     bool   `json:"expect_error"`
 		}
 	}
-	load(t, "flink_window_assigners.json", &v)
+	vectors(t, "flink_window_assigners.json", &v)
 	if len(v.Starts) != 31 || len(v.Cases) != 35 {
 		t.Fatalf("%d and %d cases", len(v.Starts), len(v.Cases))
 	}
@@ -163,7 +163,7 @@ func TestKnownAnswersOfSessionMerging(t *testing.T) {
 			}
 		}
 	}
-	load(t, "flink_session_merge_incremental.json", &v)
+	vectors(t, "flink_session_merge_incremental.json", &v)
 	if len(v.Cases) != 5 {
 		t.Fatalf("%d cases", len(v.Cases))
 	}
