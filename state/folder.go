@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Durability says what a file that was written survives.
@@ -148,6 +150,56 @@ func (f *Folder) Read(name string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(f.dir, name), ErrTorn)
 	}
 	return b[:n], nil
+}
+
+// Link gives files of other folders names in this one, all durable when it
+// returns; files maps a name here to a path. What already has its name is left.
+// The files must be durable and never be changed again; they carry no checksum,
+// so Read is not for them. Where there can be no hard link, it is a copy.
+func (f *Folder) Link(files map[string]string) error {
+	for name, path := range files {
+		err := os.Link(path, filepath.Join(f.dir, name))
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if !errors.Is(err, syscall.EXDEV) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EPERM) {
+			return err
+		}
+		if err := f.copy(name, path); err != nil {
+			return err
+		}
+	}
+	return f.syncDir()
+}
+
+func (f *Folder) copy(name, path string) (err error) {
+	src, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	tmp, err := os.CreateTemp(f.dir, "."+name+".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close()
+			os.Remove(tmp.Name())
+		}
+	}()
+	if _, err = io.Copy(tmp, src); err != nil {
+		return err
+	}
+	if f.durability == DurableMachine {
+		if err = tmp.Sync(); err != nil {
+			return err
+		}
+	}
+	if err = tmp.Close(); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), filepath.Join(f.dir, name))
 }
 
 // Remove deletes a file; one that is not there is fine.

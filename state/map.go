@@ -1,7 +1,9 @@
 package state
 
 import (
+	"encoding/binary"
 	"math"
+	"slices"
 
 	"streamduel/codec"
 )
@@ -13,6 +15,8 @@ type Map[K, F comparable, V any] struct {
 	table *Table[mapKey[K, F], V]
 	heads map[K]uint32
 	links []link
+	hash  func(K) uint32
+	keys  codec.Codec[K]
 }
 
 // mapKey is a field of a key.
@@ -38,7 +42,10 @@ func NewMap[K, F comparable, V any](s *Set, operator, name string, keys codec.Co
 	}
 	// A field lives in its key's group.
 	t.HashBy(func(k mapKey[K, F]) uint32 { return hash(k.key) })
-	m := &Map[K, F, V]{table: t, heads: map[K]uint32{}}
+	m := &Map[K, F, V]{table: t, heads: map[K]uint32{}, hash: hash, keys: keys}
+	if t.stored != nil {
+		return m, nil // a key's fields lie side by side in the store
+	}
 	t.hooks = &hooks[mapKey[K, F]]{m.added, m.freed}
 	return m, nil
 }
@@ -87,6 +94,13 @@ func (m *Map[K, F, V]) Delete(k K, f F) { m.table.Delete(mapKey[K, F]{k, f}) }
 // Each calls f for the key's fields in no order until it returns false. f may
 // delete the field it is called with and nothing else.
 func (m *Map[K, F, V]) Each(k K, f func(field F, v V) bool) {
+	if st := m.table.stored; st != nil {
+		m.table.flush()
+		from := binary.BigEndian.AppendUint16(nil, uint16(GroupOf(m.hash(k), m.table.set.MaxParallelism)))
+		from = m.keys.Append(binary.BigEndian.AppendUint32(from, st.prefix), k)
+		m.table.scan(from, after(slices.Clone(from)), func(k mapKey[K, F], v V) bool { return f(k.field, v) })
+		return
+	}
 	slot, ok := m.heads[k]
 	for ok && slot != noSlot {
 		next := m.links[slot].next

@@ -95,6 +95,7 @@ type OperatorList[T any] struct {
 	// parts are what each old subtask gave, until the list is used: a later
 	// snapshot of the same one takes the place of the earlier.
 	parts map[int][]T
+	fill  func() []T
 }
 
 // NewList adds a list whose items are dealt out to the new subtasks, each to
@@ -147,7 +148,14 @@ func (l *OperatorList[T]) Add(items ...T) {
 
 func (l *OperatorList[T]) id() (operator, name string) { return l.operator, l.name }
 
+// Fill makes every snapshot hold what f returns at that moment instead of the
+// list, for an operator that keeps its items in another form.
+func (l *OperatorList[T]) Fill(f func() []T) { l.fill = f }
+
 func (l *OperatorList[T]) block() operatorBlock {
+	if l.fill != nil {
+		l.Set(l.fill())
+	}
 	b := operatorBlock{operator: l.operator, name: l.name, codec: l.codec.ID(), kind: l.kind}
 	for _, v := range l.Items() {
 		b.bytes = l.codec.Append(b.bytes, v)

@@ -17,6 +17,7 @@ var (
 	ErrOtherJob       = errors.New("snapshot of another job")
 	ErrOtherKeyGroups = errors.New("snapshot with another number of key groups")
 	ErrCodec          = errors.New("snapshot in an encoding that is not read")
+	ErrBackend        = errors.New("snapshot of another backend")
 	ErrUnknownState   = errors.New("snapshot with state that the job has not")
 )
 
@@ -89,6 +90,10 @@ type Contents struct {
 	Subtask, Parallelism, MaxParallelism int
 	tables                               []tableContents
 	operators                            []operatorContents
+	// Backend names the backend that wrote the keyed tables, "" for memory.
+	Backend  string
+	off, len int64
+	sum      uint32
 }
 
 type tableContents struct {
@@ -234,6 +239,9 @@ func parseContents(b []byte, blocks int64) (c *Contents, end int64, ok bool) {
 		o.off, o.length, o.sum = block()
 		c.operators = append(c.operators, o)
 	}
+	if c.Backend = s.string(); c.Backend != "" {
+		c.off, c.len, c.sum = block()
+	}
 	return c, off, !s.fail && len(s.b) == 0 && (kind == kindFull || kind == kindDelta)
 }
 
@@ -256,38 +264,94 @@ func (c *Contents) Check(job string, maxParallelism int) error {
 // given the snapshots of all old ones. State of an operator that the job no
 // longer has is an error that names it. After an error the set must not be used.
 func (s *Set) Restore(snapshots ...[]byte) error {
-	for _, b := range snapshots {
-		if err := s.restore(byteSource(b), int64(len(b))); err != nil {
-			return err
-		}
+	all := make([]opened, len(snapshots))
+	for i, b := range snapshots {
+		all[i] = opened{src: byteSource(b), size: int64(len(b))}
 	}
-	return nil
+	return s.restore(all)
 }
 
 // RestoreFrom applies a snapshot of which only what the subtask needs is read.
 func (s *Set) RestoreFrom(r io.ReaderAt, size int64) error {
-	return s.restore(readerSource{r}, size)
+	return s.restore([]opened{{src: readerSource{r}, size: size}})
 }
 
-func (s *Set) restore(src source, size int64) error {
-	c, err := inspect(src, size)
-	if err != nil {
-		return err
-	}
-	if err := c.Check(s.Job, s.MaxParallelism); err != nil {
-		return err
-	}
-	for i := range c.tables {
-		if err := s.restoreTable(src, &c.tables[i]); err != nil {
+// opened is a snapshot being read.
+type opened struct {
+	src  source
+	size int64
+	*Contents
+}
+
+func (s *Set) restore(all []opened) (err error) {
+	// With a store each snapshot is whole: the last one of a subtask counts.
+	last := map[int]int{}
+	for i := range all {
+		o := &all[i]
+		if o.Contents, err = inspect(o.src, o.size); err != nil {
 			return err
 		}
-	}
-	for i := range c.operators {
-		if err := s.restoreOperator(src, c, &c.operators[i]); err != nil {
+		if err := o.Check(s.Job, s.MaxParallelism); err != nil {
 			return err
 		}
+		if have := s.backendName(); o.Backend != have && len(o.tables) > 0 {
+			return refuse(ErrBackend, "the snapshot is of the %s backend, the job uses %s", orMemory(o.Backend), orMemory(have))
+		}
+		last[o.Subtask] = i
 	}
-	return nil
+	var cuts [][]byte
+	for i := range all {
+		o := &all[i]
+		if s.store == nil || last[o.Subtask] == i {
+			if err := s.restoreTables(o, &cuts); err != nil {
+				return err
+			}
+		}
+		for j := range o.operators {
+			if err := s.restoreOperator(o.src, o.Contents, &o.operators[j]); err != nil {
+				return err
+			}
+		}
+	}
+	if len(cuts) == 0 {
+		return nil
+	}
+	return s.store.Restore(cuts, groupStart(int(s.groups.First)), groupStart(int(s.groups.Last)+1))
+}
+
+func orMemory(backend string) string {
+	if backend == "" {
+		return "memory"
+	}
+	return backend
+}
+
+func (s *Set) restoreTables(o *opened, cuts *[][]byte) error {
+	mine := false
+	for i := range o.tables {
+		t := &o.tables[i]
+		if err := s.restoreTable(o.src, t); err != nil {
+			return err
+		}
+		for _, g := range t.groups {
+			mine = mine || s.groups.Contains(g.group)
+		}
+	}
+	if s.store == nil || !mine {
+		return nil
+	}
+	b, err := block(o.src, o.off, o.len, o.sum, func() string { return "the store's place" })
+	*cuts = append(*cuts, b)
+	return err
+}
+
+// Cut returns what the backend's store has written into a snapshot, nil where
+// there is none.
+func (c *Contents) Cut(r io.ReaderAt) ([]byte, error) {
+	if c.Backend == "" {
+		return nil, nil
+	}
+	return block(readerSource{r}, c.off, c.len, c.sum, func() string { return "the store's place" })
 }
 
 // block reads a block and checks it.
@@ -311,6 +375,10 @@ func (s *Set) restoreTable(src source, c *tableContents) error {
 	// Under another codec a key may have another hash: then its group is not
 	// known before it is read.
 	moved := keys != c.keys
+	if s.store != nil && (moved || values != c.values || t.aged() != c.aged) {
+		return refuse(ErrCodec, "%s/%s was written as %s→%s, the job reads %s→%s: the %s backend reads only what the job itself would write",
+			c.operator, c.name, c.keys, c.values, keys, values, s.backendName())
+	}
 	entries := 0
 	for _, g := range c.groups {
 		if s.groups.Contains(g.group) {
@@ -351,6 +419,14 @@ func (t *Table[K, V]) reader(c *tableContents, entries int, moved bool) (applier
 	}
 	_, decodeKey := codec.Functions(keys)
 	_, decodeValue := codec.Functions(values)
+	if t.stored != nil {
+		// The entries are in the store; only how many they are is counted here.
+		return func(_ []byte, g KeyGroup, count int) error {
+			t.live += count
+			t.counted(g, int64(count))
+			return nil
+		}, nil
+	}
 	if len(t.index) == 0 {
 		t.index = make(map[K]uint32, entries)
 	}

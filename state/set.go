@@ -9,6 +9,8 @@ type Set struct {
 	groups    GroupRange
 	tables    []named
 	operators []operatorState
+	backend   Backend // nil for memory
+	store     Store
 	err       error
 	onError   func(error)
 }
@@ -70,6 +72,9 @@ func (s *Set) check(operator, name string) error {
 		if n.operator == operator && n.name == name {
 			return fmt.Errorf("%s: state %q is declared twice", operator, name)
 		}
+		if s.store != nil && tablePrefix(n.operator, n.name) == tablePrefix(operator, name) {
+			return fmt.Errorf("%s: state %q has the same hash as %s/%s: rename one of them", operator, name, n.operator, n.name)
+		}
 	}
 	for _, o := range s.operators {
 		if op, n := o.id(); op == operator && n == name {
@@ -121,7 +126,7 @@ func (s *Set) OnError(f func(error)) {
 func (s *Set) Err() error { return s.err }
 
 func (s *Set) fail(err error) {
-	if s.err != nil {
+	if err == nil || s.err != nil {
 		return
 	}
 	s.err = err

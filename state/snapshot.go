@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"math/bits"
 	"sync/atomic"
@@ -24,11 +25,14 @@ import (
 //	      group (distance from the one before), entries, bytes, CRC-32C u32
 //	  operator states: number, then each
 //	    operator, name, kind u8, codec (string), items, bytes, CRC-32C u32
+//	  backend (string, empty for memory); unless empty: bytes, CRC-32C u32
 //	contents' length u32, CRC-32C of the contents u32
 //
 // Blocks lie in the order of the contents, so lengths are offsets. An entry is
 // an operation, the key, and for opPut the time of its last update if the table
-// is aged, and the value. Numbers without a width are unsigned varints.
+// is aged, and the value. With a backend the entries lie in its store, key groups
+// have lengths of zero, and the backend's block says where the store is: such a
+// snapshot is whole, be it full or a delta. Numbers without a width are unsigned varints.
 const snapshotVersion = 2
 
 const (
@@ -49,6 +53,9 @@ type Snapshot struct {
 	full      bool
 	tables    []frozen
 	operators []operatorBlock
+	backend   string
+	cut       Cut
+	err       error
 	done      bool
 }
 
@@ -82,11 +89,22 @@ func (s *Set) SnapshotAsync(full bool) *Snapshot {
 	for _, o := range s.operators {
 		w.operators = append(w.operators, o.block())
 	}
+	if s.store != nil {
+		w.backend = s.backend.Name()
+		w.cut, w.err = s.store.Cut()
+		if w.err == nil {
+			w.err = s.err
+		}
+	}
 	return w
 }
 
 // Append writes the snapshot behind dst and is done with it.
 func (w *Snapshot) Append(dst []byte) ([]byte, error) {
+	defer w.Discard()
+	if w.err != nil {
+		return dst, w.err
+	}
 	start := len(dst)
 	dst = append(dst, 'S', 'D', 'S', snapshotVersion)
 	kind := byte(kindDelta)
@@ -116,13 +134,20 @@ func (w *Snapshot) Append(dst []byte) ([]byte, error) {
 		c = appendBlock(c, o.bytes)
 		dst = append(dst, o.bytes...)
 	}
+	c = codec.String{}.Append(c, w.backend)
+	if w.cut != nil {
+		at := len(dst)
+		var err error
+		if dst, err = w.cut.Append(dst); err != nil {
+			return dst, fmt.Errorf("state: backend %s: %w", w.backend, err)
+		}
+		c = appendBlock(c, dst[at:])
+	}
 	dst = append(dst, c...)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(c)))
 	// The head is under the sum too: a version that was hit is then torn.
 	sum := crc32.Update(crc32.Checksum(c, castagnoli), castagnoli, dst[start:start+snapshotHead])
-	dst = binary.LittleEndian.AppendUint32(dst, sum)
-	w.Discard()
-	return dst, nil
+	return binary.LittleEndian.AppendUint32(dst, sum), nil
 }
 
 // Discard gives up a snapshot that will not be written.
@@ -134,7 +159,10 @@ func (w *Snapshot) Discard() {
 	for _, f := range w.tables {
 		f.image.release()
 	}
-	w.tables, w.operators = nil, nil
+	if w.cut != nil {
+		w.cut.Discard()
+	}
+	w.tables, w.operators, w.cut = nil, nil, nil
 }
 
 // Snapshot appends the set's state to dst: all of it, or what changed since the
@@ -157,19 +185,28 @@ func (t *Table[K, V]) codecs() (keys, values string) { return t.keys.ID(), t.val
 
 func (t *Table[K, V]) aged() bool { return t.ttl != nil }
 
-func (t *Table[K, V]) bytes() int64 {
-	slot := int64(unsafe.Sizeof(entry[K, V]{}))
+// place is a place in Go's map, which has a control byte with each.
+type place[K comparable] struct {
+	key  K
+	slot uint32
+}
+
+// entryBytes is what an entry takes at most, without what it points to.
+func (t *Table[K, V]) entryBytes() int64 {
+	return t.slotBytes() + 2*(int64(unsafe.Sizeof(place[K]{}))+1)
+}
+
+func (t *Table[K, V]) slotBytes() int64 {
 	if t.ttl != nil {
-		slot += 8
+		return int64(unsafe.Sizeof(entry[K, V]{})) + 8
 	}
-	// Go's map takes a control byte for each place, and has room for between 8/7
-	// and 16/7 of its keys.
-	type place struct {
-		key  K
-		slot uint32
-	}
+	return int64(unsafe.Sizeof(entry[K, V]{}))
+}
+
+func (t *Table[K, V]) bytes() int64 {
+	// The map has room for between 8/7 and 16/7 of its keys.
 	places := int64(1) << bits.Len(uint(len(t.index)*8/7))
-	return int64(len(t.chunks))<<t.shift*slot + places*(int64(unsafe.Sizeof(place{}))+1) +
+	return int64(len(t.chunks))<<t.shift*t.slotBytes() + places*(int64(unsafe.Sizeof(place[K]{}))+1) +
 		4*int64(cap(t.changed)+cap(t.free)+cap(t.graves)+cap(t.reclaim))
 }
 
@@ -197,6 +234,9 @@ type aging[V any] interface {
 
 // image takes the table's state and begins a new epoch.
 func (t *Table[K, V]) image(full bool) image {
+	if t.stored != nil {
+		return t.storedImage()
+	}
 	im := &tableImage[K, V]{
 		chunks: make([]*chunk[K, V], len(t.chunks)), next: t.next, shift: t.shift, full: full, groups: t.set.MaxParallelism,
 		keys: t.keys, values: t.values, ttl: t.ttl, writers: t.writers, spare: t.spare,

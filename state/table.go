@@ -47,7 +47,8 @@ type Table[K comparable, V any] struct {
 	// or a store below.
 	slow   bool
 	ttl    *TTL
-	cursor uint32 // of the incremental clean-up
+	cursor uint32  // of the incremental clean-up
+	stored *stored // nil in memory
 	hooks  *hooks[K]
 }
 
@@ -83,6 +84,9 @@ func NewTable[K comparable, V any](s *Set, operator, name string, keys codec.Cod
 		}
 		ttl := *o.ttl
 		t.ttl, t.slow = &ttl, true
+	}
+	if s.store != nil {
+		t.stored, t.slow = newStored(s, operator, name, t.entryBytes()), true
 	}
 	if c, ok := values.(Isolator[V]); ok {
 		t.isolate = c.Isolate
@@ -191,6 +195,10 @@ func (t *Table[K, V]) Delete(k K) {
 // Each calls f for every key in no order until it returns false. f may delete
 // the key it is called with.
 func (t *Table[K, V]) Each(f func(k K, v V) bool) {
+	if t.stored != nil {
+		t.eachStored(f)
+		return
+	}
 	for slot := uint32(0); slot < t.next; slot++ {
 		e := t.at(slot)
 		if e.state == slotLive && !t.expired(slot) && !f(e.key, e.value) {
@@ -201,6 +209,9 @@ func (t *Table[K, V]) Each(f func(k K, v V) bool) {
 
 // insert makes an entry. changed is false for what a snapshot gives back.
 func (t *Table[K, V]) insert(k K, changed bool) (slot uint32, e *entry[K, V]) {
+	if t.stored != nil {
+		t.makeRoom()
+	}
 	t.reclaimSome()
 	if n := len(t.free); n > 0 {
 		slot = t.free[n-1]
@@ -226,7 +237,13 @@ func (t *Table[K, V]) insert(k K, changed bool) (slot uint32, e *entry[K, V]) {
 		t.list(e, slot)
 	}
 	t.index[e.key] = slot
-	t.live++
+	if t.stored != nil {
+		t.stored.placed(slot)
+	}
+	if changed || t.stored == nil { // else it was only brought into the cache
+		t.live++
+		t.counted(e.group, 1)
+	}
 	if t.hooks != nil {
 		t.hooks.added(slot, e.key)
 	}
@@ -280,6 +297,7 @@ func (t *Table[K, V]) revive(e *entry[K, V]) {
 	var zero V
 	e.value, e.state = zero, slotLive
 	t.live++
+	t.counted(e.group, 1)
 }
 
 // remove deletes what a slot holds.
@@ -289,11 +307,15 @@ func (t *Table[K, V]) remove(slot uint32) {
 	}
 	e := t.touch(slot)
 	t.live--
+	t.counted(e.group, -1)
 	if e.born {
 		t.release(slot, e)
 		return
 	}
 	e.state = slotDead
+	if t.stored != nil {
+		return // the mark goes when it has been told to the store
+	}
 	t.graves = append(t.graves, slot)
 	t.reclaimSome()
 }

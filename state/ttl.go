@@ -64,15 +64,18 @@ func (t *Table[K, V]) expired(slot uint32) bool {
 }
 
 func (t *Table[K, V]) getSlow(k K) (v V, ok bool) {
-	slot, ok := t.index[k]
+	slot, ok := t.lookup(k)
 	if !ok {
 		return v, false
 	}
-	now := t.ttl.Clock()
 	e := t.at(slot)
 	if e.state != slotLive {
 		return v, false
 	}
+	if t.ttl == nil {
+		return e.value, true
+	}
+	now := t.ttl.Clock()
 	if t.ttl.over(*t.time(slot), now) {
 		t.remove(slot)
 		return v, false
@@ -87,33 +90,41 @@ func (t *Table[K, V]) getSlow(k K) (v V, ok bool) {
 }
 
 func (t *Table[K, V]) refSlow(k K) (v *V, fresh bool) {
-	now := t.ttl.Clock()
-	t.sweep(now)
-	slot, ok := t.index[k]
-	if !ok {
-		slot, e := t.insert(k, true)
-		*t.time(slot) = now
-		return &e.value, true
+	now := int64(0)
+	if t.ttl != nil {
+		now = t.ttl.Clock()
+		t.sweep(now)
 	}
-	e := t.touch(slot)
-	switch {
-	case e.state == slotDead:
+	slot, ok := t.lookup(k)
+	var e *entry[K, V]
+	if ok {
+		e = t.touch(slot)
+	} else {
+		slot, e = t.insert(k, true)
+		fresh = true
+	}
+	if e.state == slotDead {
 		t.revive(e)
 		fresh = true
-	case t.ttl.over(*t.time(slot), now):
-		var zero V
-		e.value = zero
-		fresh = true
 	}
-	*t.time(slot) = now
+	if t.ttl != nil {
+		if !fresh && t.ttl.over(*t.time(slot), now) {
+			var zero V
+			e.value = zero
+			fresh = true
+		}
+		*t.time(slot) = now
+	}
 	return &e.value, fresh
 }
 
 func (t *Table[K, V]) deleteSlow(k K) {
-	if slot, ok := t.index[k]; ok {
+	if slot, ok := t.lookup(k); ok {
 		t.remove(slot)
 	}
-	t.sweep(t.ttl.Clock())
+	if t.ttl != nil {
+		t.sweep(t.ttl.Clock())
+	}
 }
 
 // sweep looks at a few entries and removes those that have expired.

@@ -1,0 +1,96 @@
+package lsm
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"streamduel/codec"
+	"streamduel/state"
+)
+
+// benchKeys is how many keys the benchmark's table has; LSM_BENCH_KEYS=10000000
+// makes it the one that the memory is bounded for.
+func benchKeys(b *testing.B) int64 {
+	v := os.Getenv("LSM_BENCH_KEYS")
+	if v == "" {
+		return 1_000_000
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// resident returns a figure of the process's memory in MiB from the kernel.
+func resident(b *testing.B, field string) float64 {
+	s, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0 // not Linux
+	}
+	for line := range strings.Lines(string(s)) {
+		if rest, ok := strings.CutPrefix(line, field+":"); ok {
+			kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return kb / 1024
+		}
+	}
+	return 0
+}
+
+// BenchmarkCount counts records by a key drawn evenly from all: the worst case
+// for a cache. Records a second include write-back, flushes and compactions; the
+// table is filled before. Run it with -cpu 1 for a core's figure.
+func BenchmarkCount(b *testing.B) {
+	keys := benchKeys(b)
+	shared, err := state.OpenFolder(b.TempDir(), state.DurableProcess)
+	if err != nil {
+		b.Fatal(err)
+	}
+	back, err := New(Config{Dir: b.TempDir(), Shared: shared, BlockCacheBytes: 192 << 20, MemTableBytes: 16 << 20, TableCacheBytes: 64 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer back.Close()
+	set := state.NewSet(state.RangeOf(0, 1, 128), 128)
+	if err := set.UseBackend(back); err != nil {
+		b.Fatal(err)
+	}
+	defer set.Close()
+	t, err := state.NewTable(set, "op", "counts", codec.Codec[int64](codec.Int64{}), codec.Codec[int64](codec.Int64{}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	begun := time.Now()
+	for i := range keys {
+		p, _ := t.Ref(i)
+		*p = 1
+	}
+	filled := time.Since(begun)
+	x := uint64(88172645463325252)
+	b.ReportAllocs()
+	for b.Loop() {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		p, _ := t.Ref(int64(x % uint64(keys)))
+		*p++
+	}
+	b.ReportMetric(1e9/(float64(b.Elapsed().Nanoseconds())/float64(b.N)), "records/s")
+	b.ReportMetric(float64(keys)/filled.Seconds(), "fill-records/s")
+	b.ReportMetric(resident(b, "VmHWM"), "peak-MiB")
+	begun = time.Now()
+	s := set.SnapshotAsync(true)
+	b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "cut-ms")
+	if _, err := s.Append(nil); err != nil {
+		b.Fatal(err)
+	}
+	if err := set.Err(); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,127 @@
+package lsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"streamduel/codec"
+	"streamduel/state"
+)
+
+// manifest lists the files of a database at one moment. In a snapshot it is
+//
+//	version u8, number of files, then each
+//	  name (string), its name in the shared folder (string), size,
+//	  contents if it has no such name (size bytes)
+type manifest []file
+
+type file struct {
+	name, shared string
+	size         int64
+	content      []byte
+}
+
+const manifestVersion = 1
+
+func (m manifest) append(dst []byte) []byte {
+	dst = append(dst, manifestVersion)
+	dst = binary.AppendUvarint(dst, uint64(len(m)))
+	for _, f := range m {
+		dst = codec.String{}.Append(dst, f.name)
+		dst = codec.String{}.Append(dst, f.shared)
+		dst = binary.AppendUvarint(dst, uint64(f.size))
+		dst = append(dst, f.content...)
+	}
+	return dst
+}
+
+func (m manifest) size() (n int64) {
+	for _, f := range m {
+		n += f.size
+	}
+	return n
+}
+
+var errManifest = errors.New("lsm: the list of files makes no sense")
+
+func parseManifest(b []byte) (manifest, error) {
+	if len(b) == 0 {
+		return nil, errManifest
+	}
+	if b[0] != manifestVersion {
+		return nil, fmt.Errorf("lsm: the list of files has version %d, this program reads %d", b[0], manifestVersion)
+	}
+	b = b[1:]
+	count, n := binary.Uvarint(b)
+	if n <= 0 || count > uint64(len(b)) {
+		return nil, errManifest
+	}
+	b = b[n:]
+	m := make(manifest, 0, count)
+	for range count {
+		var f file
+		for _, s := range []*string{&f.name, &f.shared} {
+			v, n, err := codec.String{}.Decode(b)
+			if err != nil {
+				return nil, errManifest
+			}
+			*s, b = v, b[n:]
+			// A name is never a way out of its folder.
+			if strings.ContainsAny(v, "/\\") || strings.HasPrefix(v, ".") {
+				return nil, errManifest
+			}
+		}
+		size, n := binary.Uvarint(b)
+		if n <= 0 || f.name == "" || size > 1<<60 {
+			return nil, errManifest
+		}
+		f.size, b = int64(size), b[n:]
+		if f.shared == "" {
+			if size > uint64(len(b)) {
+				return nil, errManifest
+			}
+			f.content, b = b[:size], b[size:]
+		}
+		m = append(m, f)
+	}
+	if len(b) > 0 {
+		return nil, errManifest
+	}
+	return m, nil
+}
+
+// materialise makes the files in a new folder, those in the shared folder by
+// link.
+func (m manifest) materialise(dir, shared string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	// The folder does not outlive the process: it is never synced.
+	folder, err := state.OpenFolder(dir, state.DurableProcess)
+	if err != nil {
+		return err
+	}
+	links := map[string]string{}
+	for _, f := range m {
+		if f.shared == "" {
+			if err := os.WriteFile(filepath.Join(dir, f.name), f.content, 0o600); err != nil {
+				return err
+			}
+			continue
+		}
+		path := filepath.Join(shared, f.shared)
+		info, err := os.Stat(path)
+		if err != nil {
+			return fmt.Errorf("lsm: a snapshot's file: %w", err)
+		}
+		if info.Size() != f.size {
+			return fmt.Errorf("lsm: %s has %d bytes, %d were written: %w", path, info.Size(), f.size, state.ErrTorn)
+		}
+		links[f.name] = path
+	}
+	return folder.Link(links)
+}
