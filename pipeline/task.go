@@ -56,6 +56,9 @@ type TaskConfig struct {
 	Job            int // the job's parallelism
 	MaxParallelism int
 	Host           Host
+	// Wake is called from any goroutine when Complete has something to do. Without
+	// it the task waits itself (see mail).
+	Wake func()
 	// Origins makes records carry their origin to the sinks.
 	Origins bool
 }
@@ -78,6 +81,11 @@ type Task struct {
 	sources   map[*Node]SourceHead
 	outputs   []Output
 	builder   *builder
+
+	mail    mail
+	wake    func()
+	waiting []waiter
+	held    int // operators that hold the input back; they count as starved
 }
 
 // operator is what the task does to its operators beside pushing records.
@@ -128,10 +136,13 @@ func (t *Task) Outputs() []Output { return t.outputs }
 func (t *Task) Starved() bool { return t.pressure.Starved > 0 }
 
 // Refill tries to get buffers for starved outputs and reports whether none is
-// starved any more.
+// starved any more, and no operator holds the input back.
 func (t *Task) Refill() bool {
 	for _, o := range t.outputs {
 		o.Writer.Refill()
+	}
+	if len(t.waiting) > 0 {
+		t.Complete() // Err tells of an error
 	}
 	return t.pressure.Starved == 0
 }
@@ -262,7 +273,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 			Job: f.graph.Name, Subtask: cfg.Subtask, Parallelism: f.Parallelism, MaxParallelism: cfg.MaxParallelism,
 		}),
 		watermark: NoTime, now: NoTime, origins: cfg.Origins,
-		sources: map[*Node]SourceHead{},
+		sources: map[*Node]SourceHead{}, wake: cfg.Wake, mail: mail{arrived: make(chan struct{}, 1)},
 	}
 	t.ctx = Ctx{Timestamp: NoTime, task: t}
 	t.State.OnError(t.ctx.Fail)

@@ -270,6 +270,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	t.pipe, err = f.Build(pipeline.TaskConfig{
 		Context: r.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
 		Host: t, Origins: r.job.Origins,
+		Wake: func() { t.box.signal(sigData) }, // only wakes: the loop looks for itself
 	})
 	if err != nil {
 		return err

@@ -73,6 +73,11 @@ func (t *task) execute() (err error) {
 		if err := t.mail(); err != nil {
 			return t.wrap(err)
 		}
+		if did, err := t.pipe.Complete(); err != nil {
+			return t.wrap(err)
+		} else if did {
+			t.pushed()
+		}
 		if t.pipe.Starved() && !t.pipe.Refill() {
 			t.wait(waitBlocked)
 			continue
@@ -191,6 +196,9 @@ func (t *task) step() (progressed bool, err error) {
 	if t.ending {
 		if t.closing {
 			return t.events()
+		}
+		if t.pipe.UnderWay() > 0 {
+			return false, nil // answers from outside still come
 		}
 		t.closing = true
 		t.broadcast(end{})

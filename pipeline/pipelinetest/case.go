@@ -100,6 +100,9 @@ func (c Case) run(t testing.TB, opt Options, steps []Step, at, then int) error {
 			way = fmt.Sprintf("%s, restarted behind step %d (%v) at parallelism %d", way, at, s, then)
 		}
 	}
+	if err := h.Settle(); err != nil {
+		return fmt.Errorf("%s: %w", way, err)
+	}
 	return c.compare(h, way)
 }
 
@@ -107,6 +110,7 @@ func (c Case) run(t testing.TB, opt Options, steps []Step, at, then int) error {
 // behind every batch from the deltas of its state.
 func (c Case) batches(t testing.TB, opt Options, restarts bool) error {
 	t.Helper()
+	opt.Await = true
 	h := NewHarness(t, opt, c.Build)
 	way := fmt.Sprintf("%+v, in batches, restarts: %v", opt, restarts)
 	var deltas []map[string][][]byte

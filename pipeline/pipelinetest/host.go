@@ -58,6 +58,9 @@ type Options struct {
 	// Block refuses an output every other buffer that it asks for, so that tasks
 	// pause wherever they can.
 	Block bool
+	// Await lets tasks wait themselves for what is under way, as a micro-batch
+	// engine does.
+	Await bool
 	// Discard makes sinks drop what they take instead of keeping it.
 	Discard bool
 	// Fail, if set, is asked before each write of a sink.
@@ -73,8 +76,10 @@ type Host struct {
 
 	opt   Options
 	edges map[*pipeline.Edge][][]*channel // by producing and consuming subtask
-	stage bool                            // within Batch: exchanges keep all they get
-	clock []*channel                      // all channels in topological order of their edges
+	woken chan struct{}                   // by a task that has mail
+	stop  context.CancelFunc
+	stage bool       // within Batch: exchanges keep all they get
+	clock []*channel // all channels in topological order of their edges
 }
 
 // channel joins one producing subtask with one consuming subtask.
@@ -108,6 +113,18 @@ func Build(g *pipeline.Graph, opt Options) (*Host, error) {
 		opt.Buffers = 4
 	}
 	h := &Host{opt: opt, Output: map[string][]Written{}, edges: map[*pipeline.Edge][][]*channel{}}
+	h.woken = make(chan struct{}, 1)
+	var ctx context.Context
+	ctx, h.stop = context.WithCancel(context.Background())
+	wake := func() {
+		select {
+		case h.woken <- struct{}{}:
+		default:
+		}
+	}
+	if opt.Await {
+		wake = nil
+	}
 	var err error
 	h.Fragments, err = g.Cut(opt.Parallelism, func(e *pipeline.Edge) bool {
 		return !opt.Unchained && pipeline.Chainable(e, opt.Parallelism)
@@ -133,7 +150,7 @@ func Build(g *pipeline.Graph, opt Options) (*Host, error) {
 		for i := range f.Parallelism {
 			task, err := f.Build(pipeline.TaskConfig{
 				Subtask: i, Job: opt.Parallelism, MaxParallelism: opt.MaxParallelism,
-				Host: taskHost{h, i}, Origins: opt.Origins,
+				Host: taskHost{h, i}, Origins: opt.Origins, Context: ctx, Wake: wake,
 			})
 			if err != nil {
 				return nil, err
@@ -161,6 +178,7 @@ func Build(g *pipeline.Graph, opt Options) (*Host, error) {
 
 // Close gives all buffers back.
 func (h *Host) Close() {
+	h.stop()
 	for _, ts := range h.Tasks {
 		for _, t := range ts {
 			t.Close()
@@ -194,15 +212,38 @@ func (h *Host) Push(source string, b *connectors.Batch) error {
 	return fmt.Errorf("pipelinetest: the job has no source %q", source)
 }
 
+// Settle delivers until nothing is under way outside any more.
+func (h *Host) Settle() error {
+	for {
+		if err := h.Deliver(); err != nil {
+			return err
+		}
+		n := 0
+		for _, ts := range h.Tasks {
+			for _, t := range ts {
+				n += t.UnderWay()
+			}
+		}
+		if n == 0 {
+			return h.Deliver()
+		}
+		<-h.woken
+	}
+}
+
 // Deliver flushes all tasks and moves buffers until none is left.
 func (h *Host) Deliver() error {
 	for idle := 0; ; idle++ {
-		moved, waiting := false, false
+		moved, waiting, held := false, false, false
 		for _, ts := range h.Tasks {
 			for _, t := range ts {
 				t.Flush()
 				t.Refill()
+				if err := t.Err(); err != nil {
+					return err
+				}
 				waiting = waiting || t.Pending()
+				held = held || t.Starved() && t.UnderWay() > 0
 			}
 		}
 		for _, c := range h.clock {
@@ -216,7 +257,12 @@ func (h *Host) Deliver() error {
 		if moved {
 			idle = 0
 		}
-		if !moved && !waiting {
+		if !moved && held && idle > 3 {
+			<-h.woken
+			idle = 0
+			continue
+		}
+		if !moved && !waiting && !held {
 			return nil
 		}
 		if idle > 100 {

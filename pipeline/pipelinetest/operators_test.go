@@ -1,7 +1,9 @@
 package pipelinetest_test
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,7 +63,7 @@ func TestOperators(t *testing.T) {
 
 func table() []pipelinetest.Case {
 	var all []pipelinetest.Case
-	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), broadcast(), joins(), patterns()} {
+	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), broadcast(), joins(), patterns(), asynchronous()} {
 		all = append(all, group...)
 	}
 	return all
@@ -349,4 +351,26 @@ func broadcast() []pipelinetest.Case {
 			return steps{a.At(1, row{"a", 5, ""}), wm(1), b.At(2, row{"r", 3, "big"}), wm(2), a.At(3, row{"a", 5, ""}), a.From(3, 3, row{"b", 9, ""}), wm(3)}
 		}),
 	}
+}
+
+func asynchronous() (all []pipelinetest.Case) {
+	for _, unordered := range []bool{false, true} {
+		name := map[bool]string{false: "async, ordered", true: "async, unordered"}[unordered]
+		all = append(all, one(name, "a3x@1 a3x a5y@1 a5y b7z@1 b7z a1u@2 a1u a1v@3 a1v a9w@4 a9w b7w@4 b7w", func(in input, g *pipeline.Graph) {
+			asked := pipeline.AsyncMap(in.Stream(g).Codec(rowCodec), "ask", pipeline.Async{Capacity: 2, Unordered: unordered}, func(_ context.Context, r row) ([]row, error) {
+				return []row{r, {r.key, r.n, r.word + "@"}}, nil
+			}, nil).Codec(rowCodec)
+			// A result has its record's event time.
+			text(pipeline.Process(pipeline.KeyBy(asked, keyOf), "time", func(*pipeline.Setup[string]) pipeline.Function[string, row, string] {
+				return pipeline.Function[string, row, string]{Element: func(r row, c *pipeline.KeyedCtx[string], emit func(string)) {
+					if strings.HasSuffix(r.word, "@") {
+						emit(fmt.Sprintf("%v%d", r, c.Timestamp))
+					} else {
+						emit(r.String())
+					}
+				}}
+			}))
+		}, some))
+	}
+	return all
 }
