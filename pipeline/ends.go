@@ -320,12 +320,16 @@ type input[T any] struct {
 	task   *Task
 	decode func(src []byte) (v T, n int, err error)
 	next   Receiver[T]
-	parts  []byte // of a record that spans buffers
+	parts  []byte    // of a record that spans buffers
+	ahead  *ahead[T] // nil where the operator does not look ahead
 }
 
 func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
 	if b.Flags&exchange.Part != 0 {
 		return in.feedPart(b)
+	}
+	if in.ahead != nil && in.ahead.wanted() {
+		return in.feedAhead(b)
 	}
 	t, c, next, decode := in.task, &in.task.ctx, in.next, in.decode
 	flags := b.Flags & (exchange.Timestamps | exchange.Origins)

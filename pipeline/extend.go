@@ -13,6 +13,11 @@ import (
 // nothing else is in a snapshot. Element must be set.
 type Operator[T any] struct {
 	Element Receiver[T]
+	// Warm, as long as Large is true, is shown the values that come next, at
+	// most state.WarmKeys, before Element is called for them one by one. It
+	// only brings state into the processor's cache.
+	Warm  func(vs []T)
+	Large func() bool
 	// Watermark and ProcessingTime do what is due up to now. They return false
 	// when they stopped early because Setup.Stop said so, and are then called
 	// again with the same time.
@@ -52,6 +57,9 @@ func Operate[K comparable, T, R any](k *Keyed[K, T], name string, make func(s *S
 			op.restored = o.Restored
 		}
 		b.task.operators = append(b.task.operators, op)
+		if o.Warm != nil && o.Large != nil {
+			return ports{o.Element, warmer[T]{o.Large, o.Warm}} // behind the one port
+		}
 		return o.Element
 	}
 	return &Stream[R]{g: k.s.g, from: []output{{node: n}}}

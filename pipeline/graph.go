@@ -264,6 +264,12 @@ func connect[T any](s *Stream[T], o output, to *Node, port int, p Partitioning, 
 			return nil, err
 		}
 		_, decode := codec.Functions(c)
-		return &input[T]{task: b.task, decode: decode, next: receiver.(Receiver[T])}, nil
+		in := &input[T]{task: b.task, decode: decode, next: receiver.(Receiver[T])}
+		if ps, ok := b.receivers[e.To].(ports); ok {
+			if w, ok := ps[len(ps)-1].(warmer[T]); ok {
+				in.ahead = &ahead[T]{warmer: w}
+			}
+		}
+		return in, nil
 	}
 }

@@ -26,23 +26,33 @@ var viewCodec = codec.Struct("view/1", func(dst []byte, v view) []byte {
 	return v, 16, nil
 }, nil)
 
-type oneTask struct{}
+// queue is the exchange between the two tasks of a load.
+type queue struct {
+	pool *exchange.Pool
+	out  []*exchange.Buffer
+}
 
-func (oneTask) Outlet(*pipeline.Edge) (exchange.Outlet, int) { return nil, 0 }
-func (oneTask) Writer(*pipeline.Node) connectors.Writer      { return nullWriter{} }
+func (q *queue) Outlet(*pipeline.Edge) (exchange.Outlet, int) { return q, 1 }
+func (q *queue) Writer(*pipeline.Node) connectors.Writer      { return nullWriter{} }
+func (q *queue) Acquire(int) *exchange.Buffer                 { return q.pool.TryGet() }
+func (q *queue) Overdraft(int) *exchange.Buffer               { return q.pool.Overdraft() }
+func (q *queue) Emit(_ int, b *exchange.Buffer)               { q.out = append(q.out, b) }
 
 type nullWriter struct{ connectors.Writer }
 
 func (nullWriter) Write(context.Context, *connectors.Record, *connectors.Origin) error { return nil }
 
-// load is a job in one task: records of uniformly random keys, evenly in event
+// load is a job of two tasks on one goroutine, a source and the windows with the
+// exchange of keyBy in between: records of uniformly random keys, evenly in event
 // time, with a watermark behind every batch of 1024.
 type load struct {
-	task  *pipeline.Task
-	node  *pipeline.Node
-	batch *connectors.Batch
-	fired int64
-	at    int64
+	up, down *pipeline.Task
+	in       pipeline.Input
+	queue    *queue
+	node     *pipeline.Node
+	batch    *connectors.Batch
+	fired    int64
+	at       int64
 }
 
 func newLoad(tb testing.TB, keys, perSecond int64, windows func(l *load, k *pipeline.Keyed[int64, view])) *load {
@@ -59,12 +69,20 @@ func newLoad(tb testing.TB, keys, perSecond int64, windows func(l *load, k *pipe
 		return view{int64(random>>32) * keys >> 32, l.at}, nil
 	}, pipeline.EventTime(func(v view) int64 { return v.at }, pipeline.Watermarks{})).Codec(viewCodec)
 	windows(l, pipeline.KeyBy(in, func(v view) int64 { return v.key }))
-	fs, err := g.Cut(1, func(*pipeline.Edge) bool { return true })
+	fs, err := g.Cut(1, func(e *pipeline.Edge) bool { return e.Partitioning != pipeline.Hash })
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l.task, err = fs[0].Build(pipeline.TaskConfig{Host: oneTask{}, Job: 1, MaxParallelism: 128})
-	if err != nil {
+	l.queue = &queue{pool: exchange.NewPool(64, nil)}
+	build := func(f *pipeline.Fragment) *pipeline.Task {
+		t, err := f.Build(pipeline.TaskConfig{Host: l.queue, Job: 1, MaxParallelism: 128})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return t
+	}
+	l.up, l.down = build(fs[0]), build(fs[1])
+	if l.in, err = l.down.NewInput(fs[1].In[0]); err != nil {
 		tb.Fatal(err)
 	}
 	l.node = fs[0].Sources[0]
@@ -74,10 +92,19 @@ func newLoad(tb testing.TB, keys, perSecond int64, windows func(l *load, k *pipe
 func (l *load) push(tb testing.TB, n int) {
 	for n > 0 {
 		l.batch.Records = l.batch.Records[:min(1024, n)]
-		if _, err := l.task.Source(l.node).Push(l.batch, 0); err != nil {
-			tb.Fatal(err)
+		if i, err := l.up.Source(l.node).Push(l.batch, 0); err != nil || i < len(l.batch.Records) {
+			tb.Fatal(i, err)
 		}
-		if _, err := l.task.Watermark(l.at - 1); err != nil {
+		l.up.Flush()
+		for _, b := range l.queue.out {
+			if done, err := l.in.Feed(b); !done || err != nil {
+				tb.Fatal(done, err)
+			}
+			b.Release()
+		}
+		l.queue.out = l.queue.out[:0]
+		l.up.Refill()
+		if _, err := l.down.Watermark(l.at - 1); err != nil {
 			tb.Fatal(err)
 		}
 		n -= len(l.batch.Records)
@@ -99,8 +126,7 @@ func noInverse() Aggregator[view, int64, int64] {
 }
 
 // BenchmarkWindows measures records a second of one core, from a source that
-// makes them up to a sink that drops the results: the time of the window
-// operator, of keyBy within a task and of firing.
+// makes them up through the exchange of keyBy to a sink that drops the results.
 //
 //	go test -run '^$' -bench Windows ./pipeline/window
 func BenchmarkWindows(b *testing.B) {

@@ -169,6 +169,11 @@ func TestAgainstModel(t *testing.T) {
 				if every := rapid.IntRange(0, 9).Draw(rt, "restarts"); every > 0 {
 					o.pauses = func(i int) bool { return i%every == 0 }
 				}
+				// Looking ahead in buffers is for many keys; it must change nothing.
+				if rapid.Bool().Draw(rt, "look ahead") {
+					defer func(n int) { manyKeys = n }(manyKeys)
+					manyKeys = 0
+				}
 				keys = 0
 				got, want := perWindow(play(t, j, steps, o)), perWindow(m.rows)
 				if !slices.Equal(got, want) {

@@ -111,13 +111,24 @@ func newPaned[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, T]
 	o.emit = func(v R) { next(v, o.ctx) }
 	o.window.Ctx = o.ctx
 	o.table = pipeline.Table(s, "panes", codec.Codec[cell[A]](&cellCodec[A]{g: &o.geometry, accs: c.codec, flat: flat[A](), inverse: o.runs}))
-	op := pipeline.Operator[T]{Element: o.element, Restored: o.restored}
+	op := pipeline.Operator[T]{Element: o.element, Warm: o.warm, Large: func() bool { return o.table.Len() >= manyKeys }, Restored: o.restored}
 	if o.time == EventTime {
 		op.Watermark, op.NextEvent = o.advance, o.due
 	} else {
 		op.ProcessingTime, op.NextProcessing = o.advance, o.due
 	}
 	return op
+}
+
+// manyKeys are more than the processor's nearest caches hold; tests lower it.
+var manyKeys = 1 << 15
+
+func (o *paned[K, T, A, R]) warm(vs []T) {
+	var ks [state.WarmKeys]K
+	for i := range vs {
+		ks[i] = o.keyOf(vs[i])
+	}
+	o.table.Warm(ks[:len(vs)])
 }
 
 func cloneOf[K any](c codec.Codec[K]) func(K) K {

@@ -87,11 +87,20 @@ func newSlotted[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, 
 	o.table = pipeline.Table(s, "windows", codec.Codec[slots[T, A]](sc))
 	return pipeline.Operator[T]{
 		Element: o.element, Restored: o.restored,
+		Warm: o.warm, Large: func() bool { return o.table.Len() >= manyKeys },
 		Watermark:      func(wm int64) bool { return o.advance(&o.event, wm, true) },
 		ProcessingTime: func(now int64) bool { return o.advance(&o.proc, now, false) },
 		NextEvent:      func() int64 { return o.due(&o.event, true) },
 		NextProcessing: func() int64 { return o.due(&o.proc, false) },
 	}
+}
+
+func (o *slotted[K, T, A, R]) warm(vs []T) {
+	var ks [state.WarmKeys]K
+	for i := range vs {
+		ks[i] = o.keyOf(vs[i])
+	}
+	o.table.Warm(ks[:len(vs)])
 }
 
 func (o *slotted[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
