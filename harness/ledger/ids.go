@@ -86,33 +86,35 @@ func (a *ids) init(l *Ledger) {
 	a.extra = map[id]int32{}
 }
 
-// part returns the partition of a row, or nil when no plan can hold its id.
-func (a *ids) part(at int64, o *Observation) *part {
+// part returns the partition of a row, or nil when no plan can hold its id,
+// and when the input was due; known is false while the plan cannot say.
+func (a *ids) part(at int64, o *Observation) (p *part, due int64, known bool) {
 	if o.Partition < 0 || o.Partition >= maxPartitions || o.Sequence < 0 {
-		return nil
+		return nil, 0, false
 	}
-	if i, ok := a.l.plan.Index(o.Partition, o.Sequence); ok {
+	i, known := a.l.plan.Index(o.Partition, o.Sequence)
+	if known {
 		// An invented id must not get as far as the lanes and lineages: it would
 		// make its honest neighbours look wrong.
-		if a.l.plan.Closing(i) || a.l.cursor.Due(i) > at+early {
-			return nil
+		if due = a.l.cursor.Due(i); a.l.plan.Closing(i) || due > at+early {
+			return nil, 0, false
 		}
 	} else if a.l.plan.Limit() != math.MaxInt64 || o.Sequence > a.l.plan.Count(at)+slack {
-		return nil
+		return nil, 0, false
 	}
 	for int(o.Partition) >= len(a.parts) {
 		a.parts = append(a.parts, nil)
 	}
-	p := a.parts[o.Partition]
+	p = a.parts[o.Partition]
 	if p == nil {
 		p = &part{}
 		a.parts[o.Partition] = p
 	}
-	return p
+	return p, due, known
 }
 
 func (a *ids) observe(at int64, o *Observation) {
-	p := a.part(at, o)
+	p, due, known := a.part(at, o)
 	if p == nil {
 		a.surprise(o, "no such input was sent")
 		return
@@ -128,6 +130,8 @@ func (a *ids) observe(at int64, o *Observation) {
 			a.bothLate++
 			a.duplicates++
 			p.twice.add(o.Sequence)
+		} else if known {
+			a.l.sampleDue(due, at, o.Intake)
 		} else {
 			a.l.sample(o.Partition, o.Sequence, at, o.Intake)
 		}
@@ -157,7 +161,7 @@ func (a *ids) observe(at int64, o *Observation) {
 
 // late takes a record of the late topic.
 func (a *ids) late(at int64, o *Observation) {
-	p := a.part(at, o)
+	p, _, _ := a.part(at, o)
 	if p == nil {
 		a.surprise(o, "late record that was never sent")
 		return

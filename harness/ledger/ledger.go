@@ -198,7 +198,14 @@ func (l *Ledger) sample(partition int32, sequence, at, intake int64) {
 		l.waiting = append(l.waiting, waiting{partition, sequence, at, intake})
 		return
 	}
-	due := l.cursor.Due(i)
+	l.sampleDue(l.cursor.Due(i), at, intake)
+}
+
+// sampleDue is sample of an input whose due time is at hand.
+func (l *Ledger) sampleDue(due, at, intake int64) {
+	if !l.cfg.Latency {
+		return
+	}
 	l.lat.record(kindEvent, due, due, at)
 	if intake != 0 {
 		l.lat.record(kindProcessing, due, intake, at)

@@ -33,6 +33,7 @@ type view struct {
 	isolation Isolation
 	ledger    *ledger.Ledger
 	client    *kgo.Client
+	pool      *recordPool
 	arrived   atomic.Int64 // monotonic time of the last fetch response
 
 	rows     []ledger.Observation
@@ -79,7 +80,7 @@ func (a arrivals) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time
 }
 
 func newView(o *Observer, isolation Isolation, l *ledger.Ledger) (*view, error) {
-	v := &view{o: o, isolation: isolation, ledger: l, parseRow: l.Parse(),
+	v := &view{o: o, isolation: isolation, ledger: l, parseRow: l.Parse(), pool: newRecordPool(),
 		rows: make([]ledger.Observation, 0, rowsAtOnce),
 		next: make([][]int64, len(o.topics)), lag: make([][]int64, len(o.topics))}
 	if o.cfg.Parse != nil {
@@ -107,7 +108,9 @@ func newView(o *Observer, isolation Isolation, l *ledger.Ledger) (*view, error) 
 		// Markers are records here, so that a position says what was read and
 		// not where the last row was.
 		kgo.KeepControlRecords(),
-		kgo.WithPools(newRecordPool()),
+		kgo.WithPools(v.pool),
+		// Nothing is written: the default would set compressors up.
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("observer: %w", err)
@@ -190,7 +193,7 @@ func (v *view) take(at int64, fetches kgo.Fetches) {
 	})
 	v.ledger.Observe(at, v.rows)
 	// Only now: rows alias the records.
-	fetches.EachRecord((*kgo.Record).Recycle)
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) { v.pool.putBatches(p.Records) })
 	v.stats.Polls++
 	v.stats.Rows += rows
 	v.stats.Bytes += bytes
