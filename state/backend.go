@@ -217,6 +217,14 @@ func (t *Table[K, V]) makeRoom() {
 	}
 }
 
+// limitChanges puts changed entries into the store when they are many, because a
+// cut must wait for all of them.
+func (t *Table[K, V]) limitChanges() {
+	if len(t.changed) > t.stored.limit/8 && !t.stored.store.Busy() {
+		t.flush()
+	}
+}
+
 // writeBack puts a changed entry into the store. A deleted one is freed.
 func (t *Table[K, V]) writeBack(slot uint32, e *entry[K, V]) {
 	st := t.stored

@@ -52,10 +52,25 @@ func OpenFolder(dir string, d Durability) (*Folder, error) {
 	if d != DurableProcess && d != DurableMachine {
 		return nil, fmt.Errorf("durability %q: allowed are process, machine", d)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+	f := &Folder{dir: dir, durability: d}
+	return f, f.make(dir)
+}
+
+// make makes a folder and those above it that are not there. Each is durable
+// when the one above has been synced.
+func (f *Folder) make(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return os.MkdirAll(dir, 0o755) // an error when it is a file
 	}
-	return &Folder{dir: dir, durability: d}, nil
+	if above := filepath.Dir(dir); above != dir {
+		if err := f.make(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return f.sync(filepath.Dir(dir))
 }
 
 // Sub opens a folder inside.
@@ -114,7 +129,10 @@ func (f *Folder) writeTemp(name string, data []byte) (path string, err error) {
 	var tail [trailer]byte
 	binary.LittleEndian.PutUint32(tail[:], crc32.Checksum(data, castagnoli))
 	binary.LittleEndian.PutUint64(tail[4:], uint64(len(data)))
-	if _, err = file.Write(append(data[:len(data):len(data)], tail[:]...)); err != nil {
+	if _, err = file.Write(data); err != nil {
+		return "", err
+	}
+	if _, err = file.Write(tail[:]); err != nil {
 		return "", err
 	}
 	if f.durability == DurableMachine {
@@ -125,11 +143,13 @@ func (f *Folder) writeTemp(name string, data []byte) (path string, err error) {
 	return file.Name(), file.Close()
 }
 
-func (f *Folder) syncDir() error {
+func (f *Folder) syncDir() error { return f.sync(f.dir) }
+
+func (f *Folder) sync(dir string) error {
 	if f.durability != DurableMachine {
 		return nil
 	}
-	d, err := os.Open(f.dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -202,7 +222,8 @@ func (f *Folder) copy(name, path string) (err error) {
 	return os.Rename(tmp.Name(), filepath.Join(f.dir, name))
 }
 
-// Remove deletes a file; one that is not there is fine.
+// Remove deletes a file; one that is not there is fine. After a crash of the
+// machine it may be back, until a file has been written in the folder.
 func (f *Folder) Remove(name string) error {
 	if err := os.RemoveAll(filepath.Join(f.dir, name)); err != nil {
 		return err
@@ -270,8 +291,39 @@ func NextAttempt(f *Folder, note string) (*Attempt, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Attempt{folder: f, Number: int(next)}, nil
+		a := &Attempt{folder: f, Number: int(next)}
+		return a, a.clean()
 	}
+}
+
+// clean deletes what attempts that were killed in the middle of a write have
+// left, in the folders below too. Younger files are those of newer attempts, and
+// files of starts that are still on their way to a number are let be.
+func (a *Attempt) clean() error {
+	own, err := os.Lstat(filepath.Join(a.folder.dir, attemptPrefix+strconv.Itoa(a.Number)))
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(a.folder.dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		name := filepath.Base(path)
+		if err != nil || d.IsDir() || !strings.HasPrefix(name, ".") || !strings.Contains(name, ".tmp-") || strings.HasPrefix(name, "."+attemptPrefix) {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || info.ModTime().After(own.ModTime()) {
+			return err
+		}
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
 }
 
 // Check returns an error that names the newer attempt when this one has been

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func folder(t *testing.T, d Durability) *Folder {
@@ -177,5 +178,99 @@ func TestTheNewestAttemptOwnsTheJob(t *testing.T) {
 	last := &Attempt{folder: f, Number: 9}
 	if err := last.Check(); err != nil {
 		t.Errorf("the newest attempt: %v", err)
+	}
+}
+
+// What a killed attempt has left half written is deleted by the next one.
+func TestAnAttemptCleansUpBehindOthers(t *testing.T) {
+	f := folder(t, DurableProcess)
+	sub, err := f.Sub("states")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sub.Write("delta-1", nil); err != nil {
+		t.Fatal(err)
+	}
+	old, young := filepath.Join(sub.Path(), ".delta-2.tmp-1"), filepath.Join(f.Path(), ".log.tmp-2")
+	for path, age := range map[string]time.Duration{old: time.Hour, young: -time.Hour} {
+		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := NextAttempt(f, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old attempt's file is there: %v", err)
+	}
+	if _, err := os.Lstat(young); err != nil {
+		t.Errorf("a newer attempt's file: %v", err)
+	}
+	if names, err := sub.List(""); err != nil || !slices.Equal(names, []string{"delta-1"}) {
+		t.Errorf("%v, %v", names, err)
+	}
+}
+
+// A write that fails says so, leaves nothing half written and what was there
+// before as it was.
+func TestAFailedWriteLeavesNothing(t *testing.T) {
+	f := folder(t, DurableMachine)
+	sub, err := f.Sub("taken")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sub.Write("inside", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Write("taken", []byte("y")); err == nil {
+		t.Error("a file replaced a folder")
+	}
+	if err := f.Create("taken", []byte("y")); !errors.Is(err, ErrExists) {
+		t.Error(err)
+	}
+	if names, err := os.ReadDir(f.Path()); err != nil || len(names) != 1 {
+		t.Errorf("%v, %v", names, err)
+	}
+	if _, err := OpenFolder(filepath.Join(sub.Path(), "inside"), DurableProcess); err == nil {
+		t.Error("a file was opened as a folder")
+	}
+	if err := os.RemoveAll(sub.Path()); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{sub.Write("n", nil), sub.Create("n", nil)} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the folder is gone: %v", err)
+		}
+	}
+}
+
+func TestLinkedFilesOutliveTheirFirstName(t *testing.T) {
+	f, other := folder(t, DurableMachine), t.TempDir()
+	path := filepath.Join(other, "1.sst")
+	if err := os.WriteFile(path, []byte("entries"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is there
+		if err := f.Link(map[string]string{"a-1.sst": path}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.copy("b-1.sst", path); err != nil { // another file system
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{"a-1.sst", "b-1.sst"} {
+		if b, err := os.ReadFile(filepath.Join(f.Path(), n)); err != nil || string(b) != "entries" {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	if err := f.Link(map[string]string{"c": path}); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
 	}
 }

@@ -90,6 +90,9 @@ func (t *Table[K, V]) getSlow(k K) (v V, ok bool) {
 }
 
 func (t *Table[K, V]) refSlow(k K) (v *V, fresh bool) {
+	if t.stored != nil {
+		t.limitChanges()
+	}
 	now := int64(0)
 	if t.ttl != nil {
 		now = t.ttl.Clock()

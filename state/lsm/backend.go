@@ -100,9 +100,15 @@ func (b *Backend) options(readOnly bool) *pebble.Options {
 	}
 	// A read-modify-write asks for every key before it writes it, most of which
 	// are in one file: the filters keep the others from being read.
+	// Few sorted runs and index blocks of one level make such a question cheap.
+	o.LBaseMaxBytes = 512 << 20
+	o.L0CompactionThreshold = 2
 	for i := range o.Levels {
+		o.TargetFileSizes[i] = 16 << 20
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].IndexBlockSize = 256 << 10
 	}
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	return o
 }
 

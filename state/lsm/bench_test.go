@@ -2,6 +2,7 @@ package lsm
 
 import (
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,11 +49,12 @@ func resident(b *testing.B, field string) float64 {
 // table is filled before. Run it with -cpu 1 for a core's figure.
 func BenchmarkCount(b *testing.B) {
 	keys := benchKeys(b)
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(448 << 20))
 	shared, err := state.OpenFolder(b.TempDir(), state.DurableProcess)
 	if err != nil {
 		b.Fatal(err)
 	}
-	back, err := New(Config{Dir: b.TempDir(), Shared: shared, BlockCacheBytes: 192 << 20, MemTableBytes: 16 << 20, TableCacheBytes: 64 << 20})
+	back, err := New(Config{Dir: b.TempDir(), Shared: shared, BlockCacheBytes: 200 << 20, MemTableBytes: 16 << 20, TableCacheBytes: 80 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func TestTablesAgainstAMap(t *testing.T) {
 			}
 		}
 		defer func() { stop() }()
-		start(rapid.IntRange(1, 3).Draw(t, "parallelism"))
+		start(rapid.IntRange(1, 2).Draw(t, "parallelism"))
 		hash, err := state.Hasher[int64](nil)
 		check(t, err)
 		owner := func(hash uint32) *instance {
@@ -118,7 +118,7 @@ func TestTablesAgainstAMap(t *testing.T) {
 			}
 			writing = nil
 		}
-		for range rapid.IntRange(1, 120).Draw(t, "steps") {
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			n := rapid.Int64Range(0, 60).Draw(t, "key")
 			k := fmt.Sprint("key", n)
 			switch op := rapid.IntRange(0, 11).Draw(t, "op"); op {
@@ -165,7 +165,7 @@ func TestTablesAgainstAMap(t *testing.T) {
 				}
 				finish()
 				stop()
-				start(rapid.IntRange(1, 3).Draw(t, "parallelism"))
+				start(rapid.IntRange(1, 2).Draw(t, "parallelism"))
 				for _, in := range all {
 					check(t, in.set.Restore(written...))
 				}
