@@ -2,7 +2,9 @@ package window
 
 import (
 	"encoding/binary"
+	"fmt"
 	"reflect"
+	"slices"
 
 	"streamduel/codec"
 	"streamduel/state"
@@ -98,4 +100,203 @@ func isolate[A any](c codec.Codec[A], a A) A {
 		return a // restoring would fail, too, and then by name
 	}
 	return b // its bytes are not used again, so a view of them is a copy
+}
+
+// cellCodec writes a key's panes.
+type cellCodec[A any] struct {
+	g       *geometry
+	accs    codec.Codec[A]
+	flat    bool // an accumulator refers to nothing
+	inverse bool
+}
+
+func (c *cellCodec[A]) ID() string {
+	id := fmt.Sprintf("panes/1(%d,%d,%d,%s", c.g.size, c.g.slide, c.g.offset, c.accs.ID())
+	if c.inverse {
+		id += ",run"
+	}
+	return id + ")"
+}
+
+func (c *cellCodec[A]) Append(dst []byte, v cell[A]) []byte {
+	hot, rest := v.hot.start != noPane, v.rest()
+	n := int64(len(rest))
+	if hot {
+		n++
+	}
+	dst = appendVarints(dst, v.next, v.at, n)
+	for _, p := range rest {
+		dst = c.accs.Append(appendVarints(dst, p.start), p.acc)
+	}
+	if hot {
+		dst = c.accs.Append(appendVarints(dst, v.hot.start), v.hot.acc)
+	}
+	if !c.inverse {
+		return dst
+	}
+	if v.more == nil || v.more.runs == 0 {
+		return appendVarints(dst, 0)
+	}
+	return c.accs.Append(appendVarints(dst, int64(v.more.runs)), v.more.run)
+}
+
+func (c *cellCodec[A]) Decode(src []byte) (v cell[A], n int, err error) {
+	r := reader{src: src}
+	v.hot.start, v.next, v.at = noPane, r.int(), r.int()
+	l := r.count()
+	if l > 1 || c.inverse {
+		v.more = &more[A]{rest: make([]pane[A], 0, max(l-1, 0))}
+	}
+	for ; l > 0 && r.err == nil; l-- {
+		p := pane[A]{start: r.int()}
+		if r.err == nil && !inRange(p.start) {
+			return v, r.n, fmt.Errorf("window: a pane at %d is out of range", p.start)
+		}
+		p.acc = read(&r, c.accs)
+		if l == 1 {
+			v.hot = p
+		} else {
+			v.more.rest = append(v.more.rest, p)
+		}
+	}
+	if c.inverse {
+		if v.more.runs = int(r.int()); v.more.runs > 0 {
+			v.more.run = read(&r, c.accs)
+		}
+	}
+	return v, r.n, r.err
+}
+
+func (c *cellCodec[A]) Clone(v cell[A]) cell[A] { return v.each(c.accs.Clone) }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (c *cellCodec[A]) Isolate(v cell[A]) cell[A] {
+	if c.flat {
+		return v.each(func(a A) A { return a })
+	}
+	return v.each(func(a A) A { return isolate(c.accs, a) })
+}
+
+// each returns a copy whose accumulators went through f.
+func (c cell[A]) each(f func(A) A) cell[A] {
+	if c.hot.start != noPane {
+		c.hot.acc = f(c.hot.acc)
+	}
+	if c.more != nil {
+		m := *c.more
+		if m.runs > 0 {
+			m.run = f(m.run)
+		}
+		m.rest = slices.Clone(m.rest)
+		for i := range m.rest {
+			m.rest[i].acc = f(m.rest[i].acc)
+		}
+		c.more = &m
+	}
+	return c
+}
+
+// slotsCodec writes a key's windows. Its ID names the assigner, because windows
+// of another one would not fit.
+type slotsCodec[T, A any] struct {
+	accs     codec.Codec[A]
+	values   codec.Codec[T] // nil when the trigger keeps no record
+	assigner string
+	flat     bool // contents refer to nothing
+}
+
+func (c *slotsCodec[T, A]) ID() string {
+	id := "windows/1(" + c.assigner + "," + c.accs.ID()
+	if c.values != nil {
+		id += "," + c.values.ID()
+	}
+	return id + ")"
+}
+
+func (c *slotsCodec[T, A]) Append(dst []byte, v slots[T, A]) []byte {
+	dst = appendVarints(dst, v.eventAt, v.procAt, int64(len(v.list)))
+	for i := range v.list {
+		s := &v.list[i]
+		var flags byte
+		if s.has {
+			flags |= 1
+		}
+		if s.last != nil {
+			flags |= 2
+		}
+		dst = append(dst, flags)
+		dst = appendVarints(dst, s.w.Start, s.w.End, s.state.Count, s.state.Time, int64(len(s.event)))
+		dst = appendVarints(dst, s.event...)
+		dst = appendVarints(dst, int64(len(s.proc)))
+		dst = appendVarints(dst, s.proc...)
+		if s.has {
+			dst = c.accs.Append(dst, s.acc)
+		}
+		if s.last != nil {
+			dst = c.values.Append(dst, *s.last)
+		}
+	}
+	return dst
+}
+
+func (c *slotsCodec[T, A]) Decode(src []byte) (v slots[T, A], n int, err error) {
+	r := reader{src: src}
+	v.eventAt, v.procAt = r.int(), r.int()
+	for l := r.count(); l > 0 && r.err == nil; l-- {
+		var s slot[T, A]
+		flags := r.byte()
+		s.w.Start, s.w.End, s.state.Count, s.state.Time = r.int(), r.int(), r.int(), r.int()
+		for m := r.count(); m > 0 && r.err == nil; m-- {
+			s.event = append(s.event, r.int())
+		}
+		for m := r.count(); m > 0 && r.err == nil; m-- {
+			s.proc = append(s.proc, r.int())
+		}
+		if s.has = flags&1 != 0; s.has {
+			s.acc = read(&r, c.accs)
+		}
+		if flags&2 != 0 {
+			if c.values == nil {
+				return v, r.n, fmt.Errorf("window: the snapshot has a record that the trigger does not keep")
+			}
+			last := read(&r, c.values)
+			s.last = &last
+		}
+		v.list = append(v.list, s)
+	}
+	return v, r.n, r.err
+}
+
+func (c *slotsCodec[T, A]) Clone(v slots[T, A]) slots[T, A] {
+	v.list = slices.Clone(v.list)
+	for i := range v.list {
+		s := &v.list[i]
+		s.event, s.proc = slices.Clone(s.event), slices.Clone(s.proc)
+		if s.has {
+			s.acc = c.accs.Clone(s.acc)
+		}
+		if s.last != nil {
+			last := c.values.Clone(*s.last)
+			s.last = &last
+		}
+	}
+	return v
+}
+
+// Isolate parts a value from its copy in a snapshot that is being written. What
+// last points to is changed in place, too.
+func (c *slotsCodec[T, A]) Isolate(v slots[T, A]) slots[T, A] {
+	v.list = slices.Clone(v.list)
+	for i := range v.list {
+		s := &v.list[i]
+		s.event, s.proc = slices.Clone(s.event), slices.Clone(s.proc)
+		if !c.flat && s.has {
+			s.acc = isolate(c.accs, s.acc)
+		}
+		if s.last != nil {
+			last := *s.last
+			s.last = &last
+		}
+	}
+	return v
 }

@@ -35,7 +35,9 @@
 //   - State is one table entry a key that holds the key's panes or windows with
 //     their timers. What is due when is an index over it (agenda.go), rebuilt
 //     after a restore; nothing but the table is in the snapshot.
-//   - Trimming keys: an entry goes when its last window goes.
+//   - A key's entry goes when its last window goes.
+//   - With many keys the operators are shown the records that come next and load
+//     their entries together (Operator.Warm); this changes nothing but the cost.
 //   - A window does not exist before it has a record: empty windows do not fire.
 //   - Reduce functions and accumulators must copy what they keep of a record.
 package window

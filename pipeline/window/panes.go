@@ -3,7 +3,6 @@ package window
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"streamduel/codec"
 	"streamduel/pipeline"
@@ -525,98 +524,4 @@ func badTime(name string, t Time, ts int64) error {
 		return fmt.Errorf("operator %q: a record has no event time: give its source pipeline.EventTime, or use windows of processing time", name)
 	}
 	return fmt.Errorf("operator %q: event time %d ms is out of range", name, ts)
-}
-
-// cellCodec writes a key's panes.
-type cellCodec[A any] struct {
-	g       *geometry
-	accs    codec.Codec[A]
-	flat    bool // an accumulator refers to nothing
-	inverse bool
-}
-
-func (c *cellCodec[A]) ID() string {
-	id := fmt.Sprintf("panes/1(%d,%d,%d,%s", c.g.size, c.g.slide, c.g.offset, c.accs.ID())
-	if c.inverse {
-		id += ",run"
-	}
-	return id + ")"
-}
-
-func (c *cellCodec[A]) Append(dst []byte, v cell[A]) []byte {
-	hot, rest := v.hot.start != noPane, v.rest()
-	n := int64(len(rest))
-	if hot {
-		n++
-	}
-	dst = appendVarints(dst, v.next, v.at, n)
-	for _, p := range rest {
-		dst = c.accs.Append(appendVarints(dst, p.start), p.acc)
-	}
-	if hot {
-		dst = c.accs.Append(appendVarints(dst, v.hot.start), v.hot.acc)
-	}
-	if !c.inverse {
-		return dst
-	}
-	if v.more == nil || v.more.runs == 0 {
-		return appendVarints(dst, 0)
-	}
-	return c.accs.Append(appendVarints(dst, int64(v.more.runs)), v.more.run)
-}
-
-func (c *cellCodec[A]) Decode(src []byte) (v cell[A], n int, err error) {
-	r := reader{src: src}
-	v.hot.start, v.next, v.at = noPane, r.int(), r.int()
-	l := r.count()
-	if l > 1 || c.inverse {
-		v.more = &more[A]{rest: make([]pane[A], 0, max(l-1, 0))}
-	}
-	for ; l > 0 && r.err == nil; l-- {
-		p := pane[A]{start: r.int()}
-		if r.err == nil && !inRange(p.start) {
-			return v, r.n, fmt.Errorf("window: a pane at %d is out of range", p.start)
-		}
-		p.acc = read(&r, c.accs)
-		if l == 1 {
-			v.hot = p
-		} else {
-			v.more.rest = append(v.more.rest, p)
-		}
-	}
-	if c.inverse {
-		if v.more.runs = int(r.int()); v.more.runs > 0 {
-			v.more.run = read(&r, c.accs)
-		}
-	}
-	return v, r.n, r.err
-}
-
-func (c *cellCodec[A]) Clone(v cell[A]) cell[A] { return v.each(c.accs.Clone) }
-
-// Isolate parts a value from its copy in a snapshot that is being written.
-func (c *cellCodec[A]) Isolate(v cell[A]) cell[A] {
-	if c.flat {
-		return v.each(func(a A) A { return a })
-	}
-	return v.each(func(a A) A { return isolate(c.accs, a) })
-}
-
-// each returns a copy whose accumulators went through f.
-func (c cell[A]) each(f func(A) A) cell[A] {
-	if c.hot.start != noPane {
-		c.hot.acc = f(c.hot.acc)
-	}
-	if c.more != nil {
-		m := *c.more
-		if m.runs > 0 {
-			m.run = f(m.run)
-		}
-		m.rest = slices.Clone(m.rest)
-		for i := range m.rest {
-			m.rest[i].acc = f(m.rest[i].acc)
-		}
-		c.more = &m
-	}
-	return c
 }

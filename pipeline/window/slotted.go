@@ -3,7 +3,6 @@ package window
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"streamduel/codec"
@@ -505,109 +504,4 @@ func (o *slotted[K, T, A, R]) restored() {
 		}
 		return true
 	})
-}
-
-// slotsCodec writes a key's windows. Its ID names the assigner, because windows
-// of another one would not fit.
-type slotsCodec[T, A any] struct {
-	accs     codec.Codec[A]
-	values   codec.Codec[T] // nil when the trigger keeps no record
-	assigner string
-	flat     bool // contents refer to nothing
-}
-
-func (c *slotsCodec[T, A]) ID() string {
-	id := "windows/1(" + c.assigner + "," + c.accs.ID()
-	if c.values != nil {
-		id += "," + c.values.ID()
-	}
-	return id + ")"
-}
-
-func (c *slotsCodec[T, A]) Append(dst []byte, v slots[T, A]) []byte {
-	dst = appendVarints(dst, v.eventAt, v.procAt, int64(len(v.list)))
-	for i := range v.list {
-		s := &v.list[i]
-		var flags byte
-		if s.has {
-			flags |= 1
-		}
-		if s.last != nil {
-			flags |= 2
-		}
-		dst = append(dst, flags)
-		dst = appendVarints(dst, s.w.Start, s.w.End, s.state.Count, s.state.Time, int64(len(s.event)))
-		dst = appendVarints(dst, s.event...)
-		dst = appendVarints(dst, int64(len(s.proc)))
-		dst = appendVarints(dst, s.proc...)
-		if s.has {
-			dst = c.accs.Append(dst, s.acc)
-		}
-		if s.last != nil {
-			dst = c.values.Append(dst, *s.last)
-		}
-	}
-	return dst
-}
-
-func (c *slotsCodec[T, A]) Decode(src []byte) (v slots[T, A], n int, err error) {
-	r := reader{src: src}
-	v.eventAt, v.procAt = r.int(), r.int()
-	for l := r.count(); l > 0 && r.err == nil; l-- {
-		var s slot[T, A]
-		flags := r.byte()
-		s.w.Start, s.w.End, s.state.Count, s.state.Time = r.int(), r.int(), r.int(), r.int()
-		for m := r.count(); m > 0 && r.err == nil; m-- {
-			s.event = append(s.event, r.int())
-		}
-		for m := r.count(); m > 0 && r.err == nil; m-- {
-			s.proc = append(s.proc, r.int())
-		}
-		if s.has = flags&1 != 0; s.has {
-			s.acc = read(&r, c.accs)
-		}
-		if flags&2 != 0 {
-			if c.values == nil {
-				return v, r.n, fmt.Errorf("window: the snapshot has a record that the trigger does not keep")
-			}
-			last := read(&r, c.values)
-			s.last = &last
-		}
-		v.list = append(v.list, s)
-	}
-	return v, r.n, r.err
-}
-
-func (c *slotsCodec[T, A]) Clone(v slots[T, A]) slots[T, A] {
-	v.list = slices.Clone(v.list)
-	for i := range v.list {
-		s := &v.list[i]
-		s.event, s.proc = slices.Clone(s.event), slices.Clone(s.proc)
-		if s.has {
-			s.acc = c.accs.Clone(s.acc)
-		}
-		if s.last != nil {
-			last := c.values.Clone(*s.last)
-			s.last = &last
-		}
-	}
-	return v
-}
-
-// Isolate parts a value from its copy in a snapshot that is being written. What
-// last points to is changed in place, too.
-func (c *slotsCodec[T, A]) Isolate(v slots[T, A]) slots[T, A] {
-	v.list = slices.Clone(v.list)
-	for i := range v.list {
-		s := &v.list[i]
-		s.event, s.proc = slices.Clone(s.event), slices.Clone(s.proc)
-		if !c.flat && s.has {
-			s.acc = isolate(c.accs, s.acc)
-		}
-		if s.last != nil {
-			last := *s.last
-			s.last = &last
-		}
-	}
-	return v
 }
