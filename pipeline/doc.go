@@ -31,6 +31,12 @@
 //   - A push never blocks for want of a buffer. Feed and Push look at the task's
 //     pressure before each record and return early when an output is starved.
 //     A sink's Write may block: that is the sink's throttle and counts as busy.
+//   - An operator with several inputs has a port for each: its builder gives one
+//     typed receiver a port, and an edge knows to which it leads.
+//   - An operator that waits for something outside counts as starved while its
+//     queue is full, so the same look before each record holds the input back.
+//   - A pointer from a table's Ref ends with the next call on any table of the
+//     task, and setting a timer is one.
 //   - An operator that fails calls Ctx.Fail; Feed and Push return the error
 //     before they take another record.
 package pipeline
