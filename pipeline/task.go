@@ -56,6 +56,8 @@ type TaskConfig struct {
 	Job            int // the job's parallelism
 	MaxParallelism int
 	Host           Host
+	// Backend keeps the tables of keyed operators; nil is memory.
+	Backend state.Backend
 	// Wake is called from any goroutine when Complete has something to do. Without
 	// it the task waits itself (see mail).
 	Wake func()
@@ -237,8 +239,10 @@ func (t *Task) Restore(snapshots ...[]byte) error {
 	return nil
 }
 
-// Close gives the task's buffers back.
+// Close gives the task's buffers back, and its backend's store, of which nothing
+// is needed any more but what snapshots hold.
 func (t *Task) Close() {
+	t.ctx.Fail(t.State.Close())
 	for _, o := range t.outputs {
 		o.Writer.Close()
 	}
@@ -277,6 +281,11 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 	}
 	t.ctx = Ctx{Timestamp: NoTime, task: t}
 	t.State.OnError(t.ctx.Fail)
+	if cfg.Backend != nil && f.Stateful() {
+		if err := t.State.UseBackend(cfg.Backend); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+	}
 	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}, written: map[*Edge]bool{}}
 	t.builder = b
 	// Operators register themselves while they are built, from the tail

@@ -14,6 +14,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/exchange"
 	"streamduel/pipeline"
+	"streamduel/state"
 )
 
 // Source is a source that exists in name only; a test pushes its records.
@@ -63,6 +64,8 @@ type Options struct {
 	Await bool
 	// Discard makes sinks drop what they take instead of keeping it.
 	Discard bool
+	// Backend keeps keyed state; nil is memory.
+	Backend state.Backend
 	// Fail, if set, is asked before each write of a sink.
 	Fail func(sink string, r *connectors.Record) error
 }
@@ -150,7 +153,7 @@ func Build(g *pipeline.Graph, opt Options) (*Host, error) {
 		for i := range f.Parallelism {
 			task, err := f.Build(pipeline.TaskConfig{
 				Subtask: i, Job: opt.Parallelism, MaxParallelism: opt.MaxParallelism,
-				Host: taskHost{h, i}, Origins: opt.Origins, Context: ctx, Wake: wake,
+				Host: taskHost{h, i}, Origins: opt.Origins, Context: ctx, Wake: wake, Backend: opt.Backend,
 			})
 			if err != nil {
 				return nil, err
