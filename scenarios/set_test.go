@@ -66,6 +66,16 @@ func TestTheWalkIsTenShortCells(t *testing.T) {
 		if sent := float64(cell.Scenario.Load.Rate) * least.Seconds(); cell.Guarantee == ExactlyOnce && sent < 100_000 {
 			t.Errorf("%s: %.0f records", cell.ID, sent)
 		}
+		for _, p := range cell.Scenario.Phases {
+			// At D5 an at-least-once job repeats next to nothing.
+			want := map[string]string{"microbatch": "M3", "dataflow": "D5"}[cell.Engine.Name]
+			if cell.Engine.Name == "dataflow" && cell.Guarantee == AtLeastOnce {
+				want = "D4"
+			}
+			if p.Crash != nil && cell.CrashPoint(p) != want {
+				t.Errorf("%s: killed at %s, not at %s", cell.ID, cell.CrashPoint(p), want)
+			}
+		}
 	}
 }
 
