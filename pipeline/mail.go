@@ -60,7 +60,7 @@ func (t *Task) await() {
 		t.ctx.Fail(t.context.Err())
 		return
 	}
-	t.Complete()
+	_, _ = t.Complete() // Err tells of an error
 }
 
 // UnderWay returns how many records wait for something outside. A task must not

@@ -144,7 +144,7 @@ func (t *Task) Refill() bool {
 		o.Writer.Refill()
 	}
 	if len(t.waiting) > 0 {
-		t.Complete() // Err tells of an error
+		_, _ = t.Complete() // Err tells of an error
 	}
 	return t.pressure.Starved == 0
 }

@@ -91,7 +91,7 @@ func BenchmarkMemoryPerKey(b *testing.B) {
 		return float64(m.HeapAlloc)
 	}
 	for b.Loop() {
-		s, t = nil, nil
+		s, t = nil, nil //nolint:ineffassign,wastedassign // the collector must not find the one before
 		before := used()
 		s, t = numbersTable(b, keys)
 		b.ReportMetric((used()-before)/keys, "heap-B/key")

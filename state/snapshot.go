@@ -187,8 +187,8 @@ func (t *Table[K, V]) aged() bool { return t.ttl != nil }
 
 // place is a place in Go's map, which has a control byte with each.
 type place[K comparable] struct {
-	key  K
-	slot uint32
+	_ K
+	_ uint32
 }
 
 // entryBytes is what an entry takes at most, without what it points to.

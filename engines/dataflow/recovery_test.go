@@ -248,7 +248,10 @@ func TestToleratedFailuresAreNoFailure(t *testing.T) {
 				if n := len(w.kinds("checkpointFailed")); n == 0 || n > 3 {
 					t.Errorf("%d checkpoints failed", n)
 				}
-				if len(w.b.visible) == 0 {
+				w.b.mu.Lock()
+				visible := len(w.b.visible)
+				w.b.mu.Unlock()
+				if visible == 0 {
 					t.Error("nothing was committed after the failure")
 				}
 				w.stop(r, engines.StopDrain)

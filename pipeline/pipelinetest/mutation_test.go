@@ -37,7 +37,7 @@ func (m counter) build(g *pipeline.Graph, in input) {
 }
 
 func (m counter) function(s *pipeline.Setup[string]) function {
-	counts := pipeline.Table(s, "count", codec.Codec[[]int64](pipeline.List[int64](codec.Int64{})))
+	counts := pipeline.Table(s, "count", pipeline.List[int64](codec.Int64{}))
 	firsts := pipeline.Table(s, "first", rowCodec)
 	memory, timers, total := map[string]int64{}, map[string]int64{}, int64(0)
 	f := function{Element: func(r row, c *pipeline.KeyedCtx[string], emit func(string)) {

@@ -14,7 +14,8 @@ import (
 	"streamduel/pipeline/pipelinetest"
 )
 
-type bare struct{ a, b int64 }
+// bare has no codec.
+type bare struct{ _ int64 }
 
 // TestRefusals: what is wrong is refused before the job runs, by the operator's
 // name.

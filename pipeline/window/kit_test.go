@@ -228,8 +228,6 @@ func row(c *Context[string], what any) string {
 	return fmt.Sprintf("%s@[%d,%d)=%v%s", c.Key(), w.Start, w.End, what, at)
 }
 
-func value(e event) int64 { return e.value }
-
 func sum(acc, v event) event { acc.value += v.value; return acc }
 
 // The four ways to evaluate a window; all print the sum of the values.

@@ -27,8 +27,6 @@ func (w Window) Intersects(o Window) bool { return w.Start <= o.End && w.End >= 
 // Cover returns the smallest window that contains both.
 func (w Window) Cover(o Window) Window { return Window{min(w.Start, o.Start), max(w.End, o.End)} }
 
-func (w Window) contains(o Window) bool { return w.Start <= o.Start && w.End >= o.End }
-
 // StartOf returns the start of the window of a size that a timestamp falls in:
 // ts − floorMod(ts − offset, size).
 func StartOf(ts, offset, size int64) int64 {
