@@ -10,6 +10,7 @@ import (
 	"streamduel/engines/microbatch"
 	"streamduel/harness"
 	"streamduel/harness/broker"
+	"streamduel/harness/broker/container"
 	"streamduel/harness/floors"
 	"streamduel/harness/load"
 	"streamduel/worker"
@@ -62,7 +63,7 @@ var kafkaConnectors = worker.Connectors{
 func runHarness(ctx context.Context, req Request) (Result, error) {
 	dir, summary, err := harness.Run(ctx, harness.Options{
 		Set: req.Set, Cells: req.Cells, Out: req.Out, Seed: req.Seed, Quick: req.Quick,
-		Broker:    broker.Options{Kind: broker.Kind(req.Broker.Kind), Addresses: req.Broker.Addresses},
+		Broker:    broker.Options{Kind: broker.Kind(req.Broker.Kind), Addresses: req.Broker.Addresses, Container: container.Starter(container.DefaultImage)},
 		Arguments: req.Arguments, Log: req.Log,
 		Progress: func(p harness.Progress) {
 			req.Progress(Progress{
