@@ -42,7 +42,14 @@ func (c *cell) audits(result *ledger.Result) []runs.Audit {
 	if k := c.facts.crashed; k != nil && k.hit > 0 {
 		f.Crash = &audit.CrashPoint{Point: k.point, Hit: int64(k.hit), Reached: k.reached != nil, Waited: time.Duration(k.waited)}
 	}
-	return audit.Check(f)
+	all := audit.Check(f)
+	if n := c.engine.unread(); n > 0 {
+		all = append(all, runs.Audit{
+			Name: "events", Detail: fmt.Sprintf("%d events of the worker do not decode, so what they explain is missing", n),
+			Remedy: "compare events.jsonl with docs/worker-protocol.md",
+		})
+	}
+	return all
 }
 
 func (c *cell) generatorFacts(p99 time.Duration) *audit.Generator {

@@ -332,7 +332,7 @@ func (c *cell) finish(ctx context.Context) error {
 		return err
 	}
 	if c.death == nil {
-		c.facts.drained = c.await(ctx, drainLimit, c.drained)
+		c.facts.drained = c.await(ctx, drainLimit, c.committed.Drained)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -368,9 +368,6 @@ func (c *cell) finish(ctx context.Context) error {
 	c.rec.stop()
 	return ctx.Err()
 }
-
-// drained reports whether every effect was seen by the read_committed observer.
-func (c *cell) drained() bool { return c.committed.Drained() }
 
 // await polls a condition until it holds; false when the limit passed, the
 // worker died or the context ended first.

@@ -24,14 +24,13 @@ type engineView struct {
 	started   chan struct{} // closed when this attempt runs
 	failed    string
 	reached   *engines.FailpointReached
-	restored  *engines.Restored
 	plan      json.RawMessage
 	found     map[string]int64 // split → when the engine began to read it
 	first     map[string]int64 // split → when its first record was taken in
 	durable   engines.Positions
 	millis    []float64 // what each durable point took
 	bytes     int64
-	malformed int
+	malformed int // events that do not decode
 }
 
 type counts struct{ consumed, written int64 }
@@ -51,7 +50,6 @@ func (v *engineView) nextAttempt() {
 	v.past.GCPauseMillisMax = max(v.past.GCPauseMillisMax, v.usage.GCPauseMillisMax)
 	v.usage = worker.Usage{}
 	v.started = make(chan struct{})
-	v.restored = nil
 }
 
 // line takes one event.
@@ -98,11 +96,6 @@ func (v *engineView) line(l proc.Line) {
 		var f engines.FailpointReached
 		if decode(&f) {
 			v.reached = &f
-		}
-	case engines.Restored{}.Kind():
-		var r engines.Restored
-		if decode(&r) {
-			v.restored = &r
 		}
 	case engines.Discovered{}.Kind():
 		var d engines.Discovered
@@ -178,6 +171,13 @@ func (v *engineView) waitStarted() <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.started
+}
+
+// unread returns how many events did not decode.
+func (v *engineView) unread() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.malformed
 }
 
 func (v *engineView) failure() string {

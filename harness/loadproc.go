@@ -21,7 +21,6 @@ type loadProc struct {
 
 	mu       sync.Mutex
 	finished *load.Finished
-	progress load.Progress
 	failures []string
 	appended map[int32]int64 // global partition → when its first record was acknowledged
 	epoch    int64           // index from which grown partitions are used; 0 for none
@@ -70,8 +69,6 @@ func (l *loadProc) line(x proc.Line) {
 	switch x.Event {
 	case "ready":
 		close(l.ready)
-	case "progress":
-		l.broken = errors.Join(l.broken, x.Decode(&l.progress))
 	case "epoch":
 		var e load.Epoch
 		err := x.Decode(&e)

@@ -106,7 +106,8 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 		limit := time.Duration(p.AtMost) - time.Duration(clock.Mono()-at)
 		ok := c.caughtUp
 		if p.Until == scenarios.Drained {
-			ok = func() bool { return c.lag() <= c.normalLag() }
+			offered := c.plan.Count(clock.Mono())
+			ok = func() bool { return c.seen(offered) }
 		}
 		if !c.await(ctx, max(limit, 0), ok) && ctx.Err() == nil && c.death == nil {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: not %s within %s", p.Name, p.Until, time.Duration(p.AtMost)))
@@ -311,6 +312,20 @@ func faultLimit(p scenarios.Phase) time.Duration {
 		return time.Duration(p.AtMost)
 	}
 	return time.Duration(scenarios.DefaultFaultAtMost)
+}
+
+// seen reports whether so many records have had their effect seen. Where effects
+// are not counted by input, nothing left to take in stands for it.
+func (c *cell) seen(offered int64) bool {
+	rows := c.rec.all()
+	if len(rows) == 0 {
+		return offered == 0
+	}
+	last := rows[len(rows)-1]
+	if !c.committed.PerInput() {
+		return last.lag == 0
+	}
+	return last.visible >= offered
 }
 
 // lag is how many records are due and not yet visible.

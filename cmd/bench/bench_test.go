@@ -157,6 +157,11 @@ func TestNegativeControl(t *testing.T) {
 		if c.Records == nil || count(c.Records.Duplicates) < 100 || c.Verdict != runs.Fail {
 			t.Errorf("%s: a broken engine shows %v duplicates, verdict %s: %v", c.ID, c.Records, c.Verdict, c.Reasons)
 		}
+		// The catalogue allows none, with or without a gate, and the reason names
+		// the exact count.
+		if said := strings.Join(c.Reasons, " "); !strings.Contains(said, fmt.Sprintf("%d duplicates, expected 0", count(c.Records.Duplicates))) {
+			t.Errorf("%s: the exact count is not named: %s", c.ID, said)
+		}
 	}
 }
 
