@@ -23,6 +23,9 @@ type Recovery struct {
 	// Base are positions before which everything is known to be settled; only
 	// at-most-once needs them, to count what lies between and was not written.
 	Base Positions
+	// Reached are the positions behind what the sources have handed to the job.
+	// What lies between a restart's positions and these is read a second time.
+	Reached Positions
 	// Batch or checkpoint that the point was reached in.
 	Epoch int64
 	// Records is n, the number of records of the batch, where there is one.
@@ -41,6 +44,8 @@ type FailpointReached struct {
 	Missing   int64     `json:"missing"`
 	InFlight  int64     `json:"inFlight"` // 0 after the gate was drained
 	Positions Positions `json:"positions"`
+	// Reached is how far the job has read each split.
+	Reached Positions `json:"reached,omitempty"`
 	// Expected copies and losses for one output an input.
 	ExpectedDuplicates int64 `json:"expectedDuplicates"`
 	ExpectedLosses     int64 `json:"expectedLosses"`

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"encoding/json"
+	"maps"
 	"sync"
 
 	"streamduel/engines"
@@ -28,6 +29,7 @@ type engineView struct {
 	found     map[string]int64 // split → when the engine began to read it
 	first     map[string]int64 // split → when its first record was taken in
 	durable   engines.Positions
+	from      engines.Positions // where this attempt began to read each split
 	millis    []float64 // what each durable point took
 	bytes     int64
 	malformed int // events that do not decode
@@ -36,7 +38,7 @@ type engineView struct {
 type counts struct{ consumed, written int64 }
 
 func newEngineView() *engineView {
-	return &engineView{block: map[string]float64{}, found: map[string]int64{}, first: map[string]int64{}, started: make(chan struct{})}
+	return &engineView{block: map[string]float64{}, found: map[string]int64{}, first: map[string]int64{}, from: engines.Positions{}, started: make(chan struct{})}
 }
 
 // nextAttempt takes what the dead attempt said last as its total.
@@ -50,6 +52,8 @@ func (v *engineView) nextAttempt() {
 	v.past.GCPauseMillisMax = max(v.past.GCPauseMillisMax, v.usage.GCPauseMillisMax)
 	v.usage = worker.Usage{}
 	v.started = make(chan struct{})
+	v.from = engines.Positions{}
+	v.reached = nil
 }
 
 // line takes one event.
@@ -101,6 +105,14 @@ func (v *engineView) line(l proc.Line) {
 		var d engines.Discovered
 		if decode(&d) {
 			remember(v.found, string(d.Split), l.At)
+			if _, ok := v.from[d.Split]; !ok {
+				v.from[d.Split] = d.From
+			}
+		}
+	case engines.Restored{}.Kind():
+		var d engines.Restored
+		if decode(&d) {
+			maps.Copy(v.from, d.Positions)
 		}
 	case engines.FirstRecord{}.Kind():
 		var d engines.FirstRecord
@@ -197,6 +209,27 @@ func (v *engineView) planned() json.RawMessage {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.plan
+}
+
+// restored returns where the current attempt began to read each split: where
+// the engine says that it goes on from, and for splits it learned of later, from
+// where it read them.
+func (v *engineView) restored() map[string]int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return plain(v.from)
+}
+
+// plain is positions without their types; nil stays nil.
+func plain(p engines.Positions) map[string]int64 {
+	if p == nil {
+		return nil
+	}
+	m := make(map[string]int64, len(p))
+	for s, at := range p {
+		m[string(s)] = int64(at)
+	}
+	return m
 }
 
 func (v *engineView) durablePositions() engines.Positions {

@@ -194,6 +194,9 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, result *ledger.Result, s
 	if at, ok := c.uncommitted.FirstNew(); ok && (f.FirstResult == nil || c.seconds(at) < *f.FirstResult) {
 		f.FirstResult = c.moment(at)
 	}
+	if k.reached != nil && k.restarted > 0 {
+		f.Reached, f.Restored = plain(k.reached.Reached), c.engine.restored()
+	}
 	var marks []runs.Mark
 	out.Crash, marks = pressure.Crashed(series, f)
 	c.marks = append(c.marks, marks...)

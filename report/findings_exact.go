@@ -141,6 +141,7 @@ func (e engineCells) crashValue() (v Value, part, status string) {
 		part += "; no prediction."
 	}
 	v.Detail = joined(expectation,
+		prefixed("input records read again ", e.figure("crash.replayedRecords")),
 		prefixed("first new result after ", e.figure("crash.firstResultSeconds")),
 		prefixed("visible after ", e.figure("crash.visibleSeconds")),
 		prefixed("caught up after ", e.figure("crash.caughtUpSeconds")))

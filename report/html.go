@@ -146,6 +146,7 @@ var glossary = []Fact{
 	{"Duplicates", "Copies of a result beyond the first, counted by record id over the whole cell."},
 	{"Losses", "Records that were sent and whose effect no committed reader ever saw."},
 	{"Predicted", "What theory says a crash at this very point costs under this guarantee, worked out from the engine's own counts at the kill. Measured and predicted must agree; a ledger that only ever shows zero would prove nothing."},
+	{"Read again", "After a crash: input records that the dead process had read already and that the new one reads once more, from the position it goes back to. They are the work done twice; under exactly-once none of them shows in the output. Not known for a kill at a random moment, when the process leaves no last words."},
 	{"At-least-once, exactly-once", "After a crash, at-least-once may repeat results and loses none; exactly-once does neither, as seen by a committed reader."},
 	{"Follow time", "After the sink is slowed down: the time until the engine takes in no more than the sink can write (within a tenth) and stays there."},
 	{"Overshoot, undershoot", "Records taken in above the slowed sink's rate, and records that it could have written and did not get."},

@@ -102,7 +102,7 @@ func crashTable(groups []*group) Table {
 	t := Table{
 		Caption: "What each kill did, beside what the crash catalogue predicts for that point from the engine's own counts at the kill.",
 		Head: []string{"Guarantee", "Engine", "Killed at", "Duplicates", "Predicted", "Losses", "Predicted", "As predicted",
-			"Restarted", "First new result", "Visible", "Caught up", "Replayed"},
+			"Restarted", "First new result", "Visible", "Caught up", "Read again"},
 	}
 	for _, g := range groups {
 		for _, e := range g.engines {

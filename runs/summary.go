@@ -310,7 +310,9 @@ type Crash struct {
 	FirstResultSeconds *Elapsed  `json:"firstResultSeconds,omitempty"`
 	VisibleSeconds     *Elapsed  `json:"visibleSeconds,omitempty"`
 	CaughtUpSeconds    *Elapsed  `json:"caughtUpSeconds,omitempty"`
-	ReplayedRecords    *int64    `json:"replayedRecords,omitempty"`
+	// ReplayedRecords are inputs that the dead worker had read and the next one
+	// read again; absent for a kill without last words.
+	ReplayedRecords *int64 `json:"replayedRecords,omitempty"`
 }
 
 // Expected is a prediction. For a kill at a failpoint it is exact and the

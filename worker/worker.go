@@ -334,7 +334,7 @@ func (w *worker) crash(at engines.FailpointReached, recovery func() engines.Reco
 	}
 	_, _, at.InFlight = w.gate.Counts()
 	r := recovery()
-	at.Epoch, at.Records, at.Positions = r.Epoch, r.Records, r.Positions
+	at.Epoch, at.Records, at.Positions, at.Reached = r.Epoch, r.Records, r.Positions, r.Reached
 	if w.acks != nil {
 		expect(&at, w.acks, r, w.guarantee)
 	}

@@ -139,6 +139,12 @@ func TestCrash(t *testing.T) {
 				if c.Guarantee == "exactly-once" && want != 0 {
 					t.Errorf("%s: exactly-once predicts %d duplicates", c.ID, want)
 				}
+				switch again := count(c.Crash.ReplayedRecords); {
+				case again < got: // what was acknowledged had been read
+					t.Errorf("%s: %d records read again, %d duplicates", c.ID, again, got)
+				case c.Crash.Point == "M3" && again != got: // the whole batch, or nothing
+					t.Errorf("%s: %d records read again, the batch repeats %d", c.ID, again, got)
+				}
 			}
 		})
 	}

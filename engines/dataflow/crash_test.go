@@ -21,6 +21,14 @@ type crash struct {
 	visible  int64 // outputs at or after them that a read_committed reader sees already
 }
 
+// replayed is how many records are read a second time.
+func (c crash) replayed() (n int64) {
+	for s, until := range c.recovery.Reached {
+		n += max(int64(until-c.recovery.Positions[s]), 0)
+	}
+	return n
+}
+
 // arm makes the next start or the running job die at a point: from then on
 // nothing of it reaches the outside world, and its goroutine is gone.
 func (w *world) arm(ctx context.Context, point string, hit, attempt int, fell chan<- crash) {
@@ -125,6 +133,7 @@ func TestCrashCatalogue(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							w, c := crashing(t, g, p, point, hit, nil)
 							got := w.tally("in")
+							w.checkReplay(g, c)
 							switch g {
 							case connectors.ExactlyOnce:
 								expect(t, got, tally{})
@@ -163,6 +172,7 @@ func TestCrashUnderBackpressure(t *testing.T) {
 							w.b.uneven.Store(true)
 						})
 						got := w.tally("in")
+						w.checkReplay(g, c)
 						switch g {
 						case connectors.ExactlyOnce:
 							expect(t, got, tally{})
@@ -176,6 +186,24 @@ func TestCrashUnderBackpressure(t *testing.T) {
 					})
 				})
 			}
+		}
+	}
+}
+
+// checkReplay checks how far the job says that it had read when it was killed:
+// at least as far as outputs were acknowledged, and no further than there was
+// input. At most once nothing is read twice.
+func (w *world) checkReplay(g connectors.Guarantee, c crash) {
+	w.t.Helper()
+	if again := c.replayed(); again < c.copies || g == connectors.AtMostOnce && again != 0 {
+		w.t.Errorf("%d records are read again, %d outputs were acknowledged", again, c.copies)
+	}
+	w.b.mu.Lock()
+	defer w.b.mu.Unlock()
+	for p, rs := range w.b.input["in"] {
+		s := connectors.SplitID(fmt.Sprintf("in/%d", p))
+		if at, ok := c.recovery.Reached[s]; !ok || at > connectors.Position(len(rs)) {
+			w.t.Errorf("split %s was read up to %d (%v), it has %d records", s, at, ok, len(rs))
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"streamduel/connectors"
+	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
 	"streamduel/pipeline"
 )
@@ -110,6 +111,7 @@ func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoin
 func (s *enumeration) assignment(sp connectors.Split, from connectors.Position, maxTimestamp *int64) assignment {
 	v := &splitView{}
 	v.position.Store(int64(from))
+	v.reached.Store(int64(from))
 	v.latest.Store(int64(from))
 	s.mu.Lock()
 	s.views[sp.ID] = v
@@ -235,6 +237,15 @@ func (s *enumeration) lag() (n int64) {
 		n += max(v.latest.Load()-v.position.Load(), 0)
 	}
 	return n
+}
+
+// reached adds how far each split has been read.
+func (s *enumeration) reached(positions engines.Positions) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, v := range s.views {
+		positions[id] = connectors.Position(v.reached.Load())
+	}
 }
 
 // claim commits a batch's end before the batch is processed, and waits for it.

@@ -77,9 +77,13 @@ func (r *run) failpoint(point string, epoch int64) {
 		case r.claiming <- struct{}{}:
 		case <-r.ctx.Done():
 		}
+		reached := engines.Positions{}
+		for _, s := range r.sources {
+			s.reached(reached)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return engines.Recovery{Positions: maps.Clone(r.restart), Base: maps.Clone(r.base), Epoch: epoch}
+		return engines.Recovery{Positions: maps.Clone(r.restart), Base: maps.Clone(r.base), Reached: reached, Epoch: epoch}
 	})
 }
 

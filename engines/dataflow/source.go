@@ -50,6 +50,7 @@ type split struct {
 // splitView is a split's progress as other goroutines see it.
 type splitView struct {
 	position atomic.Int64
+	reached  atomic.Int64 // behind what the subtask was handed, pushed or not
 	latest   atomic.Int64
 }
 
@@ -117,6 +118,7 @@ func (s *sourceReader) begin(b *connectors.Batch) error {
 		return fmt.Errorf("source %q: its reader gave records of split %s, which it was not assigned", s.node.Name, b.Split.ID)
 	}
 	s.batch, s.split, s.next = b, sp, 0
+	sp.shown.reached.Store(int64(b.Next))
 	sp.shown.latest.Store(max(int64(b.Latest), sp.shown.latest.Load()))
 	if len(b.Records) == 0 {
 		return nil

@@ -81,6 +81,7 @@ func TestCrashMatrix(t *testing.T) {
 							}
 						}
 						b.expect(scaleTo(copies, n, told), scaleTo(losses, n, told))
+						checkReplay(t, c.point, g, told)
 						if c.point == "M2" && g != connectors.ExactlyOnce {
 							k := told.acked
 							if g == connectors.AtMostOnce {
@@ -104,6 +105,32 @@ func TestCrashMatrix(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// checkReplay checks how far the job says that it had read when it was killed:
+// to the end of the batch behind its output, to its beginning before.
+func checkReplay(t *testing.T, point string, g connectors.Guarantee, c crash) {
+	t.Helper()
+	again := int64(0)
+	for id, until := range c.recovery.Reached {
+		again += max(int64(until-c.recovery.Positions[id]), 0)
+	}
+	if len(c.recovery.Reached) != len(c.recovery.Positions) {
+		t.Errorf("read %v, restart at %v", c.recovery.Reached, c.recovery.Positions)
+	}
+	n := c.recovery.Records
+	switch {
+	case g == connectors.AtMostOnce || point == "M0" || point == "M1" || point == "M4" || point == "T2" || point == "M3" && g == connectors.ExactlyOnce:
+		if again != 0 {
+			t.Errorf("%d records are read again, want none", again)
+		}
+	case point == "M2":
+		if again < c.acked || again > n {
+			t.Errorf("%d records are read again, of %d with %d written", again, n, c.acked)
+		}
+	case again != n:
+		t.Errorf("%d records are read again, want the batch's %d", again, n)
 	}
 }
 

@@ -237,6 +237,7 @@ func (r *run) follow(newest *offsetEntry) error {
 						positions[id] = rg.From
 					}
 				}
+				x.reached.Store(int64(positions[id]))
 			}
 			if err := r.readable(s); err != nil {
 				return err

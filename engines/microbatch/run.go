@@ -389,9 +389,13 @@ func (r *run) hit(point string, b *batch) {
 		return
 	}
 	r.rt.Failpoints.Hit(point, func() engines.Recovery {
+		reached := engines.Positions{}
+		for _, s := range r.sources {
+			s.reached(reached)
+		}
 		r.positionsMu.Lock()
 		defer r.positionsMu.Unlock()
-		return engines.Recovery{Positions: r.durable, Base: r.base, Epoch: b.entry.Batch, Records: b.records}
+		return engines.Recovery{Positions: r.durable, Base: r.base, Reached: reached, Epoch: b.entry.Batch, Records: b.records}
 	})
 }
 

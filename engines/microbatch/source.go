@@ -30,6 +30,7 @@ type split struct {
 	position connectors.Position // behind what is planned; the planner's
 	latest   connectors.Position // as last seen; the planner's
 	first    atomic.Bool         // its first record has been taken
+	reached  atomic.Int64        // behind what tasks have read
 	// eventTime is the largest event time seen, since when by the batch's clock.
 	eventTime, since int64
 }
@@ -49,18 +50,33 @@ func (s *source) add(sp connectors.Split, from connectors.Position) *split {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := &split{Split: sp, index: len(s.splits), position: from, latest: from, eventTime: noTime, since: s.run.rt.Clock.Millis()}
+	x.reached.Store(int64(from))
 	s.splits = append(s.splits, x)
 	s.byID[sp.ID] = x
 	return x
 }
 
-// took tells that records of a split have been taken; tasks call it.
-func (s *source) took(id connectors.SplitID) {
+// took tells that records of a split have been read, up to a position; tasks
+// call it. A split is one task's at a time.
+func (s *source) took(id connectors.SplitID, until connectors.Position) {
 	s.mu.RLock()
 	x := s.byID[id]
 	s.mu.RUnlock()
-	if x != nil && !x.first.Load() && x.first.CompareAndSwap(false, true) {
+	if x == nil {
+		return
+	}
+	x.reached.Store(max(x.reached.Load(), int64(until)))
+	if !x.first.Load() && x.first.CompareAndSwap(false, true) {
 		s.run.emit(engines.FirstRecord{Split: id})
+	}
+}
+
+// reached adds how far each split has been read.
+func (s *source) reached(positions engines.Positions) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id, x := range s.byID {
+		positions[id] = connectors.Position(x.reached.Load())
 	}
 }
 

@@ -130,7 +130,7 @@ func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
 			return fmt.Errorf("source %q: %w", s.source.node.Name, err)
 		}
 		if n := len(b.Records); n > 0 {
-			s.source.took(b.Split.ID)
+			s.source.took(b.Split.ID, b.Next)
 			if _, err := s.head.Push(b, 0); err != nil {
 				return err
 			}
