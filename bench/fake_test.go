@@ -15,6 +15,7 @@ import (
 	"streamduel/engines"
 	"streamduel/pipeline"
 	"streamduel/runs"
+	"streamduel/scenarios"
 	"streamduel/workloads"
 )
 
@@ -41,6 +42,9 @@ func fakeParts() parts {
 		},
 		run:    fakeRun,
 		report: fakeReport{},
+		plan: func(c *scenarios.Cell) (engines.Plan, error) {
+			return engines.Plan{Engine: c.Engine.Name, Job: c.File.Name, Stages: []engines.PlanStage{{Name: "all", Parallelism: c.Scenario.Parallelism}}}, nil
+		},
 		children: map[string]Child{
 			"worker": func(_ context.Context, env Env, args []string) int {
 				fmt.Fprintln(env.Stdout, "worker", args)

@@ -16,7 +16,9 @@ type parts struct {
 	// engines are the built-in ones, as scenario files may name them.
 	engines []engines.Engine
 	run     Runner
-	report  Reporter
+	// plan asks a built-in engine how it would run a cell's job.
+	plan   func(c *scenarios.Cell) (engines.Plan, error)
+	report Reporter
 	// children are the processes that the harness starts by re-executing this
 	// binary: worker, broker, load. Arguments come without the command's name.
 	children map[string]Child

@@ -21,7 +21,7 @@ type runFlags struct {
 	engines, guarantees, sets        []string
 	broker, out, junit, markdown     string
 	quick, json, noColor, quiet, log bool
-	repeat                           int
+	repeat, parallelism              int
 	seed                             uint64
 }
 
@@ -53,6 +53,7 @@ STREAMDUEL_NO_COLOR=true, lists are separated by ";".`,
 	fl.BoolVar(&f.quick, "quick", false, "at most "+scenarios.QuickPhase.String()+" a phase, same checks")
 	fl.IntVar(&f.repeat, "repeat", 1, "run every cell this often, engines interleaved; intervals need 6")
 	fl.StringArrayVar(&f.sets, "set", nil, "override a scenario's field: path=value, such as load.rate=10k/s")
+	fl.IntVarP(&f.parallelism, "parallelism", "p", 0, "parallelism of the job instead of the scenario's; a job or an operator that sets its own keeps it")
 	fl.Uint64Var(&f.seed, "seed", 1, "seed of everything that is random")
 	fl.StringVar(&f.out, "out", "results", "folder of the results")
 	fl.BoolVar(&f.json, "json", false, "print summary.json to standard output")
@@ -159,6 +160,10 @@ func overrides(f runFlags) ([]scenarios.Override, error) {
 	if len(f.guarantees) > 0 {
 		list := strings.Join(f.guarantees, ",")
 		out = append(out, scenarios.Override{Path: "guarantees", Value: "[" + list + "]", From: "--guarantee " + list})
+	}
+	if f.parallelism != 0 {
+		n := strconv.Itoa(f.parallelism)
+		out = append(out, scenarios.Override{Path: "parallelism", Value: n, From: "--parallelism " + n})
 	}
 	for _, s := range f.sets {
 		o, err := scenarios.ParseOverride(s)

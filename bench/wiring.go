@@ -13,6 +13,7 @@ import (
 	"streamduel/harness/broker/container"
 	"streamduel/harness/floors"
 	"streamduel/harness/load"
+	"streamduel/scenarios"
 	"streamduel/worker"
 	"streamduel/workloads"
 
@@ -23,16 +24,17 @@ import (
 // knows all floors.
 func wired() parts {
 	known := []engines.Engine{microbatch.Engine{}, dataflow.Engine{}}
+	byName := map[string]engines.Engine{}
+	for _, e := range known {
+		byName[e.Name()] = e
+	}
 	return parts{
 		engines: known,
 		run:     runHarness,
 		report:  pages{},
+		plan:    func(c *scenarios.Cell) (engines.Plan, error) { return planOf(c, byName) },
 		children: map[string]Child{
 			"worker": func(ctx context.Context, env Env, _ []string) int {
-				byName := map[string]engines.Engine{}
-				for _, e := range known {
-					byName[e.Name()] = e
-				}
 				return worker.Main(ctx, env.Stdin, env.Stdout, env.Stderr, byName, kafkaConnectors)
 			},
 			"broker": func(ctx context.Context, env Env, _ []string) int {
@@ -57,6 +59,22 @@ var kafkaConnectors = worker.Connectors{
 	Sink: func(k worker.Kafka, topic string, origins bool) (connectors.Sink, error) {
 		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: origins})
 	},
+}
+
+// planOf makes a cell's job as the worker would, with addresses that nobody
+// opens, and asks its engine for the plan.
+func planOf(c *scenarios.Cell, known map[string]engines.Engine) (engines.Plan, error) {
+	line, err := harness.JobOf(c)
+	if err != nil {
+		return engines.Plan{}, err
+	}
+	line.Name = c.File.Name
+	line.Kafka = worker.Kafka{Brokers: []string{"127.0.0.1:9092"}, Input: workloads.Topics{Names: []string{"in"}}, Output: "out", Late: "late"}
+	engine, config, job, err := worker.Prepare(line, known, kafkaConnectors)
+	if err != nil {
+		return engines.Plan{}, err
+	}
+	return engine.Plan(job, config)
 }
 
 // runHarness fits the harness to the command.

@@ -40,6 +40,11 @@ func (j *Job) Resolve() error {
 	if err := j.Graph.Check(); err != nil {
 		return fmt.Errorf("job %q: %w", j.Name, err)
 	}
+	// The nearest place that says a parallelism wins: the operator, then the job,
+	// then whoever starts it (the command line before the scenario file).
+	if p := j.Graph.Parallelism(); p > 0 {
+		j.Parallelism = p
+	}
 	if j.Parallelism == 0 {
 		j.Parallelism = 1
 	}
@@ -141,25 +146,4 @@ type Task struct {
 	Busy    float64 `json:"busy"`    // running, waiting for a sink included
 	Blocked float64 `json:"blocked"` // waiting for a buffer or for the batches before
 	Idle    float64 `json:"idle"`
-}
-
-// Plan is how an engine would run a job, for people and pictures.
-type Plan struct {
-	Engine string      `json:"engine"`
-	Stages []PlanStage `json:"stages"`
-}
-
-// PlanStage is a stage (micro-batch) or a job vertex (dataflow).
-type PlanStage struct {
-	ID          int      `json:"id"`
-	Name        string   `json:"name"`
-	Operators   []string `json:"operators"`
-	Parallelism int      `json:"parallelism"`
-	Inputs      []Input  `json:"inputs,omitempty"`
-}
-
-// Input is an exchange into a stage.
-type Input struct {
-	From         int    `json:"from"`
-	Partitioning string `json:"partitioning"`
 }

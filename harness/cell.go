@@ -196,27 +196,35 @@ func (c *cell) startAll(ctx context.Context) error {
 	return c.startWorker(ctx)
 }
 
-func (c *cell) makeJob() error {
-	s := c.spec.Scenario
+// JobOf returns the job line of a cell as far as its scenario says it: what is
+// missing is where its records and its folder are.
+func JobOf(c *scenarios.Cell) (worker.Job, error) {
+	s := c.Scenario
 	params, err := json.Marshal(s.Workload.Params)
 	if err != nil {
-		return err
+		return worker.Job{}, err
 	}
-	config, err := json.Marshal(c.spec.Engine.Config)
+	config, err := json.Marshal(c.Engine.Config)
 	if err != nil {
+		return worker.Job{}, err
+	}
+	return worker.Job{
+		Protocol: worker.Protocol, Workload: s.Workload.Name, Params: params,
+		Engine: c.Engine.Name, Config: config, Guarantee: string(c.Guarantee),
+		Parallelism: s.Parallelism, Durability: string(s.Durability),
+		DiscoveryMillis: time.Duration(s.Discovery.Interval).Milliseconds(),
+	}, nil
+}
+
+func (c *cell) makeJob() (err error) {
+	s := c.spec.Scenario
+	if c.job, err = JobOf(c.spec); err != nil {
 		return err
 	}
-	c.job = worker.Job{
-		Protocol: worker.Protocol, Name: c.topics.in, Workload: s.Workload.Name, Params: params,
-		Engine: c.spec.Engine.Name, Config: config, Guarantee: string(c.spec.Guarantee),
-		Parallelism: s.Parallelism,
-		Kafka: worker.Kafka{
-			Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
-			Input: workloads.Topics{Names: []string{c.topics.in}}, Reset: string(s.Discovery.Reset),
-		},
-		Folder: c.w.Path("state"), Durability: string(s.Durability),
-		DiscoveryMillis: time.Duration(s.Discovery.Interval).Milliseconds(),
-		Origins:         c.workload.EchoesOrigin,
+	c.job.Name, c.job.Folder, c.job.Origins = c.topics.in, c.w.Path("state"), c.workload.EchoesOrigin
+	c.job.Kafka = worker.Kafka{
+		Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
+		Input: workloads.Topics{Names: []string{c.topics.in}}, Reset: string(s.Discovery.Reset),
 	}
 	if c.topics.pattern != "" {
 		c.job.Kafka.Input = workloads.Topics{Pattern: c.topics.pattern}

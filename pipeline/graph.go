@@ -10,10 +10,11 @@ import (
 
 // Graph is a job as written: operators and the edges between them.
 type Graph struct {
-	Name  string
-	nodes []*Node
-	edges []*Edge
-	errs  []error
+	Name        string
+	nodes       []*Node
+	edges       []*Edge
+	errs        []error
+	parallelism int
 }
 
 // New returns an empty graph.
@@ -25,6 +26,18 @@ func (g *Graph) Nodes() []*Node { return g.nodes }
 
 // Edges returns the edges in the order they were added.
 func (g *Graph) Edges() []*Edge { return g.edges }
+
+// SetParallelism sets the parallelism of all operators that have none of their
+// own. It wins over what the job is started with.
+func (g *Graph) SetParallelism(p int) {
+	if p < 1 || p > 1<<15 {
+		g.fail("job %q: parallelism %d: allowed are 1 to 32768", g.Name, p)
+	}
+	g.parallelism = p
+}
+
+// Parallelism returns what SetParallelism has set, or 0.
+func (g *Graph) Parallelism() int { return g.parallelism }
 
 func (g *Graph) fail(format string, a ...any) {
 	g.errs = append(g.errs, fmt.Errorf(format, a...))
@@ -85,6 +98,9 @@ type Node struct {
 	// Mergeable says that the operator's results over parts of a key's records
 	// can be merged, so that an engine may combine before an exchange.
 	Mergeable bool
+	// SlotGroup names the slot-sharing group that the operator was put into; ""
+	// if none (see Group).
+	SlotGroup string
 	In, Out   []*Edge
 
 	Source connectors.Source // of a KindSource
@@ -100,6 +116,28 @@ type Node struct {
 
 // Stateful reports whether the operator's tasks have something to snapshot.
 func (n *Node) Stateful() bool { return n.Kind == KindKeyed || n.Kind == KindOperator }
+
+// DefaultSlotGroup is the slot-sharing group of operators that nobody has put
+// into another.
+const DefaultSlotGroup = "default"
+
+// Group returns the slot-sharing group that the operator belongs to: its own,
+// else that of its inputs if they all have the same, else the default.
+func (n *Node) Group() string {
+	if n.SlotGroup != "" {
+		return n.SlotGroup
+	}
+	group := DefaultSlotGroup
+	for i, e := range n.In {
+		switch from := e.From.Group(); {
+		case i == 0:
+			group = from
+		case from != group:
+			return DefaultSlotGroup
+		}
+	}
+	return group
+}
 
 // ports are the receivers of an operator with several inputs, one a port.
 type ports []any
@@ -184,6 +222,16 @@ func (s *Stream[T]) Parallelism(p int) *Stream[T] {
 func (s *Stream[T]) UID(uid string) *Stream[T] {
 	for _, o := range s.from {
 		o.node.UID = uid
+	}
+	return s
+}
+
+// SlotSharingGroup puts the operator, and those after it that say nothing else,
+// into a group whose subtasks share slots with each other only. An engine that
+// places no tasks beforehand ignores it.
+func (s *Stream[T]) SlotSharingGroup(name string) *Stream[T] {
+	for _, o := range s.from {
+		o.node.SlotGroup = name
 	}
 	return s
 }

@@ -117,12 +117,14 @@ func (w *worker) emit(e engines.Event) {
 	_, _ = w.out.Write(append(line, '\n'))
 }
 
-func (w *worker) build(j Job) (engines.Engine, any, engines.Job, error) {
+// Prepare makes a job of its line, without its folder: nothing is opened or
+// written.
+func Prepare(j Job, known map[string]engines.Engine, c Connectors) (engines.Engine, any, engines.Job, error) {
 	var none engines.Job
 	if j.Protocol != Protocol {
 		return nil, nil, none, fmt.Errorf("the job speaks protocol %d, this worker %d", j.Protocol, Protocol)
 	}
-	e := w.engines[j.Engine]
+	e := known[j.Engine]
 	if e == nil {
 		return nil, nil, none, fmt.Errorf("engine %q is not known here", j.Engine)
 	}
@@ -142,17 +144,16 @@ func (w *worker) build(j Job) (engines.Engine, any, engines.Job, error) {
 	if err != nil {
 		return nil, nil, none, err
 	}
-	w.guarantee = g
 	var opening error // the first error of a connector's configuration
 	graph, err := wl.Pipeline(params, workloads.IO{
 		Brokers: j.Kafka.Brokers, Input: j.Kafka.Input, Output: j.Kafka.Output, Late: j.Kafka.Late,
 		Source: func(t workloads.Topics) connectors.Source {
-			src, err := w.connectors.Source(j.Kafka, t)
+			src, err := c.Source(j.Kafka, t)
 			opening = errors.Join(opening, err)
 			return src
 		},
 		Sink: func(topic string) connectors.Sink {
-			sink, err := w.connectors.Sink(j.Kafka, topic, j.Origins)
+			sink, err := c.Sink(j.Kafka, topic, j.Origins)
 			opening = errors.Join(opening, err)
 			return sink
 		},
@@ -160,25 +161,25 @@ func (w *worker) build(j Job) (engines.Engine, any, engines.Job, error) {
 	if err = errors.Join(err, opening); err != nil {
 		return nil, nil, none, fmt.Errorf("workload %s: %w", j.Workload, err)
 	}
-	folder, err := state.OpenFolder(j.Folder, state.Durability(j.Durability))
-	if err != nil {
-		return nil, nil, none, err
-	}
-	if j.Acks {
-		w.acks = engines.NewAckLog()
-	}
 	job := engines.Job{
 		Name: j.Name, Graph: graph, Parallelism: j.Parallelism, MaxParallelism: j.MaxParallelism,
 		Guarantee: g, Discovery: time.Duration(j.DiscoveryMillis) * time.Millisecond,
-		Folder: folder, Origins: j.Origins || j.Acks,
+		Origins: j.Origins || j.Acks,
 	}
 	return e, config, job, nil
 }
 
 func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
-	engine, config, job, err := w.build(j)
+	engine, config, job, err := Prepare(j, w.engines, w.connectors)
 	if err != nil {
 		return refusal{err}
+	}
+	if job.Folder, err = state.OpenFolder(j.Folder, state.Durability(j.Durability)); err != nil {
+		return refusal{err}
+	}
+	w.guarantee = job.Guarantee
+	if j.Acks {
+		w.acks = engines.NewAckLog()
 	}
 	plan, err := engine.Plan(job, config)
 	if err != nil {

@@ -17,9 +17,6 @@ import (
 // needs: the newest checkpoint, the sinks' transactions, and only then writers,
 // state and positions.
 func (r *run) build() (err error) {
-	if r.fragments, err = r.job.Graph.Cut(r.job.Parallelism, chainable(r.job.Parallelism)); err != nil {
-		return err
-	}
 	for _, n := range r.job.Graph.Nodes() {
 		r.eventTime = r.eventTime || n.Watermarks != nil
 	}

@@ -17,6 +17,10 @@ type Config struct {
 	BufferTimeout BufferTimeout `json:"bufferTimeout" jsonschema:"oneof_type=string;integer"`
 	Checkpoint    Checkpoint    `json:"checkpoint"`
 	Buffers       Buffers       `json:"buffers"`
+	// TaskManagers is how many task managers the job's subtasks are spread over,
+	// and Slots how many places each has; 0 gives each as many as the job needs.
+	TaskManagers int `json:"taskManagers"`
+	Slots        int `json:"slots,omitempty"`
 	// WatermarkInterval is how often sources emit watermarks.
 	WatermarkInterval Duration `json:"watermarkInterval"`
 	// BreakExactlyOnce commits sink transactions before the checkpoint that
@@ -60,6 +64,7 @@ func DefaultConfig() Config {
 		BufferTimeout:     BufferTimeout(10 * time.Millisecond),
 		Checkpoint:        Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Retained: 1},
 		Buffers:           Buffers{Size: exchange.Size, ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
+		TaskManagers:      1,
 		WatermarkInterval: Duration(200 * time.Millisecond),
 	}
 }
@@ -83,6 +88,8 @@ func (c *Config) Validate() error {
 	check(c.Buffers.ExclusivePerChannel >= 1 && c.Buffers.ExclusivePerChannel <= 1024, "buffers.exclusivePerChannel", "1 to 1024: a channel without a buffer of its own could wait for ever")
 	check(c.Buffers.FloatingPerGate >= 0 && c.Buffers.FloatingPerGate <= 1<<16, "buffers.floatingPerGate", "0 to 65536")
 	check(c.Buffers.Overdraft >= 1 && c.Buffers.Overdraft <= 1<<16, "buffers.overdraft", "1 to 65536: a record that is larger than a buffer needs more than one")
+	check(c.TaskManagers >= 1 && c.TaskManagers <= 64, "taskManagers", "1 to 64")
+	check(c.Slots >= 0 && c.Slots <= 1024, "slots", "1 to 1024, or 0 for as many as the job needs")
 	check(c.WatermarkInterval > 0, "watermarkInterval", "a duration above 0s")
 	return errors.Join(errs...)
 }

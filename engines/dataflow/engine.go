@@ -9,7 +9,6 @@ import (
 	"streamduel/clock"
 	"streamduel/connectors"
 	"streamduel/engines"
-	"streamduel/pipeline"
 )
 
 // Engine is the event-driven engine.
@@ -46,40 +45,6 @@ func (Engine) Points() []engines.Point {
 	}
 }
 
-// chainable is Flink's chaining rule: what both engines ask, and a single
-// input.
-func chainable(job int) func(*pipeline.Edge) bool {
-	return func(e *pipeline.Edge) bool { return len(e.To.In) == 1 && pipeline.Chainable(e, job) }
-}
-
-// Plan implements engines.Engine: it returns the job graph.
-func (e Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
-	if _, err := configOf(config); err != nil {
-		return engines.Plan{}, err
-	}
-	if err := job.Resolve(); err != nil {
-		return engines.Plan{}, err
-	}
-	fs, err := job.Graph.Cut(job.Parallelism, chainable(job.Parallelism))
-	if err != nil {
-		return engines.Plan{}, err
-	}
-	plan := engines.Plan{Engine: e.Name()}
-	at := map[*pipeline.Node]int{}
-	for _, f := range fs {
-		s := engines.PlanStage{ID: f.Index, Name: f.Name, Parallelism: f.Parallelism}
-		for _, n := range f.Nodes {
-			at[n] = f.Index
-			s.Operators = append(s.Operators, n.Name)
-		}
-		for _, in := range f.In {
-			s.Inputs = append(s.Inputs, engines.Input{From: at[in.From], Partitioning: string(in.Effective(job.Parallelism))})
-		}
-		plan.Stages = append(plan.Stages, s)
-	}
-	return plan, nil
-}
-
 func configOf(config any) (Config, error) {
 	c, ok := config.(*Config)
 	if !ok || c == nil {
@@ -103,6 +68,9 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 	}
 	if _, err := connectors.ParseGuarantee(string(job.Guarantee)); err != nil {
 		return nil, err
+	}
+	if cfg.TaskManagers > 1 {
+		return nil, fmt.Errorf("dataflow: taskManagers: value %d: bench plan shows it; a running job has 1 task manager, in its worker's process", cfg.TaskManagers)
 	}
 	if job.Folder == nil {
 		return nil, fmt.Errorf("job %q: it has no folder for checkpoints", job.Name)
@@ -128,6 +96,9 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 		job: job, cfg: cfg, rt: rt, parent: ctx, done: make(chan struct{}),
 		broken:  cfg.BreakExactlyOnce && job.Guarantee == connectors.ExactlyOnce,
 		restart: engines.Positions{}, base: engines.Positions{}, claiming: make(chan struct{}, 1),
+	}
+	if r.execution, err = lay(job, cfg); err != nil {
+		return nil, err
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	if err := r.build(); err != nil {

@@ -21,7 +21,7 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"bufferTimeout":"10ms","checkpoint":{"interval":"1s","timeout":"10m0s","minPause":"0s","tolerableFailures":0,"retained":1},` +
-		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5},"watermarkInterval":"200ms"}`
+		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5},"taskManagers":1,"watermarkInterval":"200ms"}`
 	if string(b) != want {
 		t.Errorf("written as %s", b)
 	}

@@ -18,10 +18,10 @@ import (
 
 // run is a running job.
 type run struct {
-	job       engines.Job
-	cfg       Config
-	rt        engines.Runtime
-	fragments []*pipeline.Fragment
+	job engines.Job
+	cfg Config
+	rt  engines.Runtime
+	*execution
 	rings     map[ringKey][]*exchange.Ring
 	eventTime bool
 	broken    bool // the negative control: commits come before the metadata

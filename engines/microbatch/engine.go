@@ -73,24 +73,10 @@ func (Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
 	if err != nil {
 		return engines.Plan{}, err
 	}
-	owner := map[*pipeline.Node]int{}
-	for i, f := range fragments {
-		for _, n := range f.Nodes {
-			owner[n] = i
-		}
-	}
-	plan := engines.Plan{Engine: Name}
-	for i, f := range fragments {
-		s := engines.PlanStage{ID: i, Name: f.Name, Parallelism: f.Parallelism}
-		for _, n := range f.Nodes {
-			s.Operators = append(s.Operators, n.Name)
-		}
-		for _, e := range f.In {
-			s.Inputs = append(s.Inputs, engines.Input{From: owner[e.From], Partitioning: string(e.Effective(job.Parallelism))})
-		}
-		plan.Stages = append(plan.Stages, s)
-	}
-	return plan, nil
+	return engines.Plan{
+		Engine: Name, Job: job.Graph.Name,
+		Operators: engines.PlanOperators(job.Graph, job.Parallelism), Stages: engines.PlanStages(fragments, job.Parallelism),
+	}, nil
 }
 
 func configOf(config any) (*Config, error) {
