@@ -247,7 +247,7 @@ func (t *transaction) addOffsets(ctx context.Context) error {
 func (t *transaction) Commit(ctx context.Context) error {
 	var err error
 	if t.produced {
-		err = t.cl.EndTransaction(ctx, kgo.TryCommit)
+		err = commitTransaction(ctx, t.cl, t.sink.cfg.Topic)
 	} else {
 		err = t.commitEmpty(ctx)
 	}

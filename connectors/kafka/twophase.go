@@ -187,7 +187,7 @@ func (w *twoPhase) Commit(ctx context.Context, c connectors.Committable) error {
 	if s.committed {
 		return nil
 	}
-	if err := s.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+	if err := commitTransaction(ctx, s.cl, w.topic); err != nil {
 		return fmt.Errorf("kafka sink %s: commit under id %s: %w", w.node, s.id, err)
 	}
 	s.committed = true

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"streamduel/connectors"
 )
 
@@ -172,6 +174,43 @@ func TestEpochsBecomeVisibleOneByOne(t *testing.T) {
 		w.Release(c)
 	}
 	f.expect(topic, append(strings.Split("0123456789", ""), "a", "b", "c")...)
+}
+
+// lateClient comes to know its topic only when it has been asked a few times,
+// and ends a transaction before that as kgo does.
+type lateClient struct {
+	asked int
+	ended *kgo.TransactionEndTry
+}
+
+func (c *lateClient) PartitionLeader(string, int32) (int32, int32, error) {
+	if c.asked++; c.asked < 4 {
+		return -1, -1, nil
+	}
+	return 0, 0, nil
+}
+
+func (c *lateClient) EndTransaction(_ context.Context, try kgo.TransactionEndTry) error {
+	if c.asked < 4 {
+		try = kgo.TryAbort
+	}
+	c.ended = &try
+	return nil
+}
+
+// A first transaction that was ended before the client had come to know its
+// topic was aborted, and reported as committed.
+func TestCommitOfAFirstTransactionIsNoAbort(t *testing.T) {
+	var c lateClient
+	must(t, commitTransaction(t.Context(), &c, "t"))
+	if c.ended == nil || *c.ended != kgo.TryCommit {
+		t.Fatalf("the commit of a transaction that was produced to became an abort")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if c = (lateClient{}); commitTransaction(ctx, &c, "t") == nil || c.ended != nil {
+		t.Fatal("a commit that cannot be awaited was reported as done")
+	}
 }
 
 func TestPoolIsBounded(t *testing.T) {

@@ -52,3 +52,27 @@ func epochPerTransaction(ctx context.Context, cl *kgo.Client) (bool, error) {
 	}
 	return false, nil
 }
+
+// commitTransaction ends the client's transaction in a commit.
+//
+// kgo (seen in v1.22.2) makes a topic's partitions known to EndTransaction only
+// after it has handed the first records for them to the broker, from another
+// goroutine. Where that goroutine is held up, a first transaction can be
+// flushed and ended before; EndTransaction then finds no partition that was
+// produced to, aborts instead, and reports success. So the commit waits until
+// the client knows the topic, which after a flush it is just about to.
+func commitTransaction(ctx context.Context, cl interface {
+	PartitionLeader(topic string, partition int32) (leader, epoch int32, err error)
+	EndTransaction(context.Context, kgo.TransactionEndTry) error
+}, topic string) error {
+	for bo := (backoff{}); ; {
+		leader, _, err := cl.PartitionLeader(topic, 0)
+		if leader >= 0 || err != nil { // whatever else is wrong, the topic is known
+			break
+		}
+		if err := bo.wait(ctx); err != nil {
+			return fmt.Errorf("topic %s stays unknown to the client that wrote to it: %w", topic, err)
+		}
+	}
+	return cl.EndTransaction(ctx, kgo.TryCommit)
+}
