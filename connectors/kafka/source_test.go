@@ -29,7 +29,11 @@ func (f *fixture) transactions(topic string, n int) {
 	for i := range n {
 		must(f.t, cl.BeginTransaction())
 		must(f.t, cl.ProduceSync(f.ctx, &kgo.Record{Topic: topic, Value: fmt.Append(nil, i)}).FirstErr())
-		must(f.t, cl.EndTransaction(f.ctx, kgo.TransactionEndTry(i%2 == 0)))
+		if i%2 == 0 {
+			must(f.t, commitTransaction(f.ctx, cl, topic))
+		} else {
+			must(f.t, cl.EndTransaction(f.ctx, kgo.TryAbort))
+		}
 	}
 }
 

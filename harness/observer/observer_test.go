@@ -174,6 +174,12 @@ func TestCommittedAndAborted(t *testing.T) {
 				t.Errorf("an open transaction does not show: %+v", e)
 			}
 		}
+		// A client that has not stored the topic yet would abort, whatever is
+		// asked of it (see commitTransaction in connectors/kafka).
+		r.await("the client knows its topic", func() bool {
+			leader, _, _ := c.PartitionLeader("out", 0)
+			return leader >= 0
+		})
 		if err := c.EndTransaction(t.Context(), end); err != nil {
 			t.Fatal(err)
 		}
