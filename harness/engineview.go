@@ -30,7 +30,7 @@ type engineView struct {
 	first     map[string]int64 // split → when its first record was taken in
 	durable   engines.Positions
 	from      engines.Positions // where this attempt began to read each split
-	millis    []float64 // what each durable point took
+	millis    []float64         // what each durable point took
 	bytes     int64
 	malformed int // events that do not decode
 }

@@ -21,7 +21,7 @@ func (c *cell) judge() (*runs.Cell, error) {
 	out := &runs.Cell{
 		ID: c.spec.ID, Scenario: c.spec.Scenario.Name, Workload: c.spec.Scenario.Workload.Name,
 		Engine: c.spec.Engine.Name, Guarantee: string(c.spec.Guarantee), Repetition: c.spec.Repetition,
-		Variant: c.spec.Labels, Config: c.config(), Durability: string(c.spec.Scenario.Durability),
+		Variant: c.spec.Labels, Config: configOf(c.spec), Load: loadOf(c.spec), Durability: string(c.spec.Scenario.Durability),
 		Started: time.Now().Add(-time.Duration(c.elapsed())), Phases: c.phases,
 	}
 	if c.rec != nil {
@@ -120,7 +120,7 @@ func (c *cell) figures(out *runs.Cell) error {
 	c.latencies(out)
 	c.throughput(out, rows)
 
-	interval := c.interval()
+	interval := intervalOf(c.spec)
 	if t := c.facts.throttled; t != nil && t.to > 0 {
 		f := pressure.Throttle{At: c.seconds(t.from), Released: c.seconds(t.to), Rate: t.rate, Interval: interval, Hold: c.hold(t)}
 		if t.after > t.before {
@@ -327,8 +327,8 @@ func rank(sorted []float64, q float64) float64 {
 }
 
 // config is the engine's configuration as JSON has it.
-func (c *cell) config() map[string]any {
-	b, err := json.Marshal(c.spec.Engine.Config)
+func configOf(c *scenarios.Cell) map[string]any {
+	b, err := json.Marshal(c.Engine.Config)
 	if err != nil {
 		return nil
 	}
@@ -339,14 +339,14 @@ func (c *cell) config() map[string]any {
 	return m
 }
 
-// interval is the step in seconds in which the engine makes output visible: its
+// intervalOf is the step in seconds in which the engine makes output visible: its
 // batch interval, or under exactly-once its checkpoint interval; 0 for none.
-func (c *cell) interval() float64 {
-	m := c.config()
+func intervalOf(c *scenarios.Cell) float64 {
+	m := configOf(c)
 	if s := durationAt(m, "interval"); s > 0 {
 		return s
 	}
-	if c.spec.Guarantee == scenarios.ExactlyOnce {
+	if c.Guarantee == scenarios.ExactlyOnce {
 		if cp, ok := m["checkpoint"].(map[string]any); ok {
 			return durationAt(cp, "interval")
 		}

@@ -40,7 +40,7 @@ func findings(groups []*group, floors *runs.Floors) []Finding {
 	}
 	control := controls(groups)
 	for _, g := range control {
-		add(latencyFinding(g))
+		add(latencyFinding(g, floors))
 	}
 	for _, g := range groups {
 		add(pressureFinding(g))
@@ -180,7 +180,7 @@ func ratio(low, high float64) string {
 	return timesWord(high / low)
 }
 
-func latencyFinding(g *group) (Finding, bool) {
+func latencyFinding(g *group, floors *runs.Floors) (Finding, bool) {
 	phase := ""
 	if !g.has(func(c *runs.Cell) bool { phase = mainPhase(c); return phase != "" }) {
 		return Finding{}, false
@@ -191,6 +191,9 @@ func latencyFinding(g *group) (Finding, bool) {
 		detail := ""
 		if e.estimate(base+"p99").N > 0 {
 			detail = "p99 " + e.show(base+"p99") + ", max " + e.show(base+"max")
+			if floor := e.paced(floors); floor.p50 > 0 {
+				detail = joined(detail, fmt.Sprintf("a bare loop at its pace: p50 %s, p99 %s", millis(floor.p50), millis(floor.p99)))
+			}
 		}
 		v := e.value(base+"p50", detail)
 		if e.estimate(base+"p50").N > 0 {

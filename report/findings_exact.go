@@ -236,13 +236,12 @@ func anomalies(duplicates, losses, unexpected int64) string {
 
 func costFinding(g *group, floors *runs.Floors) (Finding, bool) {
 	const path = "cost.cpuSecondsPerMillion"
-	floor := clientFloor(floors)
 	f := Finding{Topic: "Cost", Where: g.name()}
 	for _, e := range g.engines {
 		detail := ""
 		if m := e.estimate(path); m.N > 0 {
-			if floor > 0 {
-				detail = timesWord(m.Median/floor) + " the bare client loop"
+			if floor := e.paced(floors).cpu; floor > 0 {
+				detail = fmt.Sprintf("%s the bare loop's %s at its pace", timesWord(m.Median/floor), significant(floor))
 			}
 			detail = joined(detail, prefixed("memory peak ", e.figure("cost.rssPeakBytes")), prefixed("allocated per record ", e.figure("cost.allocBytesPerRecord")))
 		}
@@ -254,32 +253,24 @@ func costFinding(g *group, floors *runs.Floors) (Finding, bool) {
 	}
 	have := g.having(path)
 	var parts []string
+	compared := false
 	for _, m := range have {
 		part := fmt.Sprintf("%s %s", m.engine, significant(m.Median))
-		if floor > 0 {
-			part += fmt.Sprintf(" (%s the floor)", timesWord(m.Median/floor))
+		if floor := m.paced(floors).cpu; floor > 0 {
+			part += fmt.Sprintf(" (%s the bare loop's %s)", timesWord(m.Median/floor), significant(floor))
+			compared = true
 		}
 		parts = append(parts, part)
 	}
 	if len(parts) > 0 {
-		f.Sentence = "CPU seconds per million records: " + list(parts)
-		if floor > 0 {
-			f.Sentence += fmt.Sprintf(". The floor is a bare consume and produce loop on the client library in the same run: %s CPU seconds", significant(floor))
+		f.Sentence = "CPU seconds per million records: " + list(parts) + "."
+		if compared {
+			f.Sentence += " The bare loop consumes and produces at the same rate in the same run and does nothing else."
 		}
-		f.Sentence = sentence(f.Sentence)
 	}
 	f.Sentence = strings.TrimSpace(f.Sentence + g.withheldSentence(path, "cost") + g.missingSentence(path))
 	if len(have) < len(g.engines) {
 		f.Status = statusUnknown
 	}
 	return f, f.Sentence != ""
-}
-
-// clientFloor is the bare client loop's CPU seconds per million records, 0
-// where it was not measured.
-func clientFloor(f *runs.Floors) float64 {
-	if f == nil || f.ClientLoop == nil || f.ClientLoop.CPUSecondsPerMillion == nil {
-		return 0
-	}
-	return *f.ClientLoop.CPUSecondsPerMillion
 }

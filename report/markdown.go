@@ -46,6 +46,9 @@ func writeMarkdown(to io.Writer, v *View) error {
 	if !v.Cells.Empty() {
 		markdownTable(w, "Cells", v.Cells)
 	}
+	if !v.Beside.Empty() {
+		markdownTable(w, "Beside the bare loop", v.Beside)
+	}
 	if !v.Floors.Empty() {
 		markdownTable(w, "Floors", v.Floors)
 	}

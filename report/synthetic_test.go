@@ -256,7 +256,7 @@ func (s *synthetic) cell(spec cellSpec) {
 	c := runs.Cell{
 		ID: id, Scenario: spec.scenario, Workload: "keyed-count", Engine: spec.engine, Guarantee: spec.guarantee,
 		Repetition: spec.repetition, Durability: "machine", Started: started, Verdict: runs.Pass,
-		Config: map[string]any{"parallelism": 2}, Phases: spec.phases, Marks: spec.marks,
+		Config: map[string]any{"parallelism": 2}, Load: loadOf(spec), Phases: spec.phases, Marks: spec.marks,
 		Records:       &runs.Records{Sent: &sent, Consumed: &sent, Visible: &sent, Duplicates: new(int64(0)), Losses: new(int64(0)), Unexpected: new(int64(0)), Reordered: new(int64(0))},
 		LatencyMillis: &runs.LatencyMillis{Event: map[string]runs.Latency{}},
 		Throughput:    map[string]runs.Throughput{},
@@ -305,6 +305,15 @@ func (s *synthetic) cell(spec cellSpec) {
 	s.cells = append(s.cells, c)
 }
 
+// loadOf is the cell's load: under exactly-once committed as its model does.
+func loadOf(spec cellSpec) *runs.Load {
+	l := &runs.Load{Rate: load, Shape: "constant"}
+	if spec.guarantee == "exactly-once" {
+		l.CommitSeconds = new(max(spec.model.batch, spec.model.commit))
+	}
+	return l
+}
+
 func audits() []runs.Audit {
 	return []runs.Audit{
 		{Name: "generator on schedule", OK: true, Detail: "99.98 % of records within 5 ms of their schedule", Voids: []string{runs.GroupLatency}},
@@ -346,6 +355,11 @@ func (s *synthetic) finish() string {
 		ClientLoop: &runs.Floor{RecordsPerSecond: new(412_000.0), CPUSecondsPerMillion: new(9.4)},
 		Exchange:   &runs.Floor{RecordsPerSecond: new(24_800_000.0)},
 		Decode:     &runs.Floor{RecordsPerSecond: new(61_000_000.0)},
+		Paced: []runs.PacedFloor{
+			{Rate: load, CPUSecondsPerMillion: new(18.6), LatencyMillis: &runs.Latency{Count: 15_000, P50: 1.4, P90: 2.0, P99: 3.9, P999: 5.1, Max: 6.6, Mean: 1.6}},
+			{Rate: load, CommitSeconds: new(0.5), CPUSecondsPerMillion: new(21.0), LatencyMillis: &runs.Latency{Count: 15_000, P50: 252, P90: 451, P99: 499, P999: 506, Max: 509, Mean: 254}},
+			{Rate: load, CommitSeconds: new(1.0), CPUSecondsPerMillion: new(20.2), LatencyMillis: &runs.Latency{Count: 20_000, P50: 503, P90: 902, P99: 994, P999: 1006, Max: 1011, Mean: 505}},
+		},
 	}}
 	dir, err := s.w.Finish(summary)
 	s.must(err)

@@ -46,21 +46,15 @@ func (e engineCells) worstVerdict() runs.Verdict {
 
 // cellTable is the table of all cells with their leading figures, a row for
 // each engine of each group.
-func cellTable(groups []*group, floors *runs.Floors) Table {
+func cellTable(groups []*group) Table {
 	t := Table{
 		Caption: "Every cell with its leading figures. Latency is event-time latency in the phase that the cell is compared by.",
-		Head:    []string{"Cell", "Engine", "Verdict", "Phase", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s per million", "× floor", "Memory peak"},
+		Head:    []string{"Cell", "Engine", "Verdict", "Phase", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s per million", "Memory peak"},
 	}
-	floor := clientFloor(floors)
 	for _, g := range groups {
 		for _, e := range g.engines {
 			phase := mainPhase(e.cells[0])
 			latency := "latencyMillis.event." + phase + "."
-			cpu := e.estimate("cost.cpuSecondsPerMillion")
-			ofFloor := absent
-			if cpu.N > 0 && floor > 0 {
-				ofFloor = significant(cpu.Median / floor)
-			}
 			shown := absent
 			if phase != "" {
 				shown = phase
@@ -74,12 +68,15 @@ func cellTable(groups []*group, floors *runs.Floors) Table {
 				g.name(), e.engine, string(verdict), shown,
 				e.brief(latency + "p50"), e.brief(latency + "p99"), e.brief("throughput." + phase + ".visible"),
 				e.counted("duplicates"), e.counted("losses"),
-				strings.TrimSuffix(e.brief("cost.cpuSecondsPerMillion"), " s"), ofFloor, memory,
+				unitless(e.brief("cost.cpuSecondsPerMillion")), memory,
 			}})
 		}
 	}
 	return t
 }
+
+// unitless leaves the seconds out where the column's head says them.
+func unitless(s string) string { return strings.TrimSuffix(s, " s") }
 
 // counted writes duplicates or losses, and beside them what was predicted.
 func (e engineCells) counted(name string) string {
@@ -226,46 +223,6 @@ func byPhase(stem string, phases []string) []string {
 		}
 	}
 	return out
-}
-
-// floorTable shows what the machine gave to programs that do nothing else,
-// and the control cells as multiples of it.
-func floorTable(groups []*group, f *runs.Floors) Table {
-	t := Table{
-		Caption: "Measured in this run, on this machine. A ratio to a floor survives a slow or noisy machine; an absolute figure does not.",
-		Head:    []string{"Floor", "Records per second", "CPU seconds per million"},
-	}
-	if f == nil {
-		return t
-	}
-	add := func(name string, floor *runs.Floor) {
-		if floor == nil {
-			return
-		}
-		row := []string{name, absent, absent}
-		if floor.RecordsPerSecond != nil {
-			row[1] = rate(*floor.RecordsPerSecond)
-		}
-		if floor.CPUSecondsPerMillion != nil {
-			row[2] = significant(*floor.CPUSecondsPerMillion)
-		}
-		t.Rows = append(t.Rows, Row{Cells: row})
-	}
-	add("Bare consume and produce loop on the client library", f.ClientLoop)
-	add("Bare exchange: serialize, buffer, queue, deserialize", f.Exchange)
-	add("Bare decoding", f.Decode)
-	if floor := clientFloor(f); floor > 0 && len(t.Rows) > 0 {
-		for _, g := range controls(groups) {
-			for _, e := range g.engines {
-				if cpu := e.estimate("cost.cpuSecondsPerMillion"); cpu.N > 0 {
-					t.Rows = append(t.Rows, Row{Cells: []string{
-						e.engine + " (" + g.name() + ")", e.show("throughput." + mainPhase(e.cells[0]) + ".visible"),
-						significant(cpu.Median) + ", " + times(cpu.Median/floor) + " the client loop"}})
-				}
-			}
-		}
-	}
-	return t
 }
 
 // auditTable has a row for each audit, over all cells.

@@ -88,16 +88,27 @@ func writeText(to io.Writer, v *View, o Options) error {
 			}
 			fmt.Fprintf(w, "  %s %s  %s\n", p.status(f.Status, sign), p.bold(clean(f.Topic)), p.dim(clean(f.Where)))
 			wrap(w, "      ", f.Sentence, o.Width)
+			for _, v := range f.Values {
+				// Sentences give medians; where there are intervals, they follow.
+				if stated := joined(v.Figure, v.Detail); strings.Contains(stated, "[") {
+					wrap(w, "      - ", v.Engine+": "+stated, o.Width)
+				}
+			}
 		}
 	}
 
 	if !v.Cells.Empty() {
-		fmt.Fprintf(w, "\n%s %s\n", p.bold("Cells"), p.dim("(counts that a crash predicts stand in brackets)"))
 		t := cellText(v.Cells)
-		if t.width() > o.Width {
-			t.dropIntervals()
+		note := "counts that a crash predicts stand in brackets"
+		if t.width() > o.Width && t.stackIntervals() {
+			note += "; under a median, its 95 % interval"
 		}
+		fmt.Fprintf(w, "\n%s %s\n", p.bold("Cells"), p.dim("("+note+")"))
 		writeTable(w, t, p)
+	}
+	if !v.Beside.Empty() {
+		fmt.Fprintf(w, "\n%s %s\n", p.bold("Beside the bare loop"), p.dim("(it consumes and produces at the cell's rate, and commits as often)"))
+		writeTable(w, besideText(v.Beside), p)
 	}
 	if !v.Floors.Empty() {
 		fmt.Fprintf(w, "\n%s\n", p.bold("Floors"))
@@ -109,7 +120,7 @@ func writeText(to io.Writer, v *View, o Options) error {
 // cellText narrows the table of cells for a terminal: the cell's name becomes
 // a heading over its engines, and what is in the page only is left out.
 func cellText(all Table) Table {
-	t := Table{Head: []string{"Engine", "Verdict", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s/M", "× floor"}}
+	t := Table{Head: []string{"Engine", "Verdict", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s/M"}}
 	from := map[string]int{"CPU s/M": slices.Index(all.Head, "CPU s per million")}
 	for _, h := range t.Head {
 		if _, ok := from[h]; !ok {
@@ -128,6 +139,20 @@ func cellText(all Table) Table {
 			row.Cells = append(row.Cells, cell)
 		}
 		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+// besideText narrows the table beside the bare loop in the same way.
+func besideText(all Table) Table {
+	t := Table{Head: []string{"Engine", "p50", "loop", "×", "p99", "loop", "×", "CPU s/M", "loop", "×"}}
+	last := ""
+	for _, r := range all.Rows {
+		if r.Cells[0] != last {
+			last = r.Cells[0]
+			t.Rows = append(t.Rows, Row{Cells: []string{last}})
+		}
+		t.Rows = append(t.Rows, Row{Cells: append([]string{r.Cells[1]}, r.Cells[3:]...)})
 	}
 	return t
 }
@@ -154,17 +179,30 @@ func (t Table) width() (total int) {
 	return total
 }
 
-// dropIntervals leaves the medians alone, where a terminal is too narrow.
-func (t Table) dropIntervals() {
+// stackIntervals puts the intervals into a line of their own under the medians,
+// where a terminal is too narrow for both beside each other. It reports whether
+// there were any.
+func (t *Table) stackIntervals() (any bool) {
+	var rows []Row
 	for _, row := range t.Rows {
+		below := Row{Cells: make([]string, len(row.Cells)), Status: row.Status}
+		some := false
 		for i, cell := range row.Cells {
 			before, rest, ok := strings.Cut(cell, " [")
-			_, after, closed := strings.Cut(rest, "]")
-			if ok && closed && strings.Contains(rest, " to ") {
-				row.Cells[i] = before + after
+			within, after, closed := strings.Cut(rest, "]")
+			low, high, two := strings.Cut(within, " to ")
+			if ok && closed && two {
+				row.Cells[i], below.Cells[i], some = before+after, low+"–"+high, true
 			}
 		}
+		rows = append(rows, row)
+		if some {
+			any = true
+			rows = append(rows, below)
+		}
 	}
+	t.Rows = rows
+	return any
 }
 
 // writeTable writes a table in columns; a row of one cell is a heading.

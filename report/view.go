@@ -22,6 +22,9 @@ type View struct {
 	Findings    []Finding
 	Scenarios   []ScenarioView
 	Cells       Table
+	// Beside sets cells beside the bare loops at their own pace; empty where
+	// none was measured.
+	Beside      Table
 	Floors      Table
 	Audits      Table
 	Environment []Fact
@@ -198,8 +201,9 @@ func Build(f *runs.Folder) *View {
 	v.Attention = attention(f)
 	v.Summary = summarySentence(s, v.Attention)
 	v.Findings = findings(groups, s.Floors)
-	v.Cells = cellTable(groups, s.Floors)
-	v.Floors = floorTable(groups, s.Floors)
+	v.Cells = cellTable(groups)
+	v.Beside = besideTable(groups, s.Floors)
+	v.Floors = floorTable(s.Floors)
 	v.Audits = auditTable(s)
 	v.Environment = environment(s)
 	for i := 0; i < len(groups); {

@@ -82,6 +82,22 @@ type Floors struct {
 	Exchange *Floor `json:"exchange,omitempty"`
 	// Decode is bare decoding of a record.
 	Decode *Floor `json:"decode,omitempty"`
+	// Paced are bare consume → produce loops at the rates of the run's cells.
+	Paced []PacedFloor `json:"paced,omitempty"`
+}
+
+// PacedFloor is what a bare consume → produce loop needs at a cell's rate, with
+// the cell's generator and observer around it. It passes records on as they
+// come; a cell's latency and cost are read against those.
+type PacedFloor struct {
+	Rate float64 `json:"rate"` // records per second
+	// CommitSeconds is how often the loop commits its output in a transaction;
+	// absent for a loop without transactions.
+	CommitSeconds        *float64 `json:"commitSeconds,omitempty"`
+	CPUSecondsPerMillion *float64 `json:"cpuSecondsPerMillion,omitempty"`
+	// LatencyMillis counts from the record's scheduled time until a
+	// read_committed observer sees it.
+	LatencyMillis *Latency `json:"latencyMillis,omitempty"`
 }
 
 // Floor is one floor.
@@ -106,6 +122,8 @@ type Cell struct {
 	Variant []string `json:"variant,omitempty"`
 	// Config is the engine's configuration in full.
 	Config map[string]any `json:"config,omitempty"`
+	// Load is what was offered.
+	Load *Load `json:"load,omitempty"`
 	// Durability is what a durable write survived: process or machine.
 	Durability string    `json:"durability,omitempty"`
 	Started    time.Time `json:"started,omitzero"`
@@ -131,6 +149,19 @@ type Cell struct {
 	Growth        *Growth               `json:"growth,omitempty"`
 	Crash         *Crash                `json:"crash,omitempty"`
 	Cost          *Cost                 `json:"cost,omitempty"`
+}
+
+// Load is a cell's offered load and the step in which its output is committed:
+// what its paced floor is found by.
+type Load struct {
+	// Rate is in records per second; where Shape is not constant, it is the rate
+	// that the shape begins with or varies.
+	Rate  float64 `json:"rate"`
+	Shape string  `json:"shape"`
+	// CommitSeconds is how often the engine is configured to commit output in a
+	// transaction: its batch or checkpoint interval under exactly-once; absent
+	// where there are none.
+	CommitSeconds *float64 `json:"commitSeconds,omitempty"`
 }
 
 // Gate is one threshold of the scenario and how it came out.

@@ -22,6 +22,24 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// loopOptions are those of the client that a loop consumes and produces with:
+// what a cell's connectors ask for, no more.
+func loopOptions(j job) []kgo.Opt {
+	from := map[string]map[int32]kgo.Offset{j.Input: {}}
+	for p := range j.Partitions {
+		from[j.Input][int32(p)] = kgo.NewOffset().AtStart()
+	}
+	return []kgo.Opt{
+		kgo.SeedBrokers(j.Brokers...),
+		kgo.ConsumePartitions(from),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerLinger(0),
+		kgo.MaxBufferedRecords(100_000),
+	}
+}
+
 // clientLoop fills the input and then moves every record to the output, as fast
 // as the client library does it: each fetched record is produced again as it
 // is, nothing is copied, looked at or allocated. Filling is not measured.
@@ -30,18 +48,7 @@ func clientLoop(ctx context.Context, j job) (*runs.Floor, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := map[string]map[int32]kgo.Offset{j.Input: {}}
-	for p := range j.Partitions {
-		from[j.Input][int32(p)] = kgo.NewOffset().AtStart()
-	}
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(j.Brokers...),
-		kgo.ConsumePartitions(from),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.ProducerLinger(0),
-		kgo.MaxBufferedRecords(100_000),
-	)
+	cl, err := kgo.NewClient(loopOptions(j)...)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"streamduel/harness/broker"
+	"streamduel/harness/load"
+
+	_ "streamduel/workloads/builtin"
 )
 
 func TestMain(m *testing.M) {
@@ -18,6 +21,8 @@ func TestMain(m *testing.M) {
 			os.Exit(broker.Main(context.Background(), os.Stdin, os.Stdout, os.Stderr))
 		case "floors":
 			os.Exit(Main(context.Background(), os.Stdin, os.Stdout, os.Stderr))
+		case "load":
+			os.Exit(load.Main(context.Background(), os.Stdin, os.Stdout, os.Stderr))
 		}
 	}
 	os.Exit(m.Run())
@@ -45,6 +50,55 @@ func TestMeasure(t *testing.T) {
 	// Once more: the topics of the first time must be gone.
 	if _, err := Measure(t.Context(), Options{Broker: b, Records: 1000, Limit: 2 * time.Minute}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestMeasurePaced checks that the loop passes everything on at a cell's pace,
+// with and without transactions. Only what no machine can be too slow for is
+// asserted: output committed every interval cannot be visible in the median
+// long before half of one has passed.
+func TestMeasurePaced(t *testing.T) {
+	b, err := broker.Start(t.Context(), broker.Options{Kind: broker.Embedded, Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	paces := []Pace{{Rate: 2000}, {Rate: 2000, Commit: 500 * time.Millisecond}}
+	o := Options{Broker: b, Limit: 2 * time.Minute, Quick: true, Log: t.Output(), drain: time.Minute}
+	began := time.Now()
+	all, skipped, err := MeasurePaced(t.Context(), o, paces)
+	if err != nil || len(skipped) > 0 || len(all) != len(paces) {
+		t.Fatalf("%d floors, %v, %q", len(all), err, skipped)
+	}
+	t.Logf("in %v", time.Since(began))
+	for i, f := range all {
+		if f.Rate != 2000 || (f.CommitSeconds != nil) != (paces[i].Commit > 0) || f.CPUSecondsPerMillion == nil || *f.CPUSecondsPerMillion <= 0 {
+			t.Errorf("%v: %+v", paces[i], f)
+		}
+		if l := f.LatencyMillis; l == nil {
+			t.Logf("%v: %.1f CPU-s/M, the generator was behind", paces[i], *f.CPUSecondsPerMillion)
+		} else {
+			t.Logf("%v: %.1f CPU-s/M, p50 %.2f ms, p99 %.2f ms of %d", paces[i], *f.CPUSecondsPerMillion, l.P50, l.P99, l.Count)
+			if l.Count != 2000 {
+				t.Errorf("%v: %d records in a window of one second at 2000/s", paces[i], l.Count)
+			}
+		}
+	}
+	if l := all[1].LatencyMillis; l != nil && l.P50 < 200 {
+		t.Errorf("committed every 500 ms, the median is %.1f ms", l.P50)
+	}
+}
+
+// TestPacedFloorsSkip: what cannot be measured is named and costs no time.
+func TestPacedFloorsSkip(t *testing.T) {
+	b, err := broker.Start(t.Context(), broker.Options{Kind: broker.Embedded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	all, skipped, err := MeasurePaced(t.Context(), Options{Broker: b, Limit: time.Second}, []Pace{{Rate: 1000}, {Rate: 10, Commit: time.Second}})
+	if err != nil || len(all) != 0 || len(skipped) != 2 || !strings.HasPrefix(skipped[1], "10 records/s, committed every 1s: ") {
+		t.Errorf("%v, %q, %v", all, skipped, err)
 	}
 }
 

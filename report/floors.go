@@ -1,0 +1,147 @@
+package report
+
+import (
+	"fmt"
+
+	"streamduel/runs"
+)
+
+// pacedFloor returns the bare loop that did what the cell had to do: passed
+// records on at the cell's rate and committed as often. It is nil where none was
+// measured, as in runs of an older format or under a load that is not constant.
+func pacedFloor(f *runs.Floors, c *runs.Cell) *runs.PacedFloor {
+	const constant = "constant"
+	if f == nil || c.Load == nil || c.Load.Shape != constant {
+		return nil
+	}
+	same := func(a, b *float64) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
+	for i := range f.Paced {
+		if p := &f.Paced[i]; p.Rate == c.Load.Rate && same(p.CommitSeconds, c.Load.CommitSeconds) {
+			return p
+		}
+	}
+	return nil
+}
+
+// paced are the floor's figures for an engine's cells; 0 stands for none.
+type paced struct{ p50, p99, cpu float64 }
+
+func (e engineCells) paced(f *runs.Floors) (v paced) {
+	p := pacedFloor(f, e.cells[0])
+	if p == nil {
+		return v
+	}
+	if p.CPUSecondsPerMillion != nil {
+		v.cpu = *p.CPUSecondsPerMillion
+	}
+	if p.LatencyMillis != nil {
+		v.p50, v.p99 = p.LatencyMillis.P50, p.LatencyMillis.P99
+	}
+	return v
+}
+
+// over writes a figure's median as a multiple of its floor.
+func (e engineCells) over(path string, floor float64) string {
+	if est := e.estimate(path); est.N > 0 && floor > 0 {
+		return significant(est.Median / floor)
+	}
+	return absent
+}
+
+// median writes a figure without its interval, which the table of cells has.
+func (e engineCells) median(path string) string {
+	if text := e.figure(path); text != absent {
+		return text
+	}
+	return e.brief(path)
+}
+
+// orAbsent writes a floor.
+func orAbsent(v float64, format func(float64) string) string {
+	if v <= 0 {
+		return absent
+	}
+	return format(v)
+}
+
+// besideTable sets each cell's latency and cost beside those of the bare loop
+// at the cell's own pace.
+func besideTable(groups []*group, f *runs.Floors) Table {
+	t := Table{
+		Caption: "Each cell beside a bare loop that consumes and produces at the cell's own rate, committing as often under exactly-once, with the same generator and observer. " +
+			"It passes every record on as it comes, so an engine that collects records into batches can need fewer requests and less processor time than it. " +
+			"Latency is that of the phase the cell is compared by; processor time is of the whole cell, with whatever was done to it.",
+		Head: []string{"Cell", "Engine", "Loop", "p50", "Loop p50", "× loop", "p99", "Loop p99", "× loop", "CPU s per million", "Loop CPU s", "× loop"},
+	}
+	if f == nil || len(f.Paced) == 0 {
+		return t
+	}
+	for _, g := range groups {
+		for _, e := range g.engines {
+			p := pacedFloor(f, e.cells[0])
+			if p == nil {
+				continue
+			}
+			v := e.paced(f)
+			latency := "latencyMillis.event." + mainPhase(e.cells[0]) + "."
+			const cpu = "cost.cpuSecondsPerMillion"
+			t.Rows = append(t.Rows, Row{Cells: []string{
+				g.name(), e.engine, paceOf(p),
+				e.median(latency + "p50"), orAbsent(v.p50, millis), e.over(latency+"p50", v.p50),
+				e.median(latency + "p99"), orAbsent(v.p99, millis), e.over(latency+"p99", v.p99),
+				unitless(e.median(cpu)), orAbsent(v.cpu, significant), e.over(cpu, v.cpu),
+			}})
+		}
+	}
+	return t
+}
+
+// paceOf says what the bare loop did.
+func paceOf(p *runs.PacedFloor) string {
+	if p.CommitSeconds == nil {
+		return rate(p.Rate)
+	}
+	return fmt.Sprintf("%s, commit every %s", rate(p.Rate), seconds(*p.CommitSeconds))
+}
+
+// floorTable shows what the machine gave to programs that do nothing else.
+func floorTable(f *runs.Floors) Table {
+	t := Table{
+		Caption: "Bare loops measured in this run, on this machine. A ratio to a floor survives a slow or noisy machine; an absolute figure does not.",
+		Head:    []string{"Floor", "Rate", "CPU s per million", "p50", "p99"},
+	}
+	if f == nil {
+		return t
+	}
+	add := func(name string, floor *runs.Floor) {
+		if floor == nil {
+			return
+		}
+		row := []string{name, absent, absent, absent, absent}
+		if floor.RecordsPerSecond != nil {
+			row[1] = rate(*floor.RecordsPerSecond)
+		}
+		if floor.CPUSecondsPerMillion != nil {
+			row[2] = significant(*floor.CPUSecondsPerMillion)
+		}
+		t.Rows = append(t.Rows, Row{Cells: row})
+	}
+	for _, p := range f.Paced {
+		name := "Consume and produce at a cell's pace"
+		if p.CommitSeconds != nil {
+			name += ", commit every " + seconds(*p.CommitSeconds)
+		}
+		row := []string{name, rate(p.Rate), absent, absent, absent}
+		if p.CPUSecondsPerMillion != nil {
+			row[2] = significant(*p.CPUSecondsPerMillion)
+		}
+		if l := p.LatencyMillis; l != nil {
+			row[3], row[4] = millis(l.P50), millis(l.P99)
+		}
+		t.Rows = append(t.Rows, Row{Cells: row})
+	}
+	add("Consume and produce as fast as the client can", f.ClientLoop)
+	add("Exchange: serialize, buffer, queue, deserialize", f.Exchange)
+	add("Decoding", f.Decode)
+	return t
+}
