@@ -68,6 +68,9 @@ func TestTheRealSchemaAndTheLoaderAgree(t *testing.T) {
 		{"checkpoint: { interval: 1s }", "checkpoint: { interval: 1s, retained: two }", false},
 		{"keys: 1000", "keys: 10, recordBytes: 200", true},
 		{"keys: 1000", "keyz: 10", false},
+		{"parallelism: 2", "parallelism: 2\nstate: { backend: lsm, memory: 64MiB }", true},
+		{"parallelism: 2", "parallelism: 2\nstate: { backend: disk }", false},
+		{"parallelism: 2", "parallelism: 2\nstate: { backend: lsm, memori: 64MiB }", false},
 	} {
 		src := strings.Replace(string(steady), change.old, change.with, 1)
 		if src == string(steady) {

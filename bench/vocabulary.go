@@ -14,7 +14,7 @@ func (p parts) vocabulary() scenarios.Vocabulary {
 	v := scenarios.Vocabulary{
 		Engines:       map[string]scenarios.EngineSpec{},
 		Workloads:     map[string]scenarios.WorkloadSpec{},
-		StateBackends: []string{"memory"},
+		StateBackends: stateBackends,
 		KnownFigure:   runs.KnownFigure,
 		SuggestFigure: runs.SuggestFigure,
 	}

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"streamduel/connectors"
 	"streamduel/connectors/kafka"
@@ -14,6 +16,8 @@ import (
 	"streamduel/harness/floors"
 	"streamduel/harness/load"
 	"streamduel/scenarios"
+	"streamduel/state"
+	"streamduel/state/lsm"
 	"streamduel/worker"
 	"streamduel/workloads"
 
@@ -59,6 +63,15 @@ var kafkaConnectors = worker.Connectors{
 	Sink: func(k worker.Kafka, topic string, origins bool) (connectors.Sink, error) {
 		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: origins})
 	},
+	Backend: func(s worker.State) (state.Backends, error) {
+		switch s.Backend {
+		case "", "memory":
+			return nil, nil
+		case "lsm":
+			return lsm.Within(s.Memory), nil
+		}
+		return nil, fmt.Errorf("state.backend: %q is not known here; allowed are %s", s.Backend, strings.Join(stateBackends, ", "))
+	},
 }
 
 // planOf makes a cell's job as the worker would, with addresses that nobody
@@ -76,6 +89,10 @@ func planOf(c *scenarios.Cell, known map[string]engines.Engine) (engines.Plan, e
 	}
 	return engine.Plan(job, config)
 }
+
+// stateBackends are the names under which kafkaConnectors know them, the default
+// first.
+var stateBackends = []string{"memory", "lsm"}
 
 // runHarness fits the harness to the command.
 func runHarness(ctx context.Context, req Request) (Result, error) {

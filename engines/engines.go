@@ -32,6 +32,27 @@ type Job struct {
 	Folder *state.Folder
 	// Origins makes records carry their origin to the sinks.
 	Origins bool
+	// Backend makes what keyed state is kept in; nil is memory.
+	Backend state.Backends
+}
+
+// OpenBackend makes the job's backend for an attempt; nil when state is in
+// memory or there is none. Whoever opens it closes it behind the last task.
+func (j *Job) OpenBackend(attempt *state.Attempt, fragments []*pipeline.Fragment) (state.Backend, error) {
+	subtasks := 0
+	for _, f := range fragments {
+		if f.Stateful() {
+			subtasks += f.Parallelism
+		}
+	}
+	if j.Backend == nil || subtasks == 0 {
+		return nil, nil
+	}
+	b, err := j.Backend(state.BackendEnv{Folder: j.Folder, Attempt: attempt.Number, Subtasks: subtasks})
+	if err != nil {
+		return nil, fmt.Errorf("the state's backend: %w", err)
+	}
+	return b, nil
 }
 
 // Resolve fills in defaults and refuses what no engine can run, with the

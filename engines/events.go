@@ -97,8 +97,9 @@ type (
 	CheckpointCompleted struct {
 		Checkpoint int64   `json:"checkpoint"`
 		Duration   float64 `json:"durationMillis"`
-		Durable    float64 `json:"durableMillis"` // of that, writing and syncing
-		Bytes      int64   `json:"bytes"`
+		Durable    float64 `json:"durableMillis"`   // of that, writing and syncing
+		Bytes      int64   `json:"bytes"`           // written for it
+		FullBytes  int64   `json:"fullBytes"`       // and those that it shares with checkpoints before
 		Alignment  float64 `json:"alignmentMillis"` // longest over the subtasks
 	}
 	// CheckpointFailed tells why one was given up.

@@ -226,6 +226,9 @@ func (c *cell) makeJob() (err error) {
 		Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
 		Input: workloads.Topics{Names: []string{c.topics.in}}, Reset: string(s.Discovery.Reset),
 	}
+	if s.State.Backend != "memory" {
+		c.job.State = worker.State{Backend: string(s.State.Backend), Memory: int64(s.State.Memory)}
+	}
 	if c.topics.pattern != "" {
 		c.job.Kafka.Input = workloads.Topics{Pattern: c.topics.pattern}
 	}

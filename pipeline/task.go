@@ -230,7 +230,16 @@ func (t *Task) NextEventTimer() int64 {
 // Restore applies snapshots to the task's state (see state.Set.Restore) and
 // gets its timers ready. It is called once, before any record.
 func (t *Task) Restore(snapshots ...[]byte) error {
-	if err := t.State.Restore(snapshots...); err != nil {
+	return t.restored(t.State.Restore(snapshots...))
+}
+
+// RestoreFrom is Restore for snapshots in files.
+func (t *Task) RestoreFrom(snapshots ...state.Reader) error {
+	return t.restored(t.State.RestoreFrom(snapshots...))
+}
+
+func (t *Task) restored(err error) error {
+	if err != nil {
 		return err
 	}
 	for i := range t.operators {

@@ -120,11 +120,11 @@ func decodeScenario(name, dir string, root *node, vocab Vocabulary) (*Scenario, 
 		Parallelism: 2,
 		Load:        Load{Shape: ShapeConstant},
 		Durability:  DurableMachine,
-		State:       State{Backend: "memory"},
+		State:       State{Backend: memoryBackend},
 		Discovery:   Discovery{Interval: 1e9, Reset: ResetEarliest},
 	}
 	if len(vocab.StateBackends) > 0 {
-		s.State.Backend = vocab.StateBackends[0]
+		s.State.Backend = Backend(vocab.StateBackends[0])
 	}
 	d.decode(root, reflect.ValueOf(s).Elem(), "")
 	if s.Topics.Output == 0 && !d.given("topics.output") {

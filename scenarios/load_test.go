@@ -114,6 +114,9 @@ func TestEveryMistakeIsOneLineThatSaysWhatIsAllowed(t *testing.T) {
 		{"anchor", "parallelism: 2", "parallelism: &p 2", `duel.yaml:7:14: anchors, aliases and merge keys are not part of scenario files: write the value out`},
 		{"only for another shape", "shape: constant", "shape: constant, to: 9k/s", `duel.yaml:8:48: load.to: value "9k/s": only for shape: ramp, not constant`},
 		{"shape lacks its fields", "shape: constant", "shape: burst, peak: 9k/s, every: 2s", `duel.yaml:8:1: load.for: missing: shape burst needs peak, every, for`},
+		{"unknown backend", "parallelism: 2", "state: { backend: lms }", `duel.yaml:7:19: state.backend: value "lms": one of memory, lsm (did you mean "lsm"?)`},
+		{"memory of the backend that has no bound", "parallelism: 2", "state: { memory: 64MiB }", `duel.yaml:7:18: state.memory: value "64MiB": only for a backend on disk: with memory the state takes what it needs`},
+		{"too little memory", "parallelism: 2", "state: { backend: lsm, memory: 1MiB }", `duel.yaml:7:32: state.memory: value "1MiB": 16MiB to 1024GiB`},
 		{"trace file", "shape: constant", "shape: trace, file: none.csv", `duel.yaml:8:47: load.file: value "none.csv": no such file: lines of seconds,recordsPerSecond`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -66,8 +66,14 @@ const (
 
 // State chooses the keyed state's backend.
 type State struct {
-	Backend string `json:"backend,omitempty"` // one of Vocabulary.StateBackends
+	Backend Backend `json:"backend,omitempty"` // one of Vocabulary.StateBackends
+	// Memory is what a backend that is not memory may take of it in a worker
+	// process; left out, the backend's own default.
+	Memory Bytes `json:"memory,omitempty"`
 }
+
+// Backend names where keyed state is kept.
+type Backend string
 
 // Discovery says how the source looks for new partitions and topics.
 type Discovery struct {

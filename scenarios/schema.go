@@ -85,6 +85,10 @@ func (m *schemaMaker) mapped(t reflect.Type) *jsonschema.Schema {
 		return oneOfText(DurableProcess, DurableMachine)
 	case reflect.TypeFor[Reset]():
 		return oneOfText(ResetEarliest, ResetLatest)
+	case reflect.TypeFor[Backend]():
+		if len(m.vocab.StateBackends) > 0 {
+			return oneOfText(m.vocab.StateBackends...)
+		}
 	case reflect.TypeFor[Until]():
 		return oneOfText(CaughtUp, Drained)
 	case reflect.TypeFor[Shape]():

@@ -48,10 +48,24 @@ func (d *decoder) validateHead(s *Scenario) {
 	d.between("topics.partitions", s.Topics.Partitions, 1, 1024)
 	d.between("topics.output", s.Topics.Output, 1, 1024)
 	d.between("parallelism", s.Parallelism, 1, 64)
-	if len(d.vocab.StateBackends) > 0 && !slices.Contains(d.vocab.StateBackends, s.State.Backend) {
-		d.complain("state.backend", oneOf(s.State.Backend, d.vocab.StateBackends))
+	if len(d.vocab.StateBackends) > 0 && !slices.Contains(d.vocab.StateBackends, string(s.State.Backend)) {
+		d.complain("state.backend", oneOf(string(s.State.Backend), d.vocab.StateBackends))
+	}
+	switch {
+	case !d.given("state.memory"):
+	case s.State.Backend == memoryBackend:
+		d.complain("state.memory", "only for a backend on disk: with memory the state takes what it needs")
+	case s.State.Memory < minStateMemory || s.State.Memory > maxStateMemory:
+		d.complain("state.memory", fmt.Sprintf("%v to %v", minStateMemory, maxStateMemory))
 	}
 }
+
+// State in memory has no bound; a backend's caches and buffers need some room to be more than a detour.
+const (
+	memoryBackend        = "memory"
+	minStateMemory Bytes = 16 << 20
+	maxStateMemory Bytes = 1 << 40
+)
 
 func (d *decoder) between(path string, v, low, high int) {
 	if d.given(path) && (v < low || v > high) {

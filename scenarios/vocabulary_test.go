@@ -62,7 +62,7 @@ func testVocabulary() Vocabulary {
 			"keyed-count":  {New: func() any { return &countParams{Keys: 1000} }},
 			"pass-through": {},
 		},
-		StateBackends: []string{"memory"},
+		StateBackends: []string{"memory", "lsm"},
 		KnownFigure: func(path string, phases ...string) bool {
 			parts := strings.Split(path, ".")
 			switch parts[0] {

@@ -13,10 +13,54 @@ import (
 type Backend interface {
 	// Name names the backend and its format; a snapshot is read by its own.
 	Name() string
-	// CacheBytes is the memory that each table may keep of its entries, decoded.
+	// CacheBytes is the memory that the tables of a subtask may keep of their
+	// entries, decoded.
 	CacheBytes() int64
 	// Open makes the empty store of a subtask.
 	Open(c SetConfig) (Store, error)
+	// Shared returns the shared files that a cut relies on.
+	Shared(cut []byte) ([]SharedFile, error)
+	// Check returns an error that is ErrTorn when one of the files is not there
+	// whole.
+	Check(files []SharedFile) error
+	// Sweep deletes the shared files of this and of earlier attempts on which no
+	// open store relies and which are not kept. It asks what is kept after it has
+	// looked which files there are, so that snapshots may be written meanwhile.
+	Sweep(kept func() (map[string]bool, error)) error
+	// Close is called when all stores have been closed.
+	Close()
+}
+
+// SharedFile is a file on which several snapshots may rely.
+type SharedFile struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Backends makes a job's backend, at each start.
+type Backends func(BackendEnv) (Backend, error)
+
+// BackendEnv says what a backend is for.
+type BackendEnv struct {
+	// Folder is the job's, in which the backend has folders of its own.
+	Folder *Folder
+	// Attempt is the number of the start: files of later ones are not touched.
+	Attempt int
+	// Subtasks is how many with keyed state share the memory.
+	Subtasks int
+}
+
+// SharedFiles returns the files of the backend on which a snapshot relies.
+func SharedFiles(b Backend, snapshot Reader) ([]SharedFile, error) {
+	c, err := Inspect(snapshot)
+	if err != nil || c.Backend == "" || b == nil || b.Name() != c.Backend {
+		return nil, err // another backend's will be refused
+	}
+	cut, err := c.cut(readerSource{snapshot})
+	if err != nil {
+		return nil, err
+	}
+	return b.Shared(cut)
 }
 
 // Store is the sorted byte store of one subtask. Its methods belong to the
@@ -92,21 +136,26 @@ func groupStart(g int) []byte { return []byte{byte(g >> 8), byte(g)} }
 // stored is the part of a table that lies in a store; the table itself is a
 // cache in front of it. An entry is dirty when its epoch is the table's.
 type stored struct {
-	store    Store
-	prefix   uint32
-	limit    int     // entries in the cache
-	used     []bool  // slots used since the hand went over them
-	hand     uint32  // of the clock that chooses what leaves
-	counts   []int64 // keys by group, from the set's first group on
-	key, val []byte  // scratch
+	store      Store
+	prefix     uint32
+	entryBytes int64
+	limit      int     // entries in the cache
+	used       []bool  // slots used since the hand went over them
+	hand       uint32  // of the clock that chooses what leaves
+	counts     []int64 // keys by group, from the set's first group on
+	key, val   []byte  // scratch
 }
 
 func newStored(s *Set, operator, name string, entryBytes int64) *stored {
 	return &stored{
-		store: s.store, prefix: tablePrefix(operator, name),
-		limit:  max(int(s.backend.CacheBytes()/entryBytes), 16),
+		store: s.store, prefix: tablePrefix(operator, name), entryBytes: entryBytes,
 		counts: make([]int64, int(s.groups.Last)-int(s.groups.First)+1),
 	}
+}
+
+// limitCache sets how much of the table is kept decoded.
+func (t *Table[K, V]) limitCache(bytes int64) {
+	t.stored.limit = max(int(bytes/t.stored.entryBytes), 16)
 }
 
 // storeKey encodes a key for the store; it is valid until the next call.

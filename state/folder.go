@@ -172,6 +172,48 @@ func (f *Folder) Read(name string) ([]byte, error) {
 	return b[:n], nil
 }
 
+// File is a file that was opened to be read piece by piece.
+type File struct {
+	*io.SectionReader // its contents
+	file              *os.File
+}
+
+// Close closes the file.
+func (f *File) Close() error { return f.file.Close() }
+
+// Open opens a file after reading all of it once for its checksum, in pieces;
+// errors are as with Read.
+func (f *Folder) Open(name string) (_ *File, err error) {
+	path := filepath.Join(f.dir, name)
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	n := info.Size() - trailer
+	sum, tail := crc32.New(castagnoli), make([]byte, trailer)
+	if n >= 0 {
+		if _, err := io.CopyBuffer(sum, io.NewSectionReader(file, 0, n), make([]byte, 256<<10)); err != nil {
+			return nil, err
+		}
+		if _, err := file.ReadAt(tail, n); err != nil {
+			return nil, err
+		}
+	}
+	if n < 0 || binary.LittleEndian.Uint64(tail[4:]) != uint64(n) || binary.LittleEndian.Uint32(tail) != sum.Sum32() {
+		return nil, fmt.Errorf("%s: %w", path, ErrTorn)
+	}
+	return &File{io.NewSectionReader(file, 0, n), file}, nil
+}
+
 // Link gives files of other folders names in this one, all durable when it
 // returns; files maps a name here to a path. What already has its name is left.
 // The files must be durable and never be changed again; they carry no checksum,

@@ -164,9 +164,7 @@ func (s *scanner) uint32() uint32 {
 }
 
 // Inspect reads what a snapshot says of itself, without its blocks.
-func Inspect(r io.ReaderAt, size int64) (*Contents, error) {
-	return inspect(readerSource{r}, size)
-}
+func Inspect(r Reader) (*Contents, error) { return inspect(readerSource{r}, r.Size()) }
 
 func inspect(src source, size int64) (*Contents, error) {
 	if size < snapshotHead {
@@ -271,9 +269,20 @@ func (s *Set) Restore(snapshots ...[]byte) error {
 	return s.restore(all)
 }
 
-// RestoreFrom applies a snapshot of which only what the subtask needs is read.
-func (s *Set) RestoreFrom(r io.ReaderAt, size int64) error {
-	return s.restore([]opened{{src: readerSource{r}, size: size}})
+// Reader is a snapshot that is read piece by piece: a File, a bytes.Reader.
+type Reader interface {
+	io.ReaderAt
+	Size() int64
+}
+
+// RestoreFrom is Restore for snapshots in files, of which only what the subtask
+// needs is read.
+func (s *Set) RestoreFrom(snapshots ...Reader) error {
+	all := make([]opened, len(snapshots))
+	for i, r := range snapshots {
+		all[i] = opened{src: readerSource{r}, size: r.Size()}
+	}
+	return s.restore(all)
 }
 
 // opened is a snapshot being read.
@@ -340,18 +349,14 @@ func (s *Set) restoreTables(o *opened, cuts *[][]byte) error {
 	if s.store == nil || !mine {
 		return nil
 	}
-	b, err := block(o.src, o.off, o.len, o.sum, func() string { return "the store's place" })
+	b, err := o.cut(o.src)
 	*cuts = append(*cuts, b)
 	return err
 }
 
-// Cut returns what the backend's store has written into a snapshot, nil where
-// there is none.
-func (c *Contents) Cut(r io.ReaderAt) ([]byte, error) {
-	if c.Backend == "" {
-		return nil, nil
-	}
-	return block(readerSource{r}, c.off, c.len, c.sum, func() string { return "the store's place" })
+// cut returns what the backend's store has written into a snapshot.
+func (c *Contents) cut(src source) ([]byte, error) {
+	return block(src, c.off, c.len, c.sum, func() string { return "the store's place" })
 }
 
 // block reads a block and checks it.

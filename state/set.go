@@ -36,6 +36,7 @@ type table interface {
 	aged() bool // has a time to live
 	image(full bool) image
 	reader(c *tableContents, entries int, moved bool) (applier, error)
+	limitCache(bytes int64)
 	Len() int
 	bytes() int64
 }
@@ -64,6 +65,11 @@ func (s *Set) add(operator, name string, t table) error {
 		return err
 	}
 	s.tables = append(s.tables, named{operator, name, t})
+	if s.backend != nil {
+		for _, n := range s.tables {
+			n.table.limitCache(s.backend.CacheBytes() / int64(len(s.tables)))
+		}
+	}
 	return nil
 }
 

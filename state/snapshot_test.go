@@ -83,13 +83,13 @@ func TestARestoreReadsOnlyItsKeyGroups(t *testing.T) {
 	for i := range 8 {
 		in := newInstance(t, i, 8, 128)
 		src := &counted{Reader: bytes.NewReader(b)}
-		if err := in.set.RestoreFrom(src, int64(len(b))); err != nil {
+		if err := in.set.RestoreFrom(src); err != nil {
 			t.Fatal(err)
 		}
 		all += in.set.Keys()
 		read += src.bytes
 	}
-	c, err := Inspect(bytes.NewReader(b), int64(len(b)))
+	c, err := Inspect(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestEveryDamageIsTold(t *testing.T) {
 		if !errors.Is(err, ErrTorn) && !errors.Is(err, ErrNoSnapshot) && !errors.Is(err, ErrVersion) {
 			t.Errorf("%s: %v", what, err)
 		}
-		if err := again.set.RestoreFrom(bytes.NewReader(b), int64(len(b))); err == nil {
+		if err := again.set.RestoreFrom(bytes.NewReader(b)); err == nil {
 			t.Errorf("%s: read from a file", what)
 		}
 	}

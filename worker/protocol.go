@@ -30,6 +30,8 @@ type Job struct {
 	// Folder keeps the job's checkpoints and logs.
 	Folder     string `json:"folder"`
 	Durability string `json:"durability"` // process or machine
+	// State says where keyed state is kept; absent is memory.
+	State State `json:"state,omitzero"`
 	// DiscoveryMillis is how often new partitions are looked for; 0 never.
 	DiscoveryMillis int64 `json:"discoveryMillis"`
 	// Origins asks for the sd-origin header on every output.
@@ -54,6 +56,14 @@ type Kafka struct {
 	// Reset is where partitions found after the start are read from: earliest,
 	// or latest to show what that loses.
 	Reset string `json:"reset,omitempty"`
+}
+
+// State says where keyed state is kept.
+type State struct {
+	Backend string `json:"backend"` // memory or lsm; "" is memory
+	// Memory is what a backend on disk may take of it, in bytes; 0 takes the
+	// backend's own default.
+	Memory int64 `json:"memory,omitempty"`
 }
 
 // Arm asks for a crash at the hit-th passage through a point, counted from the

@@ -29,6 +29,9 @@ import (
 type Connectors struct {
 	Source func(k Kafka, t workloads.Topics) (connectors.Source, error)
 	Sink   func(k Kafka, topic string, origins bool) (connectors.Sink, error)
+	// Backend makes what keyed state is kept in; nil is memory, and a name that
+	// is not known an error. Without it there is only memory.
+	Backend func(s State) (state.Backends, error)
 }
 
 // Main runs a worker process: the exit code is 0 when the job ended as asked,
@@ -161,12 +164,26 @@ func Prepare(j Job, known map[string]engines.Engine, c Connectors) (engines.Engi
 	if err = errors.Join(err, opening); err != nil {
 		return nil, nil, none, fmt.Errorf("workload %s: %w", j.Workload, err)
 	}
+	backend, err := backendOf(j.State, c)
+	if err != nil {
+		return nil, nil, none, err
+	}
 	job := engines.Job{
 		Name: j.Name, Graph: graph, Parallelism: j.Parallelism, MaxParallelism: j.MaxParallelism,
 		Guarantee: g, Discovery: time.Duration(j.DiscoveryMillis) * time.Millisecond,
-		Origins: j.Origins || j.Acks,
+		Origins: j.Origins || j.Acks, Backend: backend,
 	}
 	return e, config, job, nil
+}
+
+func backendOf(s State, c Connectors) (state.Backends, error) {
+	if c.Backend != nil {
+		return c.Backend(s)
+	}
+	if s.Backend != "" && s.Backend != "memory" {
+		return nil, fmt.Errorf("state.backend: %q is not known here, there is only memory", s.Backend)
+	}
+	return nil, nil
 }
 
 func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {

@@ -121,10 +121,10 @@ const crashPhases = `  - { name: steady, duration: 1s }
 // TestCrash kills a worker between output and commit: at-least-once repeats
 // just what was predicted, exactly-once nothing.
 func TestCrash(t *testing.T) {
-	for _, at := range [][2]string{{"M3", "D5"}, {"M2", "D3"}} {
-		t.Run(at[0]+at[1], func(t *testing.T) {
-			code, s, printed := run(t, scenario("crash", "{ name: keyed-count }", "{ rate: 5k/s }",
-				fmt.Sprintf(crashPhases, at[0], at[1]), "guarantees: [at-least-once, exactly-once]"), "-q")
+	for _, c := range []struct{ microbatch, dataflow, backend string }{{"M3", "D5", "lsm"}, {"M2", "D3", "memory"}} {
+		t.Run(c.microbatch+c.dataflow+c.backend, func(t *testing.T) {
+			code, s, printed := run(t, scenario("crash", "{ name: keyed-count, params: { keys: 20000 } }", "{ rate: 5k/s }",
+				fmt.Sprintf(crashPhases, c.microbatch, c.dataflow), "guarantees: [at-least-once, exactly-once]", "state: { backend: "+c.backend+" }"), "-q")
 			if s == nil {
 				t.Fatalf("exit code %d, no summary:\n%s", code, printed)
 			}

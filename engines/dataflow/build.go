@@ -23,7 +23,15 @@ func (r *run) build() (err error) {
 	if r.attempt, err = state.NextAttempt(r.job.Folder, r.job.Name); err != nil {
 		return err
 	}
-	r.store = checkpoints.Open(r.job.Folder, r.cfg.Checkpoint.Retained, r.rt.Log)
+	defer func() {
+		if err != nil {
+			r.discard()
+		}
+	}()
+	if r.backend, err = r.job.OpenBackend(r.attempt, r.fragments); err != nil {
+		return err
+	}
+	r.store = checkpoints.Open(r.job.Folder, r.cfg.Checkpoint.Retained, r.backend, r.rt.Log)
 	from, err := r.store.Newest()
 	if err != nil {
 		return err
@@ -33,11 +41,10 @@ func (r *run) build() (err error) {
 		return err
 	}
 	r.coordinator = &coordinator{run: r, inbox: make(chan any, 256), next: next}
-	defer func() {
-		if err != nil {
-			r.discard()
-		}
-	}()
+	if from != nil {
+		defer from.Close()
+		r.coordinator.last = from.Metadata
+	}
 	starts, err := r.openSources(from)
 	if err != nil {
 		return err
@@ -79,6 +86,13 @@ func (r *run) discard() {
 	}
 	for _, s := range r.sources {
 		s.enum.Close()
+	}
+	r.closeBackend()
+}
+
+func (r *run) closeBackend() {
+	if r.backend != nil {
+		r.backend.Close()
 	}
 }
 
@@ -266,7 +280,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	}
 	t.pipe, err = f.Build(pipeline.TaskConfig{
 		Context: r.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
-		Host: t, Origins: r.job.Origins,
+		Host: t, Origins: r.job.Origins, Backend: r.backend,
 		Wake: func() { t.box.signal(sigData) }, // only wakes: the loop looks for itself
 	})
 	if err != nil {
@@ -287,7 +301,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	}
 	if from != nil {
 		if n := statefulOperator(f); n != nil {
-			if err := t.pipe.Restore(from.States(n.UID)...); err != nil {
+			if err := t.pipe.RestoreFrom(from.States(n.UID)...); err != nil {
 				return fmt.Errorf("restoring checkpoint %d: %w", from.ID, err)
 			}
 		}

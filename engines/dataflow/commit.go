@@ -63,11 +63,11 @@ func (t *task) checkpoint(id int64, alignment time.Duration) error {
 		return nil
 	}
 	t.run.background(func() {
-		st := checkpoints.State{Operator: statefulOperator(t.fragment).UID, Subtask: t.index}
+		var st checkpoints.State
 		data, err := snapshot.Append(nil)
 		if err == nil {
-			st.Bytes = int64(len(data))
-			st.File, err = t.run.store.WriteState(id, t.run.attempt.Number, t.fragment.Index, t.index, data)
+			st, err = t.run.store.WriteState(id, t.run.attempt.Number, t.fragment.Index, t.index, data)
+			st.Operator = statefulOperator(t.fragment).UID
 		}
 		if err != nil {
 			t.run.coordinator.tell(declined{t, id, fmt.Errorf("%s: writing its state: %w", t.name, err)})

@@ -21,7 +21,8 @@ type coordinator struct {
 	lastEnd   time.Time
 	failures  int // in a row
 	oldest    int64
-	ended     int // subtasks that have passed everything on
+	last      *checkpoints.Metadata // of the newest durable checkpoint
+	ended     int                   // subtasks that have passed everything on
 
 	stop     engines.StopMode // asked for, or ""
 	final    bool             // current is the last checkpoint
@@ -266,8 +267,9 @@ func (c *coordinator) makeDurable() error {
 	c.failures = 0
 	r.emit(engines.CheckpointCompleted{
 		Checkpoint: p.id, Duration: millis(now.Sub(p.started)), Durable: millis(now.Sub(writing)),
-		Bytes: p.meta.Bytes(), Alignment: millis(p.alignment),
+		Bytes: p.meta.NewBytes(c.last), FullBytes: p.meta.Bytes(), Alignment: millis(p.alignment),
 	})
+	c.last = p.meta
 	r.emit(engines.Durable{Positions: positions})
 	oldest, err := r.store.Subsume()
 	if err != nil {
@@ -316,5 +318,12 @@ func (c *coordinator) allCommitted() error {
 	r.failpoint("D8", p.id)
 	c.current, c.lastEnd = nil, time.Now()
 	c.complete = c.final
+	if r.backend != nil {
+		r.background(func() {
+			if err := r.store.SweepShared(); err != nil {
+				r.fail(fmt.Errorf("deleting files that checkpoints shared: %w", err))
+			}
+		})
+	}
 	return nil
 }

@@ -31,6 +31,7 @@ type run struct {
 	parent  context.Context
 	attempt *state.Attempt
 	store   *checkpoints.Store
+	backend state.Backend // nil for memory
 
 	tasks       []*task
 	sinkTasks   []*task
@@ -199,6 +200,7 @@ func (r *run) launch() {
 		for _, t := range r.tasks {
 			t.close()
 		}
+		r.closeBackend()
 		r.mu.Lock()
 		if r.err == nil && r.mode == "" {
 			r.err = context.Cause(r.parent)

@@ -208,7 +208,20 @@ func (r *run) purge(oldest int64) error {
 			}
 		}
 	}
-	return nil
+	if r.backend == nil {
+		return nil
+	}
+	return r.backend.Sweep(func() (map[string]bool, error) {
+		kept := map[string]bool{}
+		for _, ps := range r.states {
+			for _, p := range ps {
+				if err := p.kept(kept); err != nil {
+					return nil, err
+				}
+			}
+		}
+		return kept, nil
+	})
 }
 
 // storeTimers tells the planner when the earliest timers are due.

@@ -176,6 +176,14 @@ func (r *run) open() error {
 	if r.attempt, err = state.NextAttempt(r.job.Folder, Name); err != nil {
 		return err
 	}
+	if r.backend, err = r.job.OpenBackend(r.attempt, r.fragments); err != nil {
+		return err
+	}
+	for _, ps := range r.states {
+		for _, p := range ps {
+			p.backend = r.backend
+		}
+	}
 	r.pool = newPool(r.cfg.cores())
 	r.maintenance = newMaintenance()
 	// The sink is asked first: opening its transaction fences a process that is

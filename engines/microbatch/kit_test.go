@@ -69,6 +69,8 @@ type bed struct {
 	acks      *engines.AckLog
 	clock     *clock.Clock
 	gate      *connectors.Gate
+	backend   state.Backends
+	groups    int // 0 takes the default
 }
 
 func newBed(t testing.TB, partitions int, g connectors.Guarantee) *bed {
@@ -103,7 +105,7 @@ func (b *bed) job() engines.Job {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return engines.Job{Name: "job", Graph: b.graph(), Parallelism: b.parallel, Guarantee: b.guarantee, Folder: folder, Origins: true, Discovery: b.discovery}
+	return engines.Job{Name: "job", Graph: b.graph(), Parallelism: b.parallel, Guarantee: b.guarantee, Folder: folder, Origins: true, Discovery: b.discovery, Backend: b.backend, MaxParallelism: b.groups}
 }
 
 func (b *bed) tryStart(arm string, hit int) (*process, error) {

@@ -31,6 +31,7 @@ type run struct {
 	states      map[*pipeline.Fragment][]*partitionState
 	logs        batchLogs
 	attempt     *state.Attempt
+	backend     state.Backend // nil for memory
 	limit       *limiter
 	pool        *pool
 	maintenance *maintenance
@@ -445,6 +446,9 @@ func (r *run) close() {
 	}
 	for _, s := range r.sources {
 		s.enumerator.Close()
+	}
+	if r.backend != nil {
+		r.backend.Close()
 	}
 }
 

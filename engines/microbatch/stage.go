@@ -11,6 +11,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/exchange"
 	"streamduel/pipeline"
+	"streamduel/state"
 )
 
 // stage is a part of the job between shuffles; its task set is one task a
@@ -220,17 +221,7 @@ func (r *run) buildStages(g *generation, watermark int64, versions func(*partiti
 			if err != nil {
 				return err
 			}
-			var snapshots [][]byte
-			if t.state != nil {
-				v, err := versions(t.state)
-				if err == nil {
-					snapshots, err = t.state.snapshots(v)
-				}
-				if err != nil {
-					return fmt.Errorf("%s, partition %d: %w", f.Name, k, err)
-				}
-			}
-			if err := t.Restore(snapshots...); err != nil {
+			if err := t.restore(versions); err != nil {
 				return fmt.Errorf("%s, partition %d: %w", f.Name, k, err)
 			}
 			// Nothing is due here: what this watermark fires was fired by the batch
@@ -243,13 +234,34 @@ func (r *run) buildStages(g *generation, watermark int64, versions func(*partiti
 	return nil
 }
 
+// restore gives the task the state of the version that versions says.
+func (t *task) restore(versions func(*partitionState) (int64, error)) error {
+	if t.state == nil {
+		return t.Restore()
+	}
+	v, err := versions(t.state)
+	if err != nil {
+		return err
+	}
+	files, err := t.state.snapshots(v)
+	if err != nil {
+		return err
+	}
+	defer closeAll(files)
+	readers := make([]state.Reader, len(files))
+	for i, f := range files {
+		readers[i] = f
+	}
+	return t.RestoreFrom(readers...)
+}
+
 func (r *run) buildTask(g *generation, s *stage, k int) (*task, error) {
 	f := s.fragment
 	t := &task{run: r, stage: s}
 	s.tasks = append(s.tasks, t)
 	built, err := f.Build(pipeline.TaskConfig{
 		Context: g.ctx, Subtask: k, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
-		Host: &host{g, s, k, t}, Origins: r.job.Origins,
+		Host: &host{g, s, k, t}, Origins: r.job.Origins, Backend: r.backend,
 	})
 	if err != nil {
 		return nil, err

@@ -1,9 +1,11 @@
 package microbatch
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -27,21 +29,26 @@ type partitionState struct {
 	// another than the number says.
 	whole  bool
 	buffer []byte
+	// backend is nil for memory. With one every version is a full file, which
+	// says on which shared files it relies; shared remembers those by version.
+	backend state.Backend
+	mu      sync.Mutex
+	shared  map[int64][]state.SharedFile
 }
 
 // write makes version durable and returns how many bytes it took. A full
 // snapshot, when one is due, is handed to later.
 func (p *partitionState) write(s *state.Set, version int64, later *maintenance) (int, error) {
-	prefix := deltaPrefix
-	if p.whole {
+	prefix, whole := deltaPrefix, p.whole || p.backend != nil
+	if whole {
 		prefix = fullPrefix
 	}
-	b, err := p.put(s.SnapshotAsync(p.whole), prefix, version, p.buffer[:0])
+	b, err := p.put(s.SnapshotAsync(whole), prefix, version, p.buffer[:0])
 	if err != nil {
 		return 0, err
 	}
 	p.buffer = b
-	if p.whole {
+	if whole {
 		p.whole, p.deltas = false, 0
 		return len(b), nil
 	}
@@ -61,6 +68,9 @@ func (p *partitionState) write(s *state.Set, version int64, later *maintenance) 
 func (p *partitionState) put(s *state.Snapshot, prefix string, version int64, buffer []byte) ([]byte, error) {
 	b, err := s.Append(buffer)
 	if err == nil {
+		err = p.relies(version, bytes.NewReader(b))
+	}
+	if err == nil {
 		err = p.folder.Write(logName(prefix, version), b)
 	}
 	if err != nil {
@@ -69,49 +79,157 @@ func (p *partitionState) put(s *state.Snapshot, prefix string, version int64, bu
 	return b, nil
 }
 
+// relies notes the shared files of a version.
+func (p *partitionState) relies(version int64, snapshot state.Reader) error {
+	if p.backend == nil {
+		return nil
+	}
+	files, err := state.SharedFiles(p.backend, snapshot)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shared == nil {
+		p.shared = map[int64][]state.SharedFile{}
+	}
+	p.shared[version] = files
+	return nil
+}
+
+// kept adds the names of the shared files on which versions in the folder rely.
+func (p *partitionState) kept(to map[string]bool) error {
+	versions, err := p.folder.Numbered(fullPrefix)
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		p.mu.Lock()
+		files, known := p.shared[v]
+		p.mu.Unlock()
+		if !known { // written by an earlier start
+			err := p.opened(fullPrefix, v, func(f *state.File) error { return p.relies(v, f) })
+			if unusable(err) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			p.mu.Lock()
+			files = p.shared[v]
+			p.mu.Unlock()
+		}
+		for _, f := range files {
+			to[f.Name] = true
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.shared, func(v int64, _ []state.SharedFile) bool { return len(versions) > 0 && v < versions[0] })
+	return nil
+}
+
+// opened calls f with a version's file while it is open.
+func (p *partitionState) opened(prefix string, version int64, f func(*state.File) error) error {
+	file, err := p.folder.Open(logName(prefix, version))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return f(file)
+}
+
+// usable checks that a version's file can be read, without its entries.
+func (p *partitionState) usable(f *state.File) error {
+	if _, err := state.Inspect(f); err != nil || p.backend == nil {
+		return err
+	}
+	files, err := state.SharedFiles(p.backend, f)
+	if err != nil {
+		return err
+	}
+	return p.backend.Check(files)
+}
+
+// unusable reports whether a version's file cannot be used, so that another way
+// to its state or an older one is looked for.
+func unusable(err error) bool {
+	return slices.ContainsFunc([]error{state.ErrTorn, state.ErrNoSnapshot, state.ErrVersion, fs.ErrNotExist}, func(e error) bool { return errors.Is(err, e) })
+}
+
 // errVersion means that a state version cannot be rebuilt from its files.
 var errVersion = errors.New("cannot be rebuilt")
 
-// snapshots returns what rebuilds a version: the newest intact full file at or
+// snapshots opens what rebuilds a version: the newest usable full file at or
 // before it and the deltas behind. Version 0 is empty.
-func (p *partitionState) snapshots(version int64) ([][]byte, error) {
+func (p *partitionState) snapshots(version int64) (found []*state.File, err error) {
 	fulls, err := p.folder.Numbered(fullPrefix)
 	if err != nil {
 		return nil, err
 	}
-	base, found := int64(0), [][]byte(nil)
+	defer func() {
+		if err != nil {
+			closeAll(found)
+			found = nil
+		}
+	}()
+	open := func(prefix string, v int64) error {
+		f, err := p.folder.Open(logName(prefix, v))
+		if err != nil {
+			return err
+		}
+		if err := p.usable(f); err != nil {
+			f.Close()
+			return fmt.Errorf("%s: %w", logName(prefix, v), err)
+		}
+		found = append(found, f)
+		return nil
+	}
+	base, damaged := int64(0), error(nil)
 	for _, v := range slices.Backward(fulls) {
 		if v > version {
 			continue
 		}
-		b, err := p.folder.Read(logName(fullPrefix, v))
-		if errors.Is(err, state.ErrTorn) {
+		err := open(fullPrefix, v)
+		if unusable(err) {
+			if damaged == nil {
+				damaged = err
+			}
 			continue // an older one and more deltas do as well
 		}
 		if err != nil {
-			return nil, err
+			return found, err
 		}
-		base, found = v, [][]byte{b}
+		base = v
 		break
 	}
 	for v := base + 1; v <= version; v++ {
-		b, err := p.folder.Read(logName(deltaPrefix, v))
-		if errors.Is(err, state.ErrTorn) || errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("state version %d %w: %w", version, errVersion, err)
+		err := open(deltaPrefix, v)
+		if errors.Is(err, fs.ErrNotExist) && damaged != nil {
+			err = damaged // which is why the delta is needed
+		}
+		if unusable(err) {
+			return found, fmt.Errorf("state version %d %w: %w", version, errVersion, err)
 		}
 		if err != nil {
-			return nil, err
+			return found, err
 		}
-		found = append(found, b)
 	}
 	p.deltas = int(version - base)
 	return found, nil
 }
 
+func closeAll(files []*state.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
 // newest returns the highest version up to limit that can be rebuilt.
 func (p *partitionState) newest(limit int64) (int64, error) {
 	for v := limit; v > 0; v-- {
-		_, err := p.snapshots(v)
+		files, err := p.snapshots(v)
+		closeAll(files)
 		if err == nil {
 			return v, nil
 		}

@@ -3,14 +3,18 @@ package lsm
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"streamduel/state"
 )
@@ -22,13 +26,59 @@ type Config struct {
 	// Shared is where snapshots keep their files. On Dir's file system they are
 	// hard links.
 	Shared *state.Folder
+	// Attempt is the number of the job's start. Files of later ones are not
+	// swept.
+	Attempt int
 	// BlockCacheBytes is shared by all subtasks; 0 means 64 MiB.
 	BlockCacheBytes int64
 	// MemTableBytes is for each subtask, which has up to three; 0 means 16 MiB.
 	MemTableBytes int64
-	// TableCacheBytes is what each table keeps decoded; 0 means 16 MiB.
+	// TableCacheBytes is what each subtask keeps decoded, over its tables; 0
+	// means 16 MiB.
 	TableCacheBytes int64
 }
+
+// DefaultMemory is what a job's databases and caches take together unless
+// another number is asked for, in bytes.
+const DefaultMemory = 256 << 20
+
+// Within makes backends that stay within so many bytes of memory over all
+// subtasks of a process; 0 means DefaultMemory. Files lie in two folders of the
+// job's: "lsm" has those that snapshots share, "lsm-work-N" is attempt N's own.
+func Within(memory int64) state.Backends {
+	if memory <= 0 {
+		memory = DefaultMemory
+	}
+	return func(env state.BackendEnv) (state.Backend, error) {
+		shared, err := env.Folder.Sub("lsm")
+		if err != nil {
+			return nil, err
+		}
+		// Whoever was before is dead, or will end because it is superseded.
+		old, err := env.Folder.List(workPrefix)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range old {
+			if n, err := strconv.Atoi(strings.TrimPrefix(name, workPrefix)); err == nil && n < env.Attempt {
+				if err := env.Folder.Remove(name); err != nil {
+					return nil, err
+				}
+			}
+		}
+		subtasks := int64(max(env.Subtasks, 1))
+		return New(Config{
+			Dir: filepath.Join(env.Folder.Path(), workPrefix+strconv.Itoa(env.Attempt)), Shared: shared, Attempt: env.Attempt,
+			// Go's heap may grow to twice what the caches hold before it is collected.
+			BlockCacheBytes: memory / 4, MemTableBytes: max(memory/12/subtasks, minMemTable), TableCacheBytes: memory / 4 / subtasks,
+		})
+	}
+}
+
+const (
+	workPrefix  = "lsm-work-"
+	minMemTable = 256 << 10
+)
 
 // Backend keeps keyed tables in databases on disk.
 type Backend struct {
@@ -67,11 +117,15 @@ func New(c Config) (*Backend, error) {
 // Name names the backend and its format.
 func (b *Backend) Name() string { return "lsm/1" }
 
-// CacheBytes is what each table keeps decoded.
+// CacheBytes is what the tables of a subtask keep decoded.
 func (b *Backend) CacheBytes() int64 { return b.cfg.TableCacheBytes }
 
-// Close gives the block cache back.
-func (b *Backend) Close() { b.cache.Unref() }
+// Close gives the block cache back and deletes the working folder, if nothing is
+// open in it any more.
+func (b *Backend) Close() {
+	b.cache.Unref()
+	_ = os.Remove(b.cfg.Dir) // the next attempt deletes what is left
+}
 
 // Open makes the empty database of a subtask.
 func (b *Backend) Open(c state.SetConfig) (state.Store, error) {
@@ -97,6 +151,9 @@ func (b *Backend) options(readOnly bool) *pebble.Options {
 		Cache: b.cache, DisableWAL: true, ReadOnly: readOnly,
 		MemTableSize: uint64(b.cfg.MemTableBytes), MemTableStopWritesThreshold: 3,
 		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{},
+		FS: workFS{vfs.Default, b.cfg.Shared.Durability() == state.DurableMachine},
+		// Every snapshot holds a copy of this file.
+		MaxManifestFileSize: 64 << 10,
 	}
 	// A read-modify-write asks for every key before it writes it, most of which
 	// are in one file: the filters keep the others from being read.
@@ -112,38 +169,77 @@ func (b *Backend) options(readOnly bool) *pebble.Options {
 	return o
 }
 
-// Sweep deletes the shared files that none of the retained cuts name (see
-// state.Contents.Cut) and that no open database relies on.
-func (b *Backend) Sweep(retained ...[]byte) error {
-	// The names first: a file that is linked after this is in nobody's way.
+// Shared returns the files in the shared folder that a cut relies on.
+func (b *Backend) Shared(cut []byte) ([]state.SharedFile, error) {
+	m, err := parseManifest(cut)
+	if err != nil {
+		return nil, err
+	}
+	var files []state.SharedFile
+	for _, f := range m {
+		if f.shared != "" {
+			files = append(files, state.SharedFile{Name: f.shared, Bytes: f.size})
+		}
+	}
+	return files, nil
+}
+
+// Check returns an error that is state.ErrTorn when one of the files is not
+// there or has another size.
+func (b *Backend) Check(files []state.SharedFile) error {
+	for _, f := range files {
+		if err := whole(filepath.Join(b.cfg.Shared.Path(), f.Name), f.Bytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whole checks a shared file against its size. Its blocks have checksums of
+// their own, which are checked when they are read.
+func whole(path string, size int64) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("lsm: a snapshot's file %s is gone: %w", path, state.ErrTorn)
+	case err != nil:
+		return err
+	case info.Size() != size:
+		return fmt.Errorf("lsm: %s has %d bytes, %d were written: %w", path, info.Size(), size, state.ErrTorn)
+	}
+	return nil
+}
+
+// Sweep deletes the shared files of this and of earlier attempts that are not
+// kept and that no open database relies on.
+func (b *Backend) Sweep(kept func() (map[string]bool, error)) error {
+	// In this order: a file that is linked after the first step is in nobody's
+	// way. A database lets go of one only with its next cut, and by then the
+	// snapshot that needs it can be found by who says what is kept.
 	names, err := b.cfg.Shared.List(filePrefix)
 	if err != nil {
 		return err
 	}
-	keep := map[string]bool{}
-	for _, cut := range retained {
-		m, err := parseManifest(cut)
-		if err != nil {
-			return err
-		}
-		for _, f := range m {
-			keep[f.shared] = true
-		}
-	}
+	relied := map[string]bool{}
 	b.mu.Lock()
 	for s := range b.open {
 		s.mu.Lock()
 		for _, name := range s.shared {
-			keep[name] = true
+			relied[name] = true
 		}
 		s.mu.Unlock()
 	}
 	b.mu.Unlock()
+	keep, err := kept()
+	if err != nil {
+		return err
+	}
 	for _, n := range names {
-		if !keep[n] {
-			if err := b.cfg.Shared.Remove(n); err != nil {
-				return err
-			}
+		if relied[n] || keep[n] || attemptOf(n) > b.cfg.Attempt {
+			continue
+		}
+		if err := b.cfg.Shared.Remove(n); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -151,8 +247,18 @@ func (b *Backend) Sweep(retained ...[]byte) error {
 
 const filePrefix = "lsm-"
 
+// sharedName makes a file's name: who wakes up in an old attempt must see by it
+// that the file is none of his.
 func (s *store) sharedName(local string) string {
-	return filePrefix + s.id + "-" + strings.TrimLeft(local, "0")
+	return fmt.Sprintf("%s%d-%s-%s", filePrefix, s.backend.cfg.Attempt, s.id, strings.TrimLeft(local, "0"))
+}
+
+// attemptOf returns the attempt that a shared file was written in; what has no
+// number belongs to nobody.
+func attemptOf(name string) int {
+	number, _, _ := strings.Cut(strings.TrimPrefix(name, filePrefix), "-")
+	n, _ := strconv.Atoi(number)
+	return n
 }
 
 func (s *store) path() string { return filepath.Join(s.dir, fmt.Sprint("db-", s.opened)) }

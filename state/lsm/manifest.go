@@ -114,12 +114,8 @@ func (m manifest) materialise(dir, shared string) error {
 			continue
 		}
 		path := filepath.Join(shared, f.shared)
-		info, err := os.Stat(path)
-		if err != nil {
-			return fmt.Errorf("lsm: a snapshot's file: %w", err)
-		}
-		if info.Size() != f.size {
-			return fmt.Errorf("lsm: %s has %d bytes, %d were written: %w", path, info.Size(), f.size, state.ErrTorn)
+		if err := whole(path, f.size); err != nil {
+			return err
 		}
 		links[f.name] = path
 	}

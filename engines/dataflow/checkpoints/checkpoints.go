@@ -7,11 +7,13 @@
 package checkpoints
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +22,9 @@ import (
 )
 
 const version = 1
+
+// errVersion means that another version of the program wrote a checkpoint.
+var errVersion = errors.New("another version wrote it")
 
 // Metadata describes one completed checkpoint.
 type Metadata struct {
@@ -54,6 +59,9 @@ type State struct {
 	Subtask  int    `json:"subtask"`
 	File     string `json:"file"`
 	Bytes    int64  `json:"bytes"`
+	// Shared are the files that it shares with other checkpoints, where the
+	// state's backend has such.
+	Shared []state.SharedFile `json:"shared,omitempty"`
 }
 
 // Sink lists what a sink's subtask has prepared and not yet committed.
@@ -84,28 +92,66 @@ func (m *Metadata) Positions() map[connectors.SplitID]connectors.Position {
 	return ps
 }
 
-// Bytes returns the size of all state files.
+// Bytes returns the size of all state files, shared ones included.
 func (m *Metadata) Bytes() (n int64) {
 	for _, s := range m.States {
 		n += s.Bytes
+		for _, f := range s.Shared {
+			n += f.Bytes
+		}
 	}
 	return n
 }
 
-// Checkpoint is a checkpoint that was read back.
+// NewBytes returns how much of Bytes another checkpoint does not have.
+func (m *Metadata) NewBytes(before *Metadata) int64 {
+	n := m.Bytes()
+	if before == nil {
+		return n
+	}
+	known := map[string]bool{}
+	before.shared(known)
+	for _, s := range m.States {
+		for _, f := range s.Shared {
+			if known[f.Name] {
+				n -= f.Bytes
+			}
+		}
+	}
+	return n
+}
+
+// shared adds the shared files' names to a set.
+func (m *Metadata) shared(to map[string]bool) {
+	for _, s := range m.States {
+		for _, f := range s.Shared {
+			to[f.Name] = true
+		}
+	}
+}
+
+// Checkpoint is a checkpoint that was read back. Its state files are open until
+// it is closed.
 type Checkpoint struct {
 	*Metadata
-	states map[string][]byte // by file
+	states map[string]*state.File // by file
 }
 
 // States returns the snapshots of all subtasks of a keyed operator.
-func (c *Checkpoint) States(operator string) (snapshots [][]byte) {
+func (c *Checkpoint) States(operator string) (snapshots []state.Reader) {
 	for _, s := range c.Metadata.States {
 		if s.Operator == operator {
 			snapshots = append(snapshots, c.states[s.File])
 		}
 	}
 	return snapshots
+}
+
+// Close closes the state files.
+func (c *Checkpoint) Close() {
+	for _, f := range c.states {
+		f.Close()
+	}
 }
 
 const (
@@ -118,56 +164,83 @@ const (
 type Store struct {
 	folder   *state.Folder
 	retained int
+	backend  state.Backend
 	log      *slog.Logger
 }
 
 // Open returns the store in a folder; retained is how many checkpoints Subsume
-// leaves.
-func Open(f *state.Folder, retained int, log *slog.Logger) *Store {
-	return &Store{folder: f, retained: retained, log: log}
+// leaves. The backend, nil for memory, has the files that checkpoints share.
+func Open(f *state.Folder, retained int, backend state.Backend, log *slog.Logger) *Store {
+	return &Store{folder: f, retained: retained, backend: backend, log: log}
 }
 
-// Newest reads the newest checkpoint that is whole, or nil when there is none.
-// A torn one is logged and the one before is used.
+// Newest opens the newest checkpoint that can be read, or nil when there is none.
+// One that is torn or of another version is logged and the one before is used.
 func (s *Store) Newest() (*Checkpoint, error) {
 	ids, err := s.folder.Numbered(metaPrefix)
 	if err != nil {
 		return nil, err
 	}
+	var newest error
 	for i := len(ids) - 1; i >= 0; i-- {
-		c, err := s.read(ids[i])
+		c, err := s.open(ids[i])
 		if err == nil {
 			return c, nil
 		}
-		if !errors.Is(err, state.ErrTorn) && !errors.Is(err, fs.ErrNotExist) {
+		unusable := slices.ContainsFunc([]error{state.ErrTorn, fs.ErrNotExist, state.ErrNoSnapshot, state.ErrVersion, errVersion}, func(e error) bool { return errors.Is(err, e) })
+		if !unusable {
 			return nil, err
 		}
 		s.log.Warn("a checkpoint cannot be used, trying the one before", "checkpoint", ids[i], "error", err)
+		if newest == nil {
+			newest = err
+		}
 	}
-	if len(ids) > 0 {
-		return nil, fmt.Errorf("none of the %d checkpoints in %s is whole", len(ids), s.folder.Path())
+	if newest != nil {
+		return nil, fmt.Errorf("none of the %d checkpoints in %s can be used; the newest: %w", len(ids), s.folder.Path(), newest)
 	}
 	return nil, nil
 }
 
-func (s *Store) read(id int64) (*Checkpoint, error) {
+func (s *Store) read(id int64) (*Metadata, error) {
 	b, err := s.folder.Read(metaPrefix + strconv.FormatInt(id, 10))
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{Metadata: &Metadata{}, states: map[string][]byte{}}
-	if err := json.Unmarshal(b, c.Metadata); err != nil {
+	m := &Metadata{}
+	if err := json.Unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("checkpoint %d: %w", id, err)
 	}
-	if c.Version != version {
-		return nil, fmt.Errorf("checkpoint %d has version %d, this program reads %d", id, c.Version, version)
+	if m.Version != version {
+		return nil, fmt.Errorf("checkpoint %d has version %d, this program reads %d: %w", id, m.Version, version, errVersion)
 	}
-	for _, st := range c.Metadata.States {
-		b, err := s.folder.Read(st.File)
+	return m, nil
+}
+
+func (s *Store) open(id int64) (c *Checkpoint, err error) {
+	m, err := s.read(id)
+	if err != nil {
+		return nil, err
+	}
+	states := map[string]*state.File{}
+	c = &Checkpoint{Metadata: m, states: states}
+	defer func() {
 		if err != nil {
-			return nil, fmt.Errorf("checkpoint %d, operator %q: %w", id, st.Operator, err)
+			(&Checkpoint{states: states}).Close()
 		}
-		c.states[st.File] = b
+	}()
+	for _, st := range m.States {
+		f, err := s.folder.Open(st.File)
+		if err == nil {
+			states[st.File] = f
+			_, err = state.Inspect(f)
+		}
+		if err == nil && s.backend != nil {
+			err = s.backend.Check(st.Shared)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint %d, operator %q, subtask %d: %w", id, st.Operator, st.Subtask, err)
+		}
 	}
 	return c, nil
 }
@@ -201,12 +274,17 @@ func idOf(name string) (id int64, ok bool) {
 	return id, err == nil
 }
 
-// WriteState writes one subtask's state and returns the file's name. The
+// WriteState writes one subtask's state and returns where it is. The
 // attempt is part of the name, so that an old process that wakes up cannot
 // overwrite what the new one wrote.
-func (s *Store) WriteState(id int64, attempt, fragment, subtask int, data []byte) (file string, err error) {
-	file = fmt.Sprintf("%s%d-%d-%d-%d", statePrefix, id, attempt, fragment, subtask)
-	return file, s.folder.Write(file, data)
+func (s *Store) WriteState(id int64, attempt, fragment, subtask int, data []byte) (st State, err error) {
+	st = State{Subtask: subtask, File: fmt.Sprintf("%s%d-%d-%d-%d", statePrefix, id, attempt, fragment, subtask), Bytes: int64(len(data))}
+	if s.backend != nil {
+		if st.Shared, err = state.SharedFiles(s.backend, bytes.NewReader(data)); err != nil {
+			return st, err
+		}
+	}
+	return st, s.folder.Write(st.File, data)
 }
 
 // Complete writes a checkpoint's metadata: when it returns, the checkpoint is
@@ -267,6 +345,32 @@ func (s *Store) Sweep() error {
 	return nil
 }
 
+// SweepShared deletes the shared files that no checkpoint needs any more. It may
+// be called from any goroutine.
+func (s *Store) SweepShared() error {
+	if s.backend == nil {
+		return nil
+	}
+	return s.backend.Sweep(func() (map[string]bool, error) {
+		ids, err := s.folder.Numbered(metaPrefix)
+		if err != nil {
+			return nil, err
+		}
+		kept := map[string]bool{}
+		for _, id := range ids {
+			m, err := s.read(id)
+			switch {
+			case err == nil:
+				m.shared(kept)
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, state.ErrTorn): // subsumed meanwhile, or of no use
+			default:
+				return nil, err // another version may need any of them
+			}
+		}
+		return kept, nil
+	})
+}
+
 // Recovered tells that a checkpoint has been gone back to and its committables
 // have all been committed: the newer, unusable ones are deleted, and no
 // checkpoint lists committables any more, because their transactional ids are
@@ -290,7 +394,7 @@ func (s *Store) Recovered(c *Checkpoint) error {
 			continue
 		}
 		old.Sinks = nil
-		b, err := encode(old.Metadata)
+		b, err := encode(old)
 		if err != nil {
 			return err
 		}

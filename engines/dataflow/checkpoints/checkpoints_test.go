@@ -20,21 +20,33 @@ func open(t *testing.T, retained int) (*Store, *state.Folder, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	return Open(f, retained, slog.New(slog.NewTextHandler(&log, nil))), f, &log
+	return Open(f, retained, nil, slog.New(slog.NewTextHandler(&log, nil))), f, &log
+}
+
+// snapshot is a state that tells one checkpoint's from another's.
+func snapshot(t *testing.T, id int64) []byte {
+	t.Helper()
+	s := state.NewSetOf(state.SetConfig{Job: fmt.Sprint("job ", id), MaxParallelism: 128})
+	b, err := s.SnapshotAsync(true).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // complete writes a checkpoint with one state file and one committable.
 func complete(t *testing.T, s *Store, id int64) {
 	t.Helper()
-	file, err := s.WriteState(id, 1, 2, 0, []byte(fmt.Sprint("state ", id)))
+	st, err := s.WriteState(id, 1, 2, 0, snapshot(t, id))
 	if err != nil {
 		t.Fatal(err)
 	}
+	st.Operator = "count"
 	ts := id * 1000
 	err = s.Complete(&Metadata{
 		ID: id, Attempt: 1, MaxParallelism: 128,
 		Sources: []Source{{Operator: "in", Splits: []Split{{ID: "t/0", Position: connectors.Position(id * 10), MaxTimestamp: &ts}}}},
-		States:  []State{{Operator: "count", File: file, Bytes: 7}},
+		States:  []State{st},
 		Sinks:   []Sink{{Operator: "out", Committables: []connectors.Committable{connectors.Committable(fmt.Sprint("txn ", id))}}},
 	})
 	if err != nil {
@@ -47,6 +59,9 @@ func newest(t *testing.T, s *Store) *Checkpoint {
 	c, err := s.Newest()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c != nil {
+		t.Cleanup(c.Close)
 	}
 	return c
 }
@@ -68,11 +83,13 @@ func TestTheNewestCheckpointIsReadBack(t *testing.T) {
 	complete(t, s, 1)
 	complete(t, s, 2)
 	c := newest(t, s)
-	if c.ID != 2 || c.Positions()["t/0"] != 20 || *c.Sources[0].Splits[0].MaxTimestamp != 2000 || c.Bytes() != 7 {
+	if c.ID != 2 || c.Positions()["t/0"] != 20 || *c.Sources[0].Splits[0].MaxTimestamp != 2000 || c.Bytes() != int64(len(snapshot(t, 2))) {
 		t.Errorf("read %+v", c.Metadata)
 	}
-	if got := c.States("count"); len(got) != 1 || string(got[0]) != "state 2" {
-		t.Errorf("states %q", got)
+	if got := c.States("count"); len(got) != 1 {
+		t.Errorf("%d states", len(got))
+	} else if of, err := state.Inspect(got[0]); err != nil || of.Job != "job 2" {
+		t.Errorf("state of %+v, %v", of, err)
 	}
 	if got := c.Committables("out"); len(got) != 1 || string(got[0]) != "txn 2" {
 		t.Errorf("committables %q", got)
@@ -147,10 +164,11 @@ func TestAfterRecoveryNoCheckpointListsCommittables(t *testing.T) {
 	for id := range int64(3) {
 		complete(t, s, id+1)
 	}
-	c, err := s.read(2)
+	c, err := s.open(2)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer c.Close()
 	if err := s.Recovered(c); err != nil {
 		t.Fatal(err)
 	}
