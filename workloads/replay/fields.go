@@ -9,15 +9,18 @@ import (
 	"time"
 	"unsafe"
 
-	"streamduel/workloads/internal/jsonscan"
+	"streamduel/codec/json"
 )
 
 // fields finds the fields that a job needs in a record. It is read only, so
 // that all subtasks share it.
 type fields struct {
 	json                bool
-	key, event, arrival string // names, for errors and for JSON
-	keyAt, eventAt      int    // CSV columns
+	names               *json.Fields // the different ones of the three
+	count               int          // of them
+	jsonAt              [3]int       // which of them are key, event and arrival
+	key, event, arrival string       // names, for errors and for JSON
+	keyAt, eventAt      int          // CSV columns
 	arrivalAt           int
 	columns             int
 	unit                string
@@ -33,7 +36,17 @@ func newFields(p *Params, header []byte) (*fields, error) {
 		f.arrival = f.event
 	}
 	if f.json {
-		return f, nil
+		var names []string
+		for i, n := range []string{f.key, f.event, f.arrival} {
+			if f.jsonAt[i] = slices.Index(names, n); f.jsonAt[i] < 0 {
+				f.jsonAt[i] = len(names)
+				names = append(names, n)
+			}
+		}
+		f.count = len(names)
+		var err error
+		f.names, err = json.NewFields(names...)
+		return f, err
 	}
 	var names []string
 	if err := columns(header, func(_ int, v []byte) { names = append(names, string(v)) }); err != nil {
@@ -82,51 +95,32 @@ func (f *fields) pick(record []byte) (v picked, err error) {
 }
 
 func (f *fields) pickJSON(record []byte) (v picked, err error) {
-	s := jsonscan.New(record)
-	for {
-		name, value, ok := s.Next()
-		if !ok {
-			break
-		}
-		if bytes.IndexByte(name, '\\') >= 0 {
-			quoted := append(append([]byte{'"'}, name...), '"')
-			if name, err = jsonscan.Text(quoted); err != nil {
-				return v, err
-			}
-		}
-		if string(name) == f.key {
-			v.key = value
-		}
-		if string(name) == f.event {
-			v.event = value
-		}
-		if string(name) == f.arrival {
-			v.arrival = value
-		}
-	}
-	if err := s.Err(); err != nil {
+	var at [3]json.Value
+	if err := f.names.Read(record, at[:f.count]); err != nil {
 		return v, err
 	}
-	switch {
-	case v.key == nil:
-		return v, f.missing(f.key, record)
-	case v.event == nil:
-		return v, f.missing(f.event, record)
-	case v.arrival == nil:
-		return v, f.missing(f.arrival, record)
-	case v.key[0] == '{' || v.key[0] == '[':
-		return v, fmt.Errorf("field %q: %.40s is no key; allowed are text, numbers, true, false and null", f.key, v.key)
+	for i, to := range [...]*[]byte{&v.key, &v.event, &v.arrival} {
+		value := at[f.jsonAt[i]]
+		if !value.Present() {
+			return v, f.missing(value.Name(), record)
+		}
+		if *to, err = plain(value); err != nil {
+			return v, err
+		}
 	}
-	if v.key, err = jsonscan.Text(v.key); err != nil {
-		return v, fmt.Errorf("field %q: %w", f.key, err)
-	}
-	if v.event, err = jsonscan.Text(v.event); err != nil {
-		return v, fmt.Errorf("field %q: %w", f.event, err)
-	}
-	if v.arrival, err = jsonscan.Text(v.arrival); err != nil {
-		return v, fmt.Errorf("field %q: %w", f.arrival, err)
+	if k := at[f.jsonAt[0]].Raw(); k[0] == '{' || k[0] == '[' {
+		return v, fmt.Errorf("field %q: %.40s is no key; allowed are text, numbers, true, false and null", f.key, k)
 	}
 	return v, nil
+}
+
+// plain returns the text of a value: of a string what it stands for, of anything
+// else its bytes.
+func plain(v json.Value) ([]byte, error) {
+	if v.Raw()[0] == '"' {
+		return v.Text()
+	}
+	return v.Raw(), nil
 }
 
 func (f *fields) missing(name string, record []byte) error {
@@ -136,17 +130,13 @@ func (f *fields) missing(name string, record []byte) error {
 
 // fieldNames lists the fields of a JSON object.
 func fieldNames(record []byte) (names []string, err error) {
-	s := jsonscan.New(record)
+	s := json.Scan(record)
 	for {
 		n, _, ok := s.Next()
 		if !ok {
 			return names, s.Err()
 		}
-		text, err := jsonscan.Text(slices.Concat([]byte{'"'}, n, []byte{'"'}))
-		if err != nil {
-			return names, err
-		}
-		names = append(names, string(text))
+		names = append(names, string(n))
 	}
 }
 

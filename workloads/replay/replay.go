@@ -21,11 +21,11 @@ import (
 	"unsafe"
 
 	"streamduel/codec"
+	"streamduel/codec/json"
 	"streamduel/connectors"
 	"streamduel/pipeline"
 	"streamduel/workloads"
 	"streamduel/workloads/idrecord"
-	"streamduel/workloads/internal/jsonscan"
 	"streamduel/workloads/internal/tumble"
 )
 
@@ -101,26 +101,23 @@ func (f *fields) decode(r *connectors.Record) (item, error) {
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-var errClosing = errors.New("not a closing record")
+var (
+	errClosing    = errors.New("not a closing record")
+	closingFields = json.MustFields("sd-closing", "time")
+)
 
 func decodeClosing(b []byte) (item, error) {
-	s := jsonscan.New(b)
 	e := item{closing: true, key: view(b)} // spreads closing records over the key groups
-	for i := range 2 {
-		_, v, ok := s.Next()
-		if !ok {
-			return e, errClosing
-		}
-		n, err := strconv.ParseInt(string(v), 10, 64)
-		switch {
-		case err != nil:
-			return e, errClosing
-		case i == 0:
-			e.partition = int32(n)
-		default:
-			e.time = n
-		}
+	var f [2]json.Value
+	if err := closingFields.Read(b, f[:]); err != nil {
+		return e, errClosing
 	}
+	partition, err1 := f[0].Int()
+	at, err2 := f[1].Int()
+	if err1 != nil || err2 != nil || partition != int64(int32(partition)) {
+		return e, errClosing
+	}
+	e.partition, e.time = int32(partition), at
 	return e, nil
 }
 

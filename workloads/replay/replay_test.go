@@ -250,7 +250,7 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		{"d.jsonl", `{"at": 1, "who": 1}` + "\nhello", "d.jsonl:2: not JSON"},
 		{"e.jsonl", "\n", "e.jsonl holds no record"},
 		{"f.jsonl", `{"sd-closing":1,"at":1,"who":2}`, "f.jsonl:1: a record that begins with"},
-		{"g.jsonl", "[1]", "g.jsonl:1: not a JSON object"},
+		{"g.jsonl", "[1]", "g.jsonl:1: json: byte 0: an object begins"},
 		{"h.jsonl", "{\"at\":1,\"who\":\"\xff\"}", "h.jsonl:1: not UTF-8"},
 		{"i.csv", "at,whom\n1,2\n", `key: ` + dir + `/i.csv:1: the header has no field "who"; it has at, whom`},
 		{"j.csv", "at,who\n1,a\n2,b,c\n", "j.csv:3: 3 fields, the header has 2"},

@@ -15,17 +15,17 @@ package ysb
 
 import (
 	"encoding/binary"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"streamduel/codec"
+	"streamduel/codec/json"
 	"streamduel/connectors"
 	"streamduel/pipeline"
 	"streamduel/workloads"
 	"streamduel/workloads/idrecord"
-	"streamduel/workloads/internal/jsonscan"
 	"streamduel/workloads/internal/tumble"
 )
 
@@ -141,56 +141,37 @@ func readHead(b []byte) (time, sequence int64, partition int32, k kind) {
 		int32(binary.LittleEndian.Uint32(b[16:])), kind(b[20])
 }
 
-var (
-	errNoOrigin = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
-	errFields   = errors.New("an event needs ad_id, event_type and event_time in Unix milliseconds")
-)
+var errNoOrigin = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
+
+var eventFields = json.MustFields("ad_id", "event_type", "event_time")
 
 // parse finds the three fields that the job needs, in any order.
 func parse(b []byte) (e parsed, err error) {
-	s := jsonscan.New(b)
-	const all = 7
-	found := 0
-	for {
-		name, value, ok := s.Next()
-		if !ok {
-			break
-		}
-		switch string(name) {
-		case "ad_id":
-			e.ad = unquote(value)
-			found |= 1
-		case "event_type":
-			switch string(unquote(value)) {
-			case "view":
-				e.kind = view
-			case closingType:
-				e.kind = closing
-			}
-			found |= 2
-		case "event_time":
-			t, ok := idrecord.ParseUint(unquote(value))
-			if !ok || len(value) > 18 {
-				return e, errFields
-			}
-			e.time = int64(t)
-			found |= 4
-		}
+	var f [3]json.Value
+	if err := eventFields.Read(b, f[:]); err != nil {
+		return e, err
 	}
-	switch {
-	case s.Err() != nil:
-		return e, s.Err()
-	case found != all:
-		return e, errFields
+	if e.ad, err = f[0].Text(); err != nil {
+		return e, err
+	}
+	kind, err := f[1].Text()
+	if err != nil {
+		return e, err
+	}
+	switch string(kind) {
+	case "view":
+		e.kind = view
+	case closingType:
+		e.kind = closing
+	}
+	if e.time, err = f[2].QuotedInt(); err != nil {
+		return e, err
+	}
+	// A year of five digits and times before 1970 are no times of this benchmark.
+	if e.time < 0 || e.time >= 1e15 {
+		return e, f[2].Err("Unix milliseconds are expected")
 	}
 	return e, nil
-}
-
-func unquote(v []byte) []byte {
-	if len(v) >= 2 && v[0] == '"' {
-		return v[1 : len(v)-1]
-	}
-	return v
 }
 
 func decode(r *connectors.Record) (parsed, error) {
@@ -366,7 +347,7 @@ func (o *oracle) Add(_ workloads.Input, payload []byte, late bool, emit func(key
 		Type string `json:"event_type"`
 		Time int64  `json:"event_time,string"`
 	}
-	if late || json.Unmarshal(payload, &e) != nil || e.Type != "view" {
+	if late || stdjson.Unmarshal(payload, &e) != nil || e.Type != "view" {
 		return
 	}
 	if campaign, ok := o.campaigns[e.Ad]; ok {
