@@ -83,21 +83,35 @@ func (h *sourceHead[T]) split(s connectors.SplitID) *int64 {
 func (h *sourceHead[T]) MaxTimestamp(s connectors.SplitID) int64        { return *h.split(s) }
 func (h *sourceHead[T]) SetMaxTimestamp(s connectors.SplitID, ts int64) { *h.split(s) = ts }
 
-func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (int, error) {
+func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (next int, err error) {
+	next = i
+	returned := false
+	defer func() {
+		if !returned && next < len(b.Records) { // a panic: say at which record
+			h.task.at = fmt.Sprintf("source %q, split %s, position %d", h.node.Name, b.Split.ID, b.Records[next].Offset)
+		}
+	}()
 	if h.eventTime == nil && !h.task.origins {
-		return h.pushPlain(b, i)
+		err = h.pushPlain(b, &next)
+	} else {
+		err = h.push(b, &next)
 	}
+	returned = true
+	return next, err
+}
+
+func (h *sourceHead[T]) push(b *connectors.Batch, i *int) error {
 	t, c := h.task, &h.task.ctx
 	largest := h.split(b.Split.ID)
 	var intake int64
 	if t.origins {
 		intake = clock.Mono()
 	}
-	for ; i < len(b.Records); i++ {
+	for ; *i < len(b.Records); *i++ {
 		if t.pressure.Starved > 0 || t.err != nil {
 			break
 		}
-		r := &b.Records[i]
+		r := &b.Records[*i]
 		v, err := h.decode(r)
 		if err != nil {
 			h.fail(b, r, err)
@@ -121,26 +135,26 @@ func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (int, error) {
 		}
 		h.next(v, c)
 	}
-	return i, t.err
+	return t.err
 }
 
 // pushPlain is Push for records that carry nothing but their value.
-func (h *sourceHead[T]) pushPlain(b *connectors.Batch, i int) (int, error) {
+func (h *sourceHead[T]) pushPlain(b *connectors.Batch, i *int) error {
 	t, c := h.task, &h.task.ctx
 	c.Timestamp = NoTime
 	decode, next, rs := h.decode, h.next, b.Records
-	for ; i < len(rs); i++ {
+	for ; *i < len(rs); *i++ {
 		if t.pressure.Starved > 0 || t.err != nil {
 			break
 		}
-		v, err := decode(&rs[i])
+		v, err := decode(&rs[*i])
 		if err != nil {
-			h.fail(b, &rs[i], err)
+			h.fail(b, &rs[*i], err)
 			break
 		}
 		next(v, c)
 	}
-	return i, t.err
+	return t.err
 }
 
 func (h *sourceHead[T]) fail(b *connectors.Batch, r *connectors.Record, err error) {

@@ -79,6 +79,7 @@ type Task struct {
 	now       int64
 	written   int64
 	origins   bool
+	at        string // the record that a panic happened at
 	operators []operator
 	sources   map[*Node]SourceHead
 	outputs   []Output
@@ -164,6 +165,16 @@ func (t *Task) Pending() bool {
 		}
 	}
 	return false
+}
+
+// At says, after a panic in the task, at which record it happened: the source's,
+// or where records come over an exchange and carry origins, the input's. Empty
+// when that is not known.
+func (t *Task) At() string {
+	if t.at == "" && t.origins && t.ctx.Origin.Partition >= 0 && len(t.sources) == 0 {
+		return fmt.Sprintf("input partition %d, sequence %d", t.ctx.Origin.Partition, t.ctx.Origin.Sequence)
+	}
+	return t.at
 }
 
 // Err returns the error that the task failed with.

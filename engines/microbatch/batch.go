@@ -25,8 +25,10 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	if nextDue.Before(begun) {
 		nextDue = begun
 	}
-	r.late.expect(nextDue)
-	defer func() { r.late.settle(time.Now()) }()
+	if len(r.slots) == 1 { // several at once are not late by one another
+		r.late.expect(nextDue)
+		defer func() { r.late.settle(time.Now()) }()
+	}
 
 	b.watermark = r.watermark.Load()
 	if w := b.entry.Watermark; w != nil {
@@ -35,6 +37,7 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	if b.entry.Final {
 		b.watermark = math.MaxInt64
 	}
+	b.before = r.lastCommit().Watermark
 	if r.job.Guarantee == connectors.AtMostOnce {
 		if err := r.publish(b); err != nil {
 			return err
@@ -50,23 +53,23 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	var next int64
 	for attempt := 1; ; attempt++ {
 		var err error
-		if next, err = r.attemptBatch(b); err == nil {
+		if next, err = r.attemptBatch(b, attempt); err == nil {
 			break
 		}
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
 		}
 		err = fmt.Errorf("batch %d: %w", b.entry.Batch, err)
-		if _, no := errors.AsType[final](err); no || attempt >= r.cfg.BatchAttempts || r.job.Guarantee == connectors.AtMostOnce {
-			return err
-		}
-		if _, no := errors.AsType[*panicked](err); no {
+		if _, no := errors.AsType[final](err); no || attempt >= r.cfg.BatchAttempts {
 			return err
 		}
 		r.rt.Log.Warn("running the batch again", "job", r.job.Name, "attempt", attempt+1, "error", err)
-		if err := r.rebuild(b.entry.Batch); err != nil {
+		if err := r.rebuild(b); err != nil {
 			return err
 		}
+	}
+	if err := b.awaitTurn(r.ctx); err != nil {
+		return err
 	}
 	r.consumed.Add(b.taken.Load() - b.records)
 	b.durations["addBatch"] = millis(time.Since(running))
@@ -76,16 +79,43 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	if err := r.attempt.Check(); err != nil {
 		return err
 	}
-	r.commit = commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: next}
-	if err := r.logs.committed(r.commit); err != nil {
+	commit := commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: next}
+	if err := r.logs.committed(commit); err != nil {
 		return err
 	}
+	r.setCommit(commit)
 	r.settled(b.entry)
 	r.trim(b.entry)
 	b.durations["commitOffsets"] = millis(time.Since(committing))
 	r.hit(pointCommitted, b)
 	r.completed(b, begun)
 	return nil
+}
+
+// awaitTurn waits until the batches before are complete: they end in order, so
+// that the logs have no gaps.
+func (b *batch) awaitTurn(ctx context.Context) error {
+	if b.previous == nil {
+		return nil
+	}
+	select {
+	case <-b.previous:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *run) lastCommit() commitEntry {
+	r.positionsMu.Lock()
+	defer r.positionsMu.Unlock()
+	return r.commit
+}
+
+func (r *run) setCommit(c commitEntry) {
+	r.positionsMu.Lock()
+	defer r.positionsMu.Unlock()
+	r.commit = c
 }
 
 // settled tells that recovery will not go back behind the end of a batch.
@@ -154,10 +184,10 @@ func (r *run) completed(b *batch, begun time.Time) {
 	// Waiting is what lies between the tick and the first task, planning left out.
 	processing, scheduling := millis(now.Sub(begun)), max(millis(begun.Sub(b.due)-b.planning), 0)
 	r.unplan(b)
-	r.watermark.Store(r.commit.Next)
+	r.watermark.Store(r.lastCommit().Next)
 	r.storeTimers()
 	keys, bytes, slowest := 0, int64(0), time.Duration(0)
-	for _, s := range r.generation.Load().stages {
+	for _, s := range b.slot.generation.Load().stages {
 		for _, t := range s.tasks {
 			keys += t.State.Keys()
 			bytes += int64(t.stateBytes)
@@ -227,7 +257,7 @@ func (r *run) purge(oldest int64) error {
 // storeTimers tells the planner when the earliest timers are due.
 func (r *run) storeTimers() {
 	event, processing := never, never
-	for _, s := range r.generation.Load().stages {
+	for _, s := range r.slots[0].generation.Load().stages { // with several there are no timers
 		for _, t := range s.tasks {
 			event, processing = min(event, t.NextEventTimer()), min(processing, t.NextProcessingTimer())
 		}
@@ -238,9 +268,8 @@ func (r *run) storeTimers() {
 
 // attemptBatch runs the stages and makes their output and state durable. It
 // returns the watermark of the next batch.
-func (r *run) attemptBatch(b *batch) (next int64, err error) {
-	g := r.generation.Load()
-	g.assign(b)
+func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
+	g := b.slot.generation.Load()
 	b.taken.Store(0)
 	half := r.halfway(b)
 	var open []*transaction
@@ -268,7 +297,7 @@ func (r *run) attemptBatch(b *batch) (next int64, err error) {
 		}
 	}
 	r.progress.Store(r.written())
-	if err := r.execute(g, b); err != nil {
+	if err := r.execute(g, b, try); err != nil {
 		r.abort(open)
 		return 0, err
 	}
@@ -333,7 +362,7 @@ func (r *run) endTransactions(open []*transaction, b *batch, next int64) error {
 	}
 	carried := commit
 	if r.cfg.BreakExactlyOnce {
-		carried = r.commit // the offsets stay one batch behind the output
+		carried = r.lastCommit() // the offsets stay one batch behind the output
 	}
 	for _, t := range open {
 		metadata, err := json.Marshal(carriedEntry{carried, t.index})
@@ -372,7 +401,7 @@ func (r *run) endTransactions(open []*transaction, b *batch, next int64) error {
 // nextWatermark collects what the tasks have seen. Over several sources it is
 // the least, as Spark's default policy has it, and it never moves back.
 func (r *run) nextWatermark(b *batch) int64 {
-	for _, s := range r.generation.Load().stages {
+	for _, s := range b.slot.generation.Load().stages {
 		for _, t := range s.tasks {
 			for _, src := range t.sources {
 				src.source.observe(src, b.entry.Time)

@@ -31,7 +31,11 @@ type Config struct {
 	// Cores is how many tasks run at once; 0 takes the processors that the
 	// process may use.
 	Cores int `json:"cores"`
-	// BatchAttempts is how often a batch is run before the job fails with it.
+	// Scheduler says how tasks get cores.
+	Scheduler SchedulerConfig `json:"scheduler"`
+	// BatchAttempts is how often a whole batch is run before the job fails with
+	// it: under exactly-once, when a task that writes or the transaction itself
+	// has failed. Other tasks are run again by themselves (scheduler.maxFailures).
 	BatchAttempts int `json:"batchAttempts"`
 	// BreakExactlyOnce is the negative control: the offsets are committed apart
 	// from the output. A crash between the two then repeats a batch, which the
@@ -91,6 +95,7 @@ func Default() *Config {
 		Watermark:          MaxOverPartitions,
 		StateSnapshotEvery: 10,
 		RetainedBatches:    100,
+		Scheduler:          defaultScheduler(),
 		BatchAttempts:      4,
 	}
 }
@@ -119,6 +124,8 @@ func (c *Config) Validate() error {
 	check(c.StateSnapshotEvery >= 1, "stateSnapshotEvery: 1 or more deltas")
 	check(c.RetainedBatches >= 2, "retainedBatches: 2 or more")
 	check(c.Cores >= 0 && c.Cores <= 1024, "cores: 0 (all processors) to 1024")
+	c.Scheduler.validate(check)
+	check(c.Scheduler.ConcurrentJobs == 1 || c.Clock == Queueing, "scheduler.concurrentJobs: 1 with the skipping clock, whose batches follow one another")
 	check(c.BatchAttempts >= 1 && c.BatchAttempts <= 100, "batchAttempts: 1 to 100")
 	return errors.Join(errs...)
 }

@@ -1,7 +1,8 @@
 // Package microbatch runs a job as a sequence of small batches, as Spark does:
 // with the clock and the rate control of discretized streams (Spark Streaming)
 // or the trigger and the logs of structured streaming. The pure decisions are in
-// package control.
+// packages control (when, how much) and schedule (where); dispatch.go is what
+// stands between the scheduler and the executors.
 //
 // # A batch's life
 //
@@ -11,9 +12,9 @@
 //	  M0
 //	offset log N     ranges, the batch's time, its watermark; created exclusively
 //	  M1             at-most-once: positions are committed before this point
-//	run              stage by stage: task sets on a pool of cores, outputs kept by
-//	                 partition in memory until the stage is complete
-//	                 (run.execute, task.process)
+//	run              stages in the order of their DAG, each a task set for the
+//	                 scheduler; outputs kept by partition in memory until the task
+//	                 that reads them has succeeded (run.execute, task.process)
 //	  M2             half of the rows written
 //	state N+1        a delta file for each stage partition, written by its task
 //	  T1, T2         exactly-once: before and after the sink's transaction ends
@@ -60,10 +61,14 @@
 //   - Delta files alone make a batch durable. Full snapshots and purging are done
 //     beside, by the maintenance goroutine, and may be lost.
 //   - The number of state partitions is pinned at the first start, as in Spark.
-//   - Tasks, readers and writers live across batches, in a generation. Any failed
-//     batch ends its generation, because tasks hold half-changed state; the next
-//     one is built from the last state version. Only a panic, an unknown outcome
-//     of a commit and at-most-once fail the job at once.
+//   - Tasks, readers and writers live across batches, in a generation. A task
+//     that has failed holds half-changed state, so its next attempt begins with a
+//     new task, from the state version before the batch. Four failures of one
+//     task fail the batch and with it the job. A task that writes is not run
+//     again by itself unless the guarantee is at-least-once: exactly-once aborts
+//     and runs the whole batch again, in a new generation; at-most-once fails.
+//   - Buffers of a shuffle remember how far a reader came; a further attempt
+//     rewinds them.
 //   - A map output's buffers are unbounded within a batch: what bounds memory is
 //     how much a batch takes.
 //   - With several sinks under exactly-once each has a transaction of its own.

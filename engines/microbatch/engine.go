@@ -141,14 +141,34 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.watermark.Store(noTime)
 	r.queue.init()
+	for range cfg.Scheduler.ConcurrentJobs {
+		r.slots = append(r.slots, &slot{})
+	}
 	for range fragments {
 		r.meters = append(r.meters, &meter{})
 	}
 	return r, nil
 }
 
+// addExecutors brings up what runs the tasks: the worker itself.
+func (r *run) addExecutors() error {
+	e := newLocalExecutor(r.dispatcher, r.cfg.cores())
+	r.executorIDs = append(r.executorIDs, e.ID)
+	return r.dispatcher.add(e)
+}
+
 // open does everything that can be refused, up to the built tasks.
 func (r *run) open() error {
+	if n := r.cfg.Scheduler.ConcurrentJobs; n > 1 {
+		if r.exactlyOnce {
+			return fmt.Errorf("scheduler.concurrentJobs is %d: under exactly-once a transaction holds one batch, so it must be 1", n)
+		}
+		for _, f := range r.fragments {
+			if f.Stateful() {
+				return fmt.Errorf("scheduler.concurrentJobs is %d: %q keeps state, which each batch takes over from the one before, so it must be 1", n, f.Name)
+			}
+		}
+	}
 	q := query{Name: r.job.Name, MaxParallelism: r.job.MaxParallelism}
 	for _, f := range r.fragments {
 		if !f.Stateful() {
@@ -184,7 +204,12 @@ func (r *run) open() error {
 			p.backend = r.backend
 		}
 	}
-	r.pool = newPool(r.cfg.cores())
+	if r.dispatcher, err = newDispatcher(r.cfg.Scheduler.config()); err != nil {
+		return err
+	}
+	if err := r.addExecutors(); err != nil {
+		return err
+	}
 	r.maintenance = newMaintenance()
 	// The sink is asked first: opening its transaction fences a process that is
 	// still alive, and what it holds decides where to go on.

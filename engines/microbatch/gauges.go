@@ -45,8 +45,10 @@ func (r *run) written() int64 {
 	r.generationMu.Lock()
 	defer r.generationMu.Unlock()
 	n := r.retired
-	if g := r.generation.Load(); g != nil {
-		n += g.written()
+	for _, s := range r.slots {
+		if g := s.generation.Load(); g != nil {
+			n += g.written()
+		}
 	}
 	return n
 }

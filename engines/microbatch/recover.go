@@ -83,7 +83,7 @@ func (r *run) recoverFrom(h *history) error {
 			r.replays = append(r.replays, e)
 		}
 	}
-	err := r.rebuildAt(version, h.commit.Watermark)
+	err := r.rebuildAll(version, h.commit.Watermark)
 	if !errors.Is(err, errVersion) || r.exactlyOnce {
 		return err
 	}
@@ -95,7 +95,7 @@ func (r *run) recoverFrom(h *history) error {
 	}
 	r.rt.Log.Warn("a state version is damaged, going back", "job", r.job.Name, "version", version, "to", older, "error", err)
 	r.replays, r.commit = replays, commit
-	return r.rebuildAt(older, commit.Watermark)
+	return r.rebuildAll(older, commit.Watermark)
 }
 
 // goBack finds the newest version before one that all partitions have, and the
@@ -139,22 +139,35 @@ func (r *run) recoverAtMostOnce(newest *offsetEntry) error {
 	if newest != nil {
 		limit = newest.Batch + 1
 	}
-	err := r.build(r.commit.Watermark, func(p *partitionState) (int64, error) { return p.newest(limit) })
+	for _, s := range r.slots {
+		if err := r.build(s, r.commit.Watermark, func(p *partitionState) (int64, error) { return p.newest(limit) }); err != nil {
+			return err
+		}
+	}
 	for _, ps := range r.states {
 		for _, p := range ps {
 			p.whole = newest != nil
 		}
 	}
-	return err
+	return nil
+}
+
+func (r *run) rebuildAll(version, watermark int64) error {
+	for _, s := range r.slots {
+		if err := r.rebuildAt(s, version, watermark); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rebuildAt drops what is newer than a state version and builds the tasks from
 // it.
-func (r *run) rebuildAt(version, watermark int64) error {
-	if g := r.generation.Load(); g != nil {
-		r.retire(g)
+func (r *run) rebuildAt(s *slot, version, watermark int64) error {
+	if g := s.generation.Load(); g != nil {
+		r.retire(s, g)
 	}
-	err := r.build(watermark, func(*partitionState) (int64, error) { return version, nil })
+	err := r.build(s, watermark, func(*partitionState) (int64, error) { return version, nil })
 	if err != nil {
 		return err
 	}
@@ -169,15 +182,15 @@ func (r *run) rebuildAt(version, watermark int64) error {
 }
 
 // rebuild makes ready for running a batch again after it has failed.
-func (r *run) rebuild(batch int64) error { return r.rebuildAt(batch, r.commit.Watermark) }
+func (r *run) rebuild(b *batch) error { return r.rebuildAt(b.slot, b.entry.Batch, b.before) }
 
 // retire ends a generation; what its writers have counted is kept.
-func (r *run) retire(g *generation) {
+func (r *run) retire(s *slot, g *generation) {
 	g.close(r.exactlyOnce)
 	r.generationMu.Lock()
 	defer r.generationMu.Unlock()
 	r.retired += g.written()
-	r.generation.Store(nil)
+	s.generation.Store(nil)
 }
 
 // follow sets the sources to where planning goes on and looks for new splits.

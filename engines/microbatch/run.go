@@ -33,7 +33,9 @@ type run struct {
 	attempt     *state.Attempt
 	backend     state.Backend // nil for memory
 	limit       *limiter
-	pool        *pool
+	dispatcher  *dispatcher
+	executorIDs []string // sorted
+	slots       []*slot
 	maintenance *maintenance
 	buffers     *exchange.Pool
 
@@ -42,7 +44,6 @@ type run struct {
 
 	sources      []*source
 	transactions []*transaction
-	generation   atomic.Pointer[generation]
 
 	// The planner's.
 	nextBatch int64
@@ -79,9 +80,18 @@ type batch struct {
 	planning  time.Duration
 	taken     atomic.Int64 // records read so far; positions may have gaps
 	watermark int64
+	before    int64 // watermark that the batch's tasks are built with
+	slot      *slot
+	previous  <-chan struct{} // closed when the batch before is complete; nil when it is
 	lag       int64
 	replay    bool
 	durations map[string]float64
+}
+
+// slot holds the tasks for one batch at a time: one slot, or under the queueing
+// clock as many as jobs may run at once.
+type slot struct {
+	generation atomic.Pointer[generation]
 }
 
 func (r *run) emit(e engines.Event) {
@@ -148,7 +158,7 @@ func (r *run) drive() error {
 			return r.ctx.Err()
 		}
 		now := time.Now()
-		b := &batch{entry: e, records: e.records(), due: now, planned: now, replay: true, durations: map[string]float64{}}
+		b := &batch{entry: e, records: e.records(), due: now, planned: now, replay: true, slot: r.slots[0], durations: map[string]float64{}}
 		r.planned(b)
 		if err := r.runBatch(b, now.Add(r.cfg.Interval.Std())); err != nil {
 			return err
@@ -219,8 +229,8 @@ func (r *run) driveSkipping() error {
 	return r.ctx.Err()
 }
 
-// driveQueueing plans at every tick and runs behind a queue, one batch at a
-// time.
+// driveQueueing plans at every tick and runs behind a queue, as many batches at
+// once as there are slots. They end in order.
 func (r *run) driveQueueing() error {
 	planner := make(chan error, 1)
 	go func() {
@@ -228,20 +238,38 @@ func (r *run) driveQueueing() error {
 		r.queue.close()
 		planner <- err
 	}()
-	var err error
+	var failed failure
+	var running sync.WaitGroup
+	free := make(chan *slot, len(r.slots))
+	for _, s := range r.slots {
+		free <- s
+	}
+	var previous <-chan struct{}
 	for {
 		b := r.queue.pop()
 		if b == nil {
 			break
 		}
-		if err == nil && r.ctx.Err() == nil {
-			err = guard(func() error { return r.runBatch(b, b.due.Add(r.cfg.Interval.Std())) })
-			if err != nil {
-				r.cancel() // the planner is not to go on
+		done := make(chan struct{})
+		b.slot, b.previous, previous = <-free, previous, done
+		running.Go(func() {
+			defer func() {
+				r.queue.finished()
+				free <- b.slot
+			}()
+			if r.ctx.Err() != nil {
+				return // given up
 			}
-		}
-		r.queue.finished()
+			if err := guard(func() error { return r.runBatch(b, b.due.Add(r.cfg.Interval.Std())) }); err != nil {
+				failed.set(err)
+				r.cancel() // the planner is not to go on
+				return
+			}
+			close(done)
+		})
 	}
+	running.Wait()
+	err := failed.get()
 	if planned := <-planner; err == nil {
 		err = planned
 	}
@@ -249,6 +277,27 @@ func (r *run) driveQueueing() error {
 		err = r.ctx.Err()
 	}
 	return err
+}
+
+// failure keeps the first error of several batches; the echo of a cancelled
+// context is none.
+type failure struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *failure) set(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+}
+
+func (f *failure) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 func (r *run) planTicks() error {
@@ -298,7 +347,7 @@ func (r *run) plan(due time.Time) (*batch, error) {
 			lag = append(lag, int64(x.latest-x.position))
 		}
 	}
-	b := &batch{due: due, planned: begun, durations: map[string]float64{"latestOffset": millis(time.Since(begun))}}
+	b := &batch{due: due, planned: begun, slot: r.slots[0], durations: map[string]float64{"latestOffset": millis(time.Since(begun))}}
 	take := control.Take(lag, r.limit.limits())
 	for i, n := range take {
 		b.records += n
@@ -430,11 +479,13 @@ func (r *run) Stop(ctx context.Context, mode engines.StopMode) error {
 // for a job that was refused half way.
 func (r *run) close() {
 	r.cancel()
-	if g := r.generation.Load(); g != nil {
-		g.close(r.exactlyOnce)
+	for _, s := range r.slots {
+		if g := s.generation.Load(); g != nil {
+			g.close(r.exactlyOnce)
+		}
 	}
-	if r.pool != nil {
-		r.pool.close()
+	if r.dispatcher != nil {
+		r.dispatcher.close()
 	}
 	if r.maintenance != nil {
 		r.maintenance.close()

@@ -13,7 +13,8 @@ const retainedBuffers = 1024
 
 // shuffle is the blocking exchange between two stages: each upstream task keeps
 // its output by downstream partition until the stage is complete, then the
-// downstream tasks read it. Nothing bounds it within a batch: what bounds it is
+// downstream tasks read it; it is released when the task that read it has
+// succeeded, because one that fails is run again. Nothing bounds it within a batch: what bounds it is
 // how much a batch takes.
 type shuffle struct {
 	edge  *pipeline.Edge
@@ -30,12 +31,21 @@ func newShuffle(e *pipeline.Edge, up, down int, pool *exchange.Pool, bytes *atom
 	return s
 }
 
-// take returns the buffers of one channel, which the caller then owns. The
+// empty forgets the buffers of one channel, which their reader has released. The
 // slice's array is used again when the upstream task runs next.
-func (s *shuffle) take(up, down int) []*exchange.Buffer {
-	b := s.kept[up][down]
-	s.kept[up][down] = b[:0]
-	return b
+func (s *shuffle) empty(up, down int) {
+	clear(s.kept[up][down])
+	s.kept[up][down] = s.kept[up][down][:0]
+}
+
+// drop releases what an upstream task has left.
+func (s *shuffle) drop(up int) {
+	for down := range s.kept[up] {
+		for _, b := range s.kept[up][down] {
+			s.release(b)
+		}
+		s.empty(up, down)
+	}
 }
 
 func (s *shuffle) release(b *exchange.Buffer) {

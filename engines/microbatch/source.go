@@ -195,3 +195,10 @@ func (s *source) watermark(policy WatermarkPolicy, now int64) int64 {
 	}
 	return reached - w.Delay.Milliseconds() - 1
 }
+
+// known returns the splits so far; the slice is not changed any more.
+func (s *source) known() []*split {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.splits[:len(s.splits):len(s.splits)]
+}

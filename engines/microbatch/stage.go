@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"streamduel/connectors"
+	"streamduel/engines/microbatch/schedule"
 	"streamduel/exchange"
 	"streamduel/pipeline"
 	"streamduel/state"
@@ -38,6 +39,15 @@ type task struct {
 	// stateBytes and stateTime are what the last state version took.
 	stateBytes int
 	stateTime  time.Duration
+	taken      int64         // records read in this batch
+	took       time.Duration // by the last attempt
+	consumed   []consumed    // buffers to be released when the batch's attempt has succeeded
+	closed     bool
+}
+
+type consumed struct {
+	shuffle *shuffle
+	buffer  *exchange.Buffer
 }
 
 type taskSource struct {
@@ -77,6 +87,7 @@ func (h *host) Writer(n *pipeline.Node) connectors.Writer {
 // which see the watermark of the batch before and may be late by it; then the
 // watermark moves and fires what it has passed.
 func (t *task) process(ctx context.Context, b *batch) error {
+	t.assign(b)
 	if _, err := t.ProcessingTime(b.entry.Time); err != nil {
 		return err
 	}
@@ -97,7 +108,7 @@ func (t *task) process(ctx context.Context, b *batch) error {
 	// The state is written while the sink's requests are on their way.
 	if t.state != nil {
 		if err := t.run.attempt.Check(); err != nil {
-			return err
+			return schedule.Permanent{Err: err}
 		}
 		begun := time.Now()
 		n, err := t.state.write(t.State, b.entry.Batch+1, t.run.maintenance)
@@ -111,7 +122,39 @@ func (t *task) process(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
+	b.taken.Add(t.taken)
 	return ctx.Err()
+}
+
+// assign takes the task's ranges of a batch. A split always goes to the same
+// task, whose reader has its next records already.
+func (t *task) assign(b *batch) {
+	t.taken = 0
+	for _, src := range t.sources {
+		src.assign = src.assign[:0]
+		ranges := b.entry.Sources[src.source.node.UID]
+		known := src.source.known()
+		for i := t.Subtask; i < len(known); i += len(t.stage.tasks) {
+			if rg, ok := ranges[known[i].ID]; ok && rg.From < rg.Until {
+				src.assign = append(src.assign, connectors.Assignment{Split: known[i].Split, From: rg.From, Until: rg.Until})
+			}
+		}
+	}
+}
+
+// consumeInputs gives the buffers that the task has read back. Until its attempt
+// has succeeded they are kept: a further one reads them again.
+func (t *task) consumeInputs() {
+	for i, c := range t.consumed {
+		c.shuffle.release(c.buffer)
+		t.consumed[i] = consumed{}
+	}
+	t.consumed = t.consumed[:0]
+	for _, in := range t.inputs {
+		for up := range in.from {
+			in.shuffle.empty(up, t.Subtask)
+		}
+	}
 }
 
 func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
@@ -135,7 +178,7 @@ func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
 			if _, err := s.head.Push(b, 0); err != nil {
 				return err
 			}
-			into.taken.Add(int64(n))
+			t.taken += int64(n)
 		}
 		if b.Done {
 			open--
@@ -146,17 +189,12 @@ func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
 
 func (t *task) feed(in taskInput) error {
 	for up, from := range in.from {
-		buffers := in.shuffle.take(up, t.Subtask)
-		var err error
-		for i, b := range buffers {
-			if err == nil {
-				_, err = from.Feed(b)
+		for _, b := range in.shuffle.kept[up][t.Subtask] {
+			b.Off = 0 // an attempt before may have read it
+			if _, err := from.Feed(b); err != nil {
+				return err
 			}
-			in.shuffle.release(b)
-			buffers[i] = nil
-		}
-		if err != nil {
-			return err
+			t.consumed = append(t.consumed, consumed{in.shuffle, b})
 		}
 	}
 	return nil
@@ -168,6 +206,7 @@ type generation struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	stages   []*stage
+	specs    []schedule.Stage // what the scheduler is told of them
 	shuffles map[*pipeline.Edge]*shuffle
 }
 
@@ -189,14 +228,14 @@ func distinct(ids []int) []int {
 
 // build makes the tasks and restores their state: version of each stateful
 // partition is what versions says.
-func (r *run) build(watermark int64, versions func(*partitionState) (int64, error)) error {
+func (r *run) build(s *slot, watermark int64, versions func(*partitionState) (int64, error)) error {
 	g := &generation{shuffles: map[*pipeline.Edge]*shuffle{}}
 	g.ctx, g.cancel = context.WithCancel(r.ctx)
 	if err := r.buildStages(g, watermark, versions); err != nil {
 		g.close(r.exactlyOnce)
 		return err
 	}
-	r.generation.Store(g)
+	s.generation.Store(g)
 	return nil
 }
 
@@ -217,25 +256,54 @@ func (r *run) buildStages(g *generation, watermark int64, versions func(*partiti
 		s.parents, s.children = distinct(s.parents), distinct(s.children)
 		g.stages = append(g.stages, s)
 		for k := range f.Parallelism {
-			t, err := r.buildTask(g, s, k)
-			if err != nil {
+			t := &task{run: r, stage: s}
+			s.tasks = append(s.tasks, t)
+			if err := r.buildTask(g, t, k); err != nil {
 				return err
 			}
-			if err := t.restore(versions); err != nil {
-				return fmt.Errorf("%s, partition %d: %w", f.Name, k, err)
-			}
-			// Nothing is due here: what this watermark fires was fired by the batch
-			// that wrote the state.
-			if _, err := t.Watermark(watermark); err != nil {
+			if err := t.restore(watermark, versions); err != nil {
 				return err
 			}
 		}
+		g.specs = append(g.specs, r.specOf(s))
 	}
 	return nil
 }
 
-// restore gives the task the state of the version that versions says.
-func (t *task) restore(versions func(*partitionState) (int64, error)) error {
+// specOf describes a stage to the scheduler. Where its tasks write to a sink
+// that must not see a row twice, one that fails is not run again by itself: at
+// most once not at all, exactly-once with the whole batch.
+func (r *run) specOf(s *stage) schedule.Stage {
+	sink := len(s.fragment.Sinks) > 0
+	spec := schedule.Stage{Parents: s.parents, Sink: sink, Whole: sink && r.job.Guarantee != connectors.AtLeastOnce}
+	for k := range s.tasks {
+		spec.Tasks = append(spec.Tasks, schedule.Task{Executors: r.prefer(s, k)})
+	}
+	return spec
+}
+
+// prefer returns the executors that have a task's readers and state: of N in
+// order the one that its number falls on, as Spark spreads cached consumers.
+func (r *run) prefer(s *stage, k int) []string {
+	if len(r.executorIDs) == 0 || (len(s.fragment.Sources) == 0 && !s.fragment.Stateful()) {
+		return nil
+	}
+	return r.executorIDs[k%len(r.executorIDs) : k%len(r.executorIDs)+1]
+}
+
+// restore brings a new task to a state version and a watermark.
+func (t *task) restore(watermark int64, versions func(*partitionState) (int64, error)) error {
+	if err := t.restoreState(versions); err != nil {
+		return fmt.Errorf("%s, partition %d: %w", t.Fragment.Name, t.Subtask, err)
+	}
+	// Nothing is due here: what this watermark fires was fired by the batch
+	// that wrote the state.
+	_, err := t.Watermark(watermark)
+	return err
+}
+
+// restoreState gives the task the state of the version that versions says.
+func (t *task) restoreState(versions func(*partitionState) (int64, error)) error {
 	if t.state == nil {
 		return t.Restore()
 	}
@@ -255,16 +323,46 @@ func (t *task) restore(versions func(*partitionState) (int64, error)) error {
 	return t.RestoreFrom(readers...)
 }
 
-func (r *run) buildTask(g *generation, s *stage, k int) (*task, error) {
-	f := s.fragment
+// renew replaces a task whose attempt has failed by a new one with the state
+// that the batch began with.
+func (r *run) renew(g *generation, s *stage, k int, b *batch) (*task, error) {
+	old := s.tasks[k]
+	old.close(r.exactlyOnce)
+	for _, e := range s.fragment.Out {
+		g.shuffles[e].drop(k)
+	}
 	t := &task{run: r, stage: s}
-	s.tasks = append(s.tasks, t)
+	err := r.buildTask(g, t, k)
+	if err == nil {
+		err = t.restore(b.before, func(p *partitionState) (int64, error) {
+			if r.job.Guarantee == connectors.AtMostOnce {
+				p.whole = true
+				return p.newest(b.entry.Batch)
+			}
+			return b.entry.Batch, p.discard(b.entry.Batch)
+		})
+	}
+	for i, w := range t.writers {
+		w.half = old.writers[i].half
+	}
+	r.generationMu.Lock()
+	defer r.generationMu.Unlock()
+	for _, w := range old.writers {
+		r.retired += w.written.Load()
+	}
+	s.tasks[k] = t
+	return t, err
+}
+
+func (r *run) buildTask(g *generation, t *task, k int) error {
+	s := t.stage
+	f := s.fragment
 	built, err := f.Build(pipeline.TaskConfig{
 		Context: g.ctx, Subtask: k, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
 		Host: &host{g, s, k, t}, Origins: r.job.Origins, Backend: r.backend,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t.Task = built
 	for _, e := range f.In {
@@ -272,7 +370,7 @@ func (r *run) buildTask(g *generation, s *stage, k int) (*task, error) {
 		for range r.fragments[r.stageOf(e.From)].Parallelism {
 			input, err := built.NewInput(e)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			in.from = append(in.from, input)
 		}
@@ -282,7 +380,7 @@ func (r *run) buildTask(g *generation, s *stage, k int) (*task, error) {
 		src := r.sourceOf(n)
 		reader, err := n.Source.Reader(g.ctx, r.env(n))
 		if err != nil {
-			return nil, fmt.Errorf("source %q: %w", n.Name, err)
+			return fmt.Errorf("source %q: %w", n.Name, err)
 		}
 		t.sources = append(t.sources, &taskSource{source: src, reader: reader, head: built.Source(n)})
 	}
@@ -290,14 +388,14 @@ func (r *run) buildTask(g *generation, s *stage, k int) (*task, error) {
 		for _, w := range t.writers {
 			w.Writer, err = w.node.Sink.Writer(g.ctx, r.writerEnv(w.node, k, f.Parallelism))
 			if err != nil {
-				return nil, fmt.Errorf("sink %q: %w", w.node.Name, err)
+				return fmt.Errorf("sink %q: %w", w.node.Name, err)
 			}
 		}
 	}
 	if f.Stateful() {
 		t.state = r.states[f][k]
 	}
-	return t, nil
+	return nil
 }
 
 // close ends a generation and gives back what it holds.
@@ -305,30 +403,34 @@ func (g *generation) close(exactlyOnce bool) {
 	g.cancel()
 	for _, s := range g.stages {
 		for _, t := range s.tasks {
-			for _, src := range t.sources {
-				src.reader.Close()
-			}
-			if !exactlyOnce {
-				for _, w := range t.writers {
-					if w.Writer != nil {
-						w.Writer.Close()
-					}
-				}
-			}
-			if t.Task != nil {
-				t.Close()
-			}
+			t.close(exactlyOnce)
 		}
 	}
 	for _, s := range g.shuffles {
 		for up := range s.kept {
-			for down := range s.kept[up] {
-				for _, b := range s.take(up, down) {
-					if b != nil {
-						s.release(b)
-					}
-				}
+			s.drop(up)
+		}
+	}
+}
+
+// close ends a task, also one that was built half way. Under exactly-once its
+// writers belong to the transaction.
+func (t *task) close(exactlyOnce bool) {
+	if t.closed {
+		return
+	}
+	t.closed = true
+	for _, src := range t.sources {
+		src.reader.Close()
+	}
+	if !exactlyOnce {
+		for _, w := range t.writers {
+			if w.Writer != nil {
+				w.Writer.Close()
 			}
 		}
+	}
+	if t.Task != nil {
+		t.Close()
 	}
 }
