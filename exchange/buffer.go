@@ -25,6 +25,9 @@ const (
 	Size    = 32 << 10
 	MinSize = 256 // smallest limit that a writer can be given
 	slack   = 4 << 10
+
+	// MaxData is what a buffer holds at most.
+	MaxData = Size + slack
 )
 
 // Flags say what the frames in a buffer carry.
@@ -44,14 +47,27 @@ type Buffer struct {
 	Off     int // how far a reader has come
 	Records int // frames that end in this buffer
 	Flags   Flags
-	pool    *Pool
+	Tag     int // the owner's own
+	owner   Owner
 }
 
-// Release gives the buffer back to its pool; the caller must not touch it
+// Owner is where a buffer goes when its reader is done with it.
+type Owner interface {
+	// Take gets an emptied buffer back, from any goroutine.
+	Take(*Buffer)
+}
+
+// NewBuffer returns an empty buffer of the full size that its owner gets back.
+func NewBuffer(owner Owner) *Buffer {
+	return &Buffer{Data: make([]byte, 0, MaxData), owner: owner}
+}
+
+// Release gives the buffer back to its owner; the caller must not touch it
 // again.
 func (b *Buffer) Release() {
-	if b.pool != nil {
-		b.pool.put(b)
+	if b.owner != nil {
+		b.Data, b.Off, b.Records, b.Flags = b.Data[:0], 0, 0, 0
+		b.owner.Take(b)
 	}
 }
 
@@ -112,11 +128,11 @@ func (p *Pool) take() *Buffer {
 		return b
 	}
 	p.made++
-	return &Buffer{Data: make([]byte, 0, Size+slack), pool: p}
+	return NewBuffer(p)
 }
 
-func (p *Pool) put(b *Buffer) {
-	b.Data, b.Off, b.Records, b.Flags = b.Data[:0], 0, 0, 0
+// Take implements Owner.
+func (p *Pool) Take(b *Buffer) {
 	p.mu.Lock()
 	p.out--
 	// Buffers made by overdraft are let go, so the pool shrinks back.

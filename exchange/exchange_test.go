@@ -131,7 +131,7 @@ func TestRingAgainstAQueue(t *testing.T) {
 			case 3:
 				next++
 				r.PushPriority(next)
-				urgent = append(urgent, Element{Event: next})
+				urgent = append(urgent, Element{Event: next, Priority: true})
 				if told-before != 1 {
 					t.Fatal("not told of a priority event")
 				}

@@ -5,8 +5,9 @@ import "sync"
 // Element is what waits in a ring: a buffer of records or an event (a
 // watermark, a barrier, the end of a partition).
 type Element struct {
-	Buffer *Buffer
-	Event  any
+	Buffer   *Buffer
+	Event    any
+	Priority bool // an event that has overtaken what was before it
 }
 
 // Ring is the queue of one channel. It has a priority lane, which a barrier
@@ -21,6 +22,7 @@ type Ring struct {
 	priority []Element
 	records  int
 	bytes    int
+	buffers  int
 	notify   func()
 }
 
@@ -41,6 +43,7 @@ func (r *Ring) Push(e Element) {
 	r.items[(r.head+r.n)&(len(r.items)-1)] = e
 	r.n++
 	if e.Buffer != nil {
+		r.buffers++
 		r.records += e.Buffer.Records
 		r.bytes += len(e.Buffer.Data)
 	}
@@ -54,7 +57,7 @@ func (r *Ring) Push(e Element) {
 // PushPriority puts an event before everything but earlier priority events.
 func (r *Ring) PushPriority(event any) {
 	r.mu.Lock()
-	r.priority = append(r.priority, Element{Event: event})
+	r.priority = append(r.priority, Element{Event: event, Priority: true})
 	r.mu.Unlock()
 	if r.notify != nil {
 		r.notify()
@@ -63,25 +66,36 @@ func (r *Ring) PushPriority(event any) {
 
 // Pop takes the next element; ok is false when there is none.
 func (r *Ring) Pop() (e Element, ok bool) {
+	e, _, ok = r.pop(true)
+	return e, ok
+}
+
+// PopAffordable takes the next element if that is an event or the reader can
+// afford a buffer. It returns how many buffers wait, behind the element where
+// there is one.
+func (r *Ring) PopAffordable(buffer bool) (e Element, backlog int, ok bool) { return r.pop(buffer) }
+
+func (r *Ring) pop(buffer bool) (e Element, backlog int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.priority) > 0 {
 		e = r.priority[0]
 		r.priority = r.priority[1:]
-		return e, true
+		return e, r.buffers, true
 	}
-	if r.n == 0 {
-		return Element{}, false
+	if r.n == 0 || !buffer && r.items[r.head].Buffer != nil {
+		return Element{}, r.buffers, false
 	}
 	e = r.items[r.head]
 	r.items[r.head] = Element{}
 	r.head = (r.head + 1) & (len(r.items) - 1)
 	r.n--
 	if e.Buffer != nil {
+		r.buffers--
 		r.records -= e.Buffer.Records
 		r.bytes -= len(e.Buffer.Data)
 	}
-	return e, true
+	return e, r.buffers, true
 }
 
 // Len returns the number of waiting elements.
