@@ -42,7 +42,6 @@ func BenchmarkLoopback(b *testing.B) {
 type rig struct {
 	to    *Conn
 	gate  *Gate
-	data  chan struct{}
 	ins   []*exchange.Ring
 	outs  []*exchange.Ring
 	ready chan int
