@@ -48,6 +48,17 @@ type (
 	Durable struct {
 		Positions Positions `json:"positions"`
 	}
+	// Restarting tells that tasks have failed, and when they will be restarted.
+	Restarting struct {
+		Tasks []string `json:"tasks"`
+		Error string   `json:"error"`
+		Delay float64  `json:"delayMillis"`
+	}
+	// Restarted tells that tasks run again from a checkpoint.
+	Restarted struct {
+		Tasks      []string `json:"tasks"`
+		Checkpoint int64    `json:"checkpoint"`
+	}
 	// Failed tells that the job has failed; the worker ends after it.
 	Failed struct {
 		Error string `json:"error"`
@@ -116,6 +127,8 @@ func (Restored) Kind() string            { return "restored" }            // Kin
 func (Discovered) Kind() string          { return "discovered" }          // Kind names the event.
 func (FirstRecord) Kind() string         { return "firstRecord" }         // Kind names the event.
 func (Durable) Kind() string             { return "durable" }             // Kind names the event.
+func (Restarting) Kind() string          { return "restarting" }          // Kind names the event.
+func (Restarted) Kind() string           { return "restarted" }           // Kind names the event.
 func (Failed) Kind() string              { return "failed" }              // Kind names the event.
 func (Stopped) Kind() string             { return "stopped" }             // Kind names the event.
 func (Sampled) Kind() string             { return "gauges" }              // Kind names the event.

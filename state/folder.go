@@ -39,6 +39,10 @@ var ErrTorn = errors.New("file is torn: its checksum does not match")
 // process runs the same job.
 var ErrExists = errors.New("file exists: another process runs this job")
 
+// ErrSuperseded means that a newer start of the same job has taken over: nothing
+// may be done any more in the name of this one.
+var ErrSuperseded = errors.New("was superseded")
+
 // trailer is the checksum's length: CRC-32C and the length of what it covers.
 const trailer = 12
 
@@ -383,5 +387,5 @@ func (a *Attempt) Check() error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("attempt %d of this job was superseded by attempt %d: stopping", a.Number, ns[len(ns)-1])
+	return fmt.Errorf("attempt %d of this job %w by attempt %d: stopping", a.Number, ErrSuperseded, ns[len(ns)-1])
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -299,8 +300,8 @@ func (o output) Recover(_ context.Context, env connectors.WriterEnv, cs []connec
 			return err
 		}
 	}
-	for _, t := range o.b.txns {
-		if t.open {
+	for id, t := range o.b.txns {
+		if t.open && strings.HasPrefix(id, env.Job+"-"+env.Node+"-") {
 			t.open, t.done, t.records = false, "aborted", nil
 		}
 	}

@@ -1,13 +1,16 @@
 package dataflow
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"streamduel/clock"
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/engines/dataflow/schedule"
 	"streamduel/exchange"
 	"streamduel/pipeline"
 	"streamduel/state"
@@ -40,7 +43,7 @@ func (r *run) build() (err error) {
 	if err != nil {
 		return err
 	}
-	r.coordinator = &coordinator{run: r, inbox: make(chan any, 256), next: next}
+	r.coordinator = &coordinator{run: r, inbox: make(chan any, 256), next: next, ended: map[*seat]bool{}, restarts: r.cfg.Restart.strategy()}
 	if from != nil {
 		defer from.Close()
 		r.coordinator.last = from.Metadata
@@ -68,20 +71,17 @@ func (r *run) build() (err error) {
 		r.emit(engines.Restored{Checkpoint: &id, Positions: r.restartPositions()})
 	}
 	for i, s := range r.sources {
-		for t, as := range s.deal(starts[i]) {
-			t.source.assign(as)
-		}
+		s.begin(starts[i])
 	}
-	r.gauges = gaugeState{at: clock.Mono(), blocked: make([]int64, len(r.tasks)), idle: make([]int64, len(r.tasks))}
+	r.gauges = gaugeState{at: clock.Mono(), blocked: make([]int64, len(r.seats)), idle: make([]int64, len(r.seats))}
 	return nil
 }
 
 // discard closes what build has opened before it failed.
 func (r *run) discard() {
-	for _, t := range r.tasks {
-		t.close()
-		if t.source != nil && t.source.fetch != nil {
-			t.source.fetch.reader.Close()
+	for _, s := range r.seats {
+		if t := s.task(); t != nil {
+			t.discard()
 		}
 	}
 	for _, s := range r.sources {
@@ -147,14 +147,25 @@ func (r *run) recover(from *checkpoints.Checkpoint) error {
 		r.rt.Log.Info("going back to a checkpoint", "checkpoint", from.ID, "attempt", r.attempt.Number)
 		r.failpoint("R1", from.ID)
 	}
+	if err := r.recoverSinks(from, r.job.Graph.Nodes()); err != nil || from == nil {
+		return err
+	}
+	return r.store.Sweep()
+}
+
+// recoverSinks commits again what a checkpoint lists of the sinks among the
+// nodes, aborts what else they have open, and notes that.
+func (r *run) recoverSinks(from *checkpoints.Checkpoint, nodes []*pipeline.Node) error {
+	done := map[string]bool{}
 	if r.job.Guarantee == connectors.ExactlyOnce {
 		if err := r.attempt.Check(); err != nil {
 			return err
 		}
-		for _, n := range r.job.Graph.Nodes() {
+		for _, n := range nodes {
 			if n.Sink == nil {
 				continue
 			}
+			done[n.UID] = true
 			var cs []connectors.Committable
 			if from != nil {
 				cs = from.Committables(n.UID)
@@ -172,10 +183,10 @@ func (r *run) recover(from *checkpoints.Checkpoint) error {
 	if err := r.attempt.Check(); err != nil {
 		return err
 	}
-	if err := r.store.Recovered(from); err != nil {
+	if err := r.store.Recovered(from, func(operator string) bool { return done[operator] }); err != nil {
 		return fmt.Errorf("noting that checkpoint %d is committed: %w", from.ID, err)
 	}
-	return r.store.Sweep()
+	return nil
 }
 
 func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.WriterEnv {
@@ -194,35 +205,80 @@ func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.W
 	return env
 }
 
-// openTasks makes the execution graph: rings, then subtasks with their writers
-// and readers, then state.
+// openTasks makes the execution graph: the seats by region, then rings, then
+// tasks with their writers and readers, then state.
 func (r *run) openTasks(from *checkpoints.Checkpoint) error {
-	r.rings = map[ringKey][]*exchange.Ring{}
-	of := map[*pipeline.Fragment][]*task{}
-	for _, f := range r.fragments {
-		for i := range f.Parallelism {
-			t := &task{run: r, fragment: f, index: i, box: newMailbox(), target: pipeline.NoTime, now: pipeline.NoTime}
-			t.name = f.Name + " (" + strconv.Itoa(i+1) + "/" + strconv.Itoa(f.Parallelism) + ")"
-			r.tasks = append(r.tasks, t)
-			of[f] = append(of[f], t)
-			if len(f.Sinks) > 0 {
-				r.sinkTasks = append(r.sinkTasks, t)
-			}
-			if len(f.Sources) == 0 {
-				t.in = newInlet(t.box)
-			}
-		}
-	}
 	if err := r.allHaveOperators(from); err != nil {
 		return err
 	}
-	r.connect(of)
-	for _, t := range r.tasks {
-		if err := r.openTask(t, from); err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+	r.rings = map[ringKey][]*exchange.Ring{}
+	at := map[schedule.Subtask]*seat{}
+	for v, f := range r.fragments {
+		for i := range f.Parallelism {
+			s := &seat{fragment: f, index: i, name: f.Name + " (" + strconv.Itoa(i+1) + "/" + strconv.Itoa(f.Parallelism) + ")"}
+			at[schedule.Subtask{Vertex: v, Index: i}] = s
+			r.seats = append(r.seats, s)
+			if len(f.Sinks) > 0 {
+				r.sinkSeats = append(r.sinkSeats, s)
+			}
+			for _, e := range r.sources {
+				if slices.Contains(f.Sources, e.node) {
+					e.seats = append(e.seats, s)
+					s.source = e
+				}
+			}
+		}
+	}
+	for _, subtasks := range r.execution.regions {
+		g := &region{run: r}
+		for _, s := range subtasks {
+			at[s].region = g
+			g.seats = append(g.seats, at[s])
+		}
+		r.regions = append(r.regions, g)
+		ts, err := r.openRegion(g, from)
+		if err != nil {
+			return err
+		}
+		for i, s := range g.seats {
+			s.current.Store(ts[i])
 		}
 	}
 	return nil
+}
+
+// openRegion makes new tasks for a region's seats, and the rings between them.
+func (r *run) openRegion(g *region, from *checkpoints.Checkpoint) (ts []*task, err error) {
+	g.ctx, g.cancel = context.WithCancel(r.ctx)
+	of := map[*pipeline.Fragment]map[int]*task{}
+	for _, s := range g.seats {
+		t := &task{run: r, seat: s, ctx: g.ctx, box: newMailbox(), target: pipeline.NoTime, now: pipeline.NoTime}
+		t.follow(s.task())
+		if len(s.fragment.Sources) == 0 {
+			t.in = newInlet(t.box)
+		}
+		if of[s.fragment] == nil {
+			of[s.fragment] = map[int]*task{}
+		}
+		of[s.fragment][s.index] = t
+		ts = append(ts, t)
+	}
+	opened := ts
+	defer func() {
+		if err != nil {
+			g.cancel()
+			for _, t := range opened {
+				t.discard()
+			}
+		}
+	}()
+	r.connect(of)
+	for _, t := range ts {
+		if err := r.openTask(t, from); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	return ts, nil
 }
 
 // allHaveOperators refuses a checkpoint with state that the job would lose.
@@ -244,8 +300,9 @@ func (r *run) allHaveOperators(from *checkpoints.Checkpoint) error {
 	return nil
 }
 
-// connect makes a ring for every pair of subtasks that an edge joins.
-func (r *run) connect(of map[*pipeline.Fragment][]*task) {
+// connect makes a ring for every pair of the tasks that an edge joins. What an
+// exchange connects is in one region, so none of them leads out of it.
+func (r *run) connect(of map[*pipeline.Fragment]map[int]*task) {
 	up := map[*pipeline.Edge]*pipeline.Fragment{}
 	for _, f := range r.fragments {
 		for _, e := range f.Out {
@@ -254,9 +311,11 @@ func (r *run) connect(of map[*pipeline.Fragment][]*task) {
 	}
 	for _, f := range r.fragments {
 		for _, e := range f.In {
-			from := up[e]
-			for i := range of[from] {
-				rings := make([]*exchange.Ring, len(of[f]))
+			for i := range up[e].Parallelism {
+				if of[up[e]][i] == nil {
+					continue
+				}
+				rings := make([]*exchange.Ring, f.Parallelism)
 				for j, t := range of[f] {
 					if e.Effective(r.job.Parallelism) == pipeline.Forward && i != j {
 						continue
@@ -272,14 +331,14 @@ func (r *run) connect(of map[*pipeline.Fragment][]*task) {
 func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	f := t.fragment
 	for _, n := range f.Sinks {
-		w, err := n.Sink.Writer(r.ctx, r.writerEnv(n, t.index, f.Parallelism))
+		w, err := n.Sink.Writer(t.ctx, r.writerEnv(n, t.index, f.Parallelism))
 		if err != nil {
 			return fmt.Errorf("sink %q: %w", n.Name, err)
 		}
 		t.sinks = append(t.sinks, &sinkWriter{node: n, writer: w})
 	}
 	t.pipe, err = f.Build(pipeline.TaskConfig{
-		Context: r.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
+		Context: t.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
 		Host: t, Origins: r.job.Origins, Backend: r.backend,
 		Wake: func() { t.box.signal(sigData) }, // only wakes: the loop looks for itself
 	})
@@ -312,19 +371,13 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	n := f.Sources[0] // a chain has one head
 	s := &sourceReader{task: t, node: n, head: t.pipe.Source(n), splits: map[connectors.SplitID]*split{}}
 	t.source = s
-	reader, err := n.Source.Reader(r.ctx, r.env(n))
+	reader, err := n.Source.Reader(t.ctx, r.env(n))
 	if err != nil {
 		return fmt.Errorf("source %q: %w", n.Name, err)
 	}
-	for _, e := range r.sources {
-		if e.node != n {
-			continue
-		}
-		s.fetch = newFetcher(r, n.Name, reader, e.bounded, func() { t.box.signal(sigData) })
-		if r.job.Guarantee == connectors.AtMostOnce {
-			s.fetch.claim = e.claim
-		}
-		e.tasks = append(e.tasks, t)
+	s.fetch = newFetcher(t.ctx, n.Name, reader, t.seat.source.bounded, func() { t.box.signal(sigData) })
+	if r.job.Guarantee == connectors.AtMostOnce {
+		s.fetch.claim = t.seat.source.claim
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ func (r *run) every(d time.Duration, f func(*task)) {
 			case <-r.ctx.Done():
 				return
 			case <-ticker.C:
-				for _, t := range r.tasks {
-					f(t)
+				for _, s := range r.seats {
+					f(s.task())
 				}
 			}
 		}

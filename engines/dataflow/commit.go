@@ -55,14 +55,14 @@ func (t *task) checkpoint(id int64, alignment time.Duration) error {
 				a.sinks = append(a.sinks, sink)
 			}
 		}
-		t.shown.written.Store(t.pipe.Written())
+		t.shown.written.Store(t.before + t.pipe.Written())
 		t.run.failpoint("D3", id)
 	}
 	if snapshot == nil {
 		t.run.coordinator.tell(a)
 		return nil
 	}
-	t.run.background(func() {
+	t.region.background(func() {
 		var st checkpoints.State
 		data, err := snapshot.Append(nil)
 		if err == nil {
@@ -82,9 +82,9 @@ func (t *task) checkpoint(id int64, alignment time.Duration) error {
 // prepare closes a sink's epoch.
 func (t *task) prepare(s *sinkWriter, id int64) error {
 	if t.run.job.Guarantee != connectors.ExactlyOnce {
-		return s.writer.Flush(t.run.ctx)
+		return s.writer.Flush(t.ctx)
 	}
-	c, err := s.writer.Prepare(t.run.ctx)
+	c, err := s.writer.Prepare(t.ctx)
 	if err != nil || c == nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (t *task) commit(m durable) error {
 				return err
 			}
 			p := s.pending[0]
-			if err := s.writer.Commit(t.run.ctx, p.committable); err != nil {
+			if err := s.writer.Commit(t.ctx, p.committable); err != nil {
 				return fmt.Errorf("sink %q: committing checkpoint %d: %w", s.node.Name, p.epoch, err)
 			}
 			s.pending = s.pending[1:]

@@ -17,6 +17,7 @@ type Config struct {
 	BufferTimeout BufferTimeout `json:"bufferTimeout" jsonschema:"oneof_type=string;integer"`
 	Checkpoint    Checkpoint    `json:"checkpoint"`
 	Buffers       Buffers       `json:"buffers"`
+	Restart       Restart       `json:"restart"`
 	// TaskManagers is how many task managers the job's subtasks are spread over,
 	// and Slots how many places each has; 0 gives each as many as the job needs.
 	TaskManagers int `json:"taskManagers"`
@@ -58,12 +59,18 @@ type Buffers struct {
 }
 
 // DefaultConfig returns Flink's defaults, but for the buffer timeout (100 ms
-// there) and the checkpoint interval (none there).
+// there), the checkpoint interval (none there) and the restart strategy
+// (exponential delay there: a measured job that fails must not go on as if
+// nothing had been).
 func DefaultConfig() Config {
 	return Config{
-		BufferTimeout:     BufferTimeout(10 * time.Millisecond),
-		Checkpoint:        Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Retained: 1},
-		Buffers:           Buffers{Size: exchange.Size, ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
+		BufferTimeout: BufferTimeout(10 * time.Millisecond),
+		Checkpoint:    Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Retained: 1},
+		Buffers:       Buffers{Size: exchange.Size, ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
+		Restart: Restart{
+			Strategy: RestartNone, Attempts: 1, Failures: 1, Interval: Duration(time.Minute), Delay: Duration(time.Second),
+			Initial: Duration(time.Second), Max: Duration(time.Minute), Multiplier: 1.5, Jitter: 0.1, Reset: Duration(time.Hour),
+		},
 		TaskManagers:      1,
 		WatermarkInterval: Duration(200 * time.Millisecond),
 	}
@@ -88,6 +95,7 @@ func (c *Config) Validate() error {
 	check(c.Buffers.ExclusivePerChannel >= 1 && c.Buffers.ExclusivePerChannel <= 1024, "buffers.exclusivePerChannel", "1 to 1024: a channel without a buffer of its own could wait for ever")
 	check(c.Buffers.FloatingPerGate >= 0 && c.Buffers.FloatingPerGate <= 1<<16, "buffers.floatingPerGate", "0 to 65536")
 	check(c.Buffers.Overdraft >= 1 && c.Buffers.Overdraft <= 1<<16, "buffers.overdraft", "1 to 65536: a record that is larger than a buffer needs more than one")
+	c.Restart.check(check)
 	check(c.TaskManagers >= 1 && c.TaskManagers <= 64, "taskManagers", "1 to 64")
 	check(c.Slots >= 0 && c.Slots <= 1024, "slots", "1 to 1024, or 0 for as many as the job needs")
 	check(c.WatermarkInterval > 0, "watermarkInterval", "a duration above 0s")

@@ -7,6 +7,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/engines/dataflow/schedule"
 )
 
 // coordinator triggers checkpoints, gathers them, makes them durable, and ends
@@ -22,7 +23,8 @@ type coordinator struct {
 	failures  int // in a row
 	oldest    int64
 	last      *checkpoints.Metadata // of the newest durable checkpoint
-	ended     int                   // subtasks that have passed everything on
+	ended     map[*seat]bool        // subtasks that have passed everything on
+	restarts  schedule.Restart
 
 	stop     engines.StopMode // asked for, or ""
 	final    bool             // current is the last checkpoint
@@ -35,12 +37,12 @@ type coordinator struct {
 type pending struct {
 	id         int64
 	started    time.Time
-	acked      map[*task]bool
+	acked      map[*seat]bool
 	meta       *checkpoints.Metadata
 	splits     map[string][]checkpoints.Split
 	alignment  time.Duration
 	committing bool
-	commits    map[*task]bool
+	commits    map[*seat]bool
 	durable    bool
 }
 
@@ -80,7 +82,7 @@ func (c *coordinator) tell(message any) {
 // committed tells that a subtask has committed a checkpoint. It is the
 // subtask's goroutine that hits D6, between its commit and the last one.
 func (c *coordinator) committed(t *task, id int64) {
-	if k := c.run.committed.Add(1); k < int64(len(c.run.sinkTasks)) {
+	if k := c.run.committed.Add(1); k < int64(len(c.run.sinkSeats)) {
 		c.run.failpoint("D6", id)
 	}
 	c.tell(committed{t, id})
@@ -113,10 +115,10 @@ func (c *coordinator) loop() error {
 		if c.complete {
 			return c.run.finishSources()
 		}
-		if c.current != nil || c.final {
+		if c.current != nil || c.final || c.down() {
 			continue
 		}
-		if c.stop == engines.StopCheckpoint || c.ended == len(c.run.tasks) {
+		if c.stop == engines.StopCheckpoint || len(c.ended) == len(c.run.seats) {
 			if err := c.begin(true); err != nil {
 				return err
 			}
@@ -127,7 +129,7 @@ func (c *coordinator) loop() error {
 // schedule sets the trigger's timer.
 func (c *coordinator) schedule() {
 	c.trigger.Stop()
-	if c.current != nil || c.final {
+	if c.current != nil || c.final || c.down() {
 		return
 	}
 	cfg := c.run.cfg.Checkpoint
@@ -138,37 +140,67 @@ func (c *coordinator) schedule() {
 	c.trigger.Reset(time.Until(due))
 }
 
+// down reports whether a region is not running: then no checkpoint can complete.
+func (c *coordinator) down() bool {
+	for _, g := range c.run.regions {
+		if g.down {
+			return true
+		}
+	}
+	return false
+}
+
+// stale reports whether a message comes from a task that is not in its seat any
+// more.
+func stale(t *task) bool { return t.region.down || t.task() != t }
+
 func (c *coordinator) handle(message any) error {
 	switch m := message.(type) {
+	case crashed:
+		return c.crashed(m)
+	case restart:
+		return c.restart(m.region)
 	case ack:
 		return c.ack(m)
 	case declined:
-		if c.current != nil && c.current.id == m.id && !c.current.committing {
+		if !stale(m.task) && c.current != nil && c.current.id == m.id && !c.current.committing {
 			return c.fail(m.err)
 		}
 	case committed:
-		p := c.current
-		if p == nil || p.id != m.id || !p.committing {
-			return nil
-		}
-		p.commits[m.task] = true
-		if len(p.commits) == len(c.run.sinkTasks) {
-			return c.allCommitted()
+		if !stale(m.task) {
+			return c.committedAt(m.task.seat, m.id)
 		}
 	case finished:
-		c.ended++
+		if !stale(m.task) {
+			c.ended[m.task.seat] = true
+		}
 	case stopping:
 		c.stop = m.mode
 		if m.mode == engines.StopDrain {
-			for _, s := range c.run.sources {
-				if s.bounded {
-					continue // it is read to its end
-				}
-				for _, t := range s.tasks {
-					t.box.send(drain{})
-				}
-			}
+			c.drain(c.run.seats)
 		}
+	}
+	return nil
+}
+
+// drain makes sources without an end of their own end.
+func (c *coordinator) drain(seats []*seat) {
+	for _, s := range seats {
+		if s.source != nil && !s.source.bounded {
+			s.task().box.send(drain{})
+		}
+	}
+}
+
+// committedAt takes the word that a subtask has committed a checkpoint.
+func (c *coordinator) committedAt(s *seat, id int64) error {
+	p := c.current
+	if p == nil || p.id != id || !p.committing {
+		return nil
+	}
+	p.commits[s] = true
+	if len(p.commits) == len(c.run.sinkSeats) {
+		return c.allCommitted()
 	}
 	return nil
 }
@@ -177,7 +209,7 @@ func (c *coordinator) handle(message any) error {
 func (c *coordinator) begin(final bool) error {
 	r := c.run
 	p := &pending{
-		id: c.next, started: time.Now(), acked: map[*task]bool{}, commits: map[*task]bool{},
+		id: c.next, started: time.Now(), acked: map[*seat]bool{}, commits: map[*seat]bool{},
 		splits: map[string][]checkpoints.Split{},
 		meta:   &checkpoints.Metadata{ID: c.next, Attempt: r.attempt.Number, MaxParallelism: r.job.MaxParallelism},
 	}
@@ -186,15 +218,15 @@ func (c *coordinator) begin(final bool) error {
 	c.timeout.Reset(time.Duration(r.cfg.Checkpoint.Timeout))
 	r.emit(engines.CheckpointTriggered{Checkpoint: p.id})
 	for _, s := range r.sources {
-		for _, t := range s.tasks {
-			t.box.send(trigger{id: p.id, last: final})
+		for _, s := range s.seats {
+			s.task().box.send(trigger{id: p.id, last: final})
 		}
 	}
 	return nil
 }
 
-// fail gives the current checkpoint up.
-func (c *coordinator) fail(reason error) error {
+// giveUp gives the current checkpoint up and returns it.
+func (c *coordinator) giveUp(reason error) *pending {
 	p, r := c.current, c.run
 	if p == nil || p.committing {
 		// Commits have no time limit of their own: the sinks' clients have one.
@@ -204,8 +236,17 @@ func (c *coordinator) fail(reason error) error {
 	c.timeout.Stop()
 	r.emit(engines.CheckpointFailed{Checkpoint: p.id, Reason: reason.Error()})
 	r.rt.Log.Warn("checkpoint failed", "checkpoint", p.id, "reason", reason)
-	for _, t := range r.tasks {
-		t.box.send(abortCheckpoint{p.id})
+	for _, s := range r.seats {
+		s.task().box.send(abortCheckpoint{p.id})
+	}
+	return p
+}
+
+// fail gives the current checkpoint up, which counts.
+func (c *coordinator) fail(reason error) error {
+	p, r := c.giveUp(reason), c.run
+	if p == nil {
+		return nil
 	}
 	if c.final {
 		return fmt.Errorf("the last checkpoint failed: %w", reason)
@@ -218,20 +259,20 @@ func (c *coordinator) fail(reason error) error {
 
 func (c *coordinator) ack(a ack) error {
 	p := c.current
-	if p == nil || p.id != a.id || p.acked[a.task] {
+	if p == nil || p.id != a.id || stale(a.task) || p.acked[a.task.seat] {
 		return nil // of one that was given up; Sweep deletes its file
 	}
-	p.acked[a.task] = true
+	p.acked[a.task.seat] = true
 	p.alignment = max(p.alignment, a.alignment)
-	if a.task.source != nil {
-		uid := a.task.source.node.UID
+	if src := a.task.seat.source; src != nil {
+		uid := src.node.UID
 		p.splits[uid] = append(p.splits[uid], a.splits...)
 	}
 	if a.state != nil {
 		p.meta.States = append(p.meta.States, *a.state)
 	}
 	p.meta.Sinks = append(p.meta.Sinks, a.sinks...)
-	if len(p.acked) < len(c.run.tasks) {
+	if len(p.acked) < len(c.run.seats) {
 		return nil
 	}
 	c.timeout.Stop()
@@ -288,15 +329,15 @@ func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisec
 func (c *coordinator) notify() error {
 	p, r := c.current, c.run
 	p.committing = true
-	if len(r.sinkTasks) == 0 {
+	if len(r.sinkSeats) == 0 {
 		return c.allCommitted()
 	}
 	if err := r.attempt.Check(); err != nil {
 		return err
 	}
 	r.committed.Store(0)
-	for _, t := range r.sinkTasks {
-		t.box.send(durable{p.id, c.oldest})
+	for _, s := range r.sinkSeats {
+		s.task().box.send(durable{p.id, c.oldest})
 	}
 	return nil
 }
@@ -319,7 +360,7 @@ func (c *coordinator) allCommitted() error {
 	c.current, c.lastEnd = nil, time.Now()
 	c.complete = c.final
 	if r.backend != nil {
-		r.background(func() {
+		r.wg.Go(func() {
 			if err := r.store.SweepShared(); err != nil {
 				r.fail(fmt.Errorf("deleting files that checkpoints shared: %w", err))
 			}

@@ -65,15 +65,17 @@ func counting(src connectors.Source, sink connectors.Sink) *pipeline.Graph {
 }
 
 func countBy(in *pipeline.Stream[item]) *pipeline.Stream[item] {
-	return pipeline.Process(pipeline.KeyBy(in, func(v item) int64 { return v.key }), "count", func(s *pipeline.Setup[int64]) pipeline.Function[int64, item, item] {
-		counts := pipeline.Table(s, "count", codec.Codec[int64](codec.Int64{}))
-		return pipeline.Function[int64, item, item]{Element: func(v item, c *pipeline.KeyedCtx[int64], emit func(item)) {
-			n, _ := counts.Ref(c.Key())
-			*n++
-			v.count = *n
-			emit(v)
-		}}
-	}).Codec(itemCodec)
+	return pipeline.Process(pipeline.KeyBy(in, func(v item) int64 { return v.key }), "count", countFunction).Codec(itemCodec)
+}
+
+func countFunction(s *pipeline.Setup[int64]) pipeline.Function[int64, item, item] {
+	counts := pipeline.Table(s, "count", codec.Codec[int64](codec.Int64{}))
+	return pipeline.Function[int64, item, item]{Element: func(v item, c *pipeline.KeyedCtx[int64], emit func(item)) {
+		n, _ := counts.Ref(c.Key())
+		*n++
+		v.count = *n
+		emit(v)
+	}}
 }
 
 func encodeItem(v item, r *connectors.Record) { r.Value = itemCodec.Append(r.Value, v) }

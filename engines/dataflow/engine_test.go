@@ -21,7 +21,8 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"bufferTimeout":"10ms","checkpoint":{"interval":"1s","timeout":"10m0s","minPause":"0s","tolerableFailures":0,"retained":1},` +
-		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5},"taskManagers":1,"watermarkInterval":"200ms"}`
+		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5},"restart":{"strategy":"none","attempts":1,"failures":1,"interval":"1m0s","delay":"1s",` +
+		`"initial":"1s","max":"1m0s","multiplier":1.5,"jitter":0.1,"reset":"1h0m0s"},"taskManagers":1,"watermarkInterval":"200ms"}`
 	if string(b) != want {
 		t.Errorf("written as %s", b)
 	}
@@ -47,6 +48,9 @@ func TestConfiguration(t *testing.T) {
 		`{"buffers":{"exclusivePerChannel":0}}`:   "buffers.exclusivePerChannel: 1 to 1024",
 		`{"buffers":{"floatingPerGate":-1}}`:      "buffers.floatingPerGate: 0 to 65536",
 		`{"buffers":{"overdraft":0}}`:             "buffers.overdraft: 1 to 65536",
+		`{"restart":{"strategy":"always"}}`:       "restart.strategy: none, fixed-delay, failure-rate or exponential-delay",
+		`{"restart":{"initial":"2h"}}`:            "restart.initial: a duration above 0s and up to restart.max",
+		`{"taskManagers":0}`:                      "taskManagers: 1 to 64",
 		`{"watermarkInterval":"0s"}`:              "watermarkInterval: a duration above 0s",
 	} {
 		c := DefaultConfig()

@@ -3,6 +3,7 @@ package dataflow
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -21,12 +22,11 @@ type enumeration struct {
 	node    *pipeline.Node
 	bounded bool
 	enum    connectors.Enumerator
-	tasks   []*task
-
-	load []int // splits dealt to each subtask
+	seats   []*seat // of the source's subtasks
 
 	mu    sync.Mutex
 	views map[connectors.SplitID]*splitView
+	dealt [][]assignment // to each subtask
 	// To publish: positions, and who waits for that.
 	positions map[connectors.SplitID]connectors.Position
 	waiting   []chan error
@@ -120,23 +120,51 @@ func (s *enumeration) assignment(sp connectors.Split, from connectors.Position, 
 }
 
 // deal gives each split to the subtask that has the fewest.
-func (s *enumeration) deal(as []assignment) map[*task]assign {
+// The lock is held.
+func (s *enumeration) deal(as []assignment) map[*seat]assign {
 	sort.Slice(as, func(i, j int) bool { return as[i].Split.ID < as[j].Split.ID })
-	dealt := map[*task]assign{}
-	if s.load == nil {
-		s.load = make([]int, len(s.tasks))
+	dealt := map[*seat]assign{}
+	if s.dealt == nil {
+		s.dealt = make([][]assignment, len(s.seats))
 	}
 	for _, a := range as {
 		least := 0
-		for i, n := range s.load {
-			if n < s.load[least] {
+		for i := range s.dealt {
+			if len(s.dealt[i]) < len(s.dealt[least]) {
 				least = i
 			}
 		}
-		s.load[least]++
-		dealt[s.tasks[least]] = append(dealt[s.tasks[least]], a)
+		s.dealt[least] = append(s.dealt[least], a)
+		dealt[s.seats[least]] = append(dealt[s.seats[least]], a)
 	}
 	return dealt
+}
+
+// begin deals the first splits out, before the tasks run.
+func (s *enumeration) begin(as []assignment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, as := range s.deal(as) {
+		at.task().source.assign(as)
+	}
+}
+
+// replace puts a new task into a seat and gives it the splits of the one before,
+// from where a restart goes on. A split that is found meanwhile is mailed to
+// either the old task, and is then among these, or the new one.
+func (s *enumeration) replace(at *seat, t *task, from *checkpoints.Checkpoint) {
+	starts, times := s.run.restartPositions(), from.MaxTimestamps(s.node.UID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	as := slices.Clone(s.dealt[at.index])
+	for i := range as {
+		as[i].From, as[i].maxTimestamp = starts[as[i].Split.ID], times[as[i].Split.ID]
+		as[i].view.position.Store(int64(as[i].From))
+	}
+	if len(as) > 0 {
+		t.source.assign(as)
+	}
+	at.current.Store(t)
 }
 
 // lagInterval is how often the ends of the splits are looked up, for the lag
@@ -201,8 +229,10 @@ func (s *enumeration) discover(ctx context.Context) error {
 		as = append(as, s.assignment(f, from[f.ID], nil))
 	}
 	s.run.begun(from)
-	for t, a := range s.deal(as) {
-		t.box.send(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, a := range s.deal(as) {
+		at.task().box.send(a)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // poll waits. One batch is under way at a time: a reader's batch is valid only
 // until its next poll, and what is to be fetched ahead the reader fetches.
 type fetcher struct {
-	run     *run
+	ctx     context.Context
 	name    string // of the source
 	reader  connectors.Reader
 	bounded bool
@@ -34,8 +34,8 @@ type fetcher struct {
 	cancel  context.CancelFunc // ends the poll under way
 }
 
-func newFetcher(r *run, name string, reader connectors.Reader, bounded bool, ready func()) *fetcher {
-	return &fetcher{run: r, name: name, reader: reader, bounded: bounded, ready: ready, resume: make(chan struct{}, 1), kick: make(chan struct{}, 1)}
+func newFetcher(ctx context.Context, name string, reader connectors.Reader, bounded bool, ready func()) *fetcher {
+	return &fetcher{ctx: ctx, name: name, reader: reader, bounded: bounded, ready: ready, resume: make(chan struct{}, 1), kick: make(chan struct{}, 1)}
 }
 
 // take returns a batch that is ready, or whether none will come any more.
@@ -83,14 +83,14 @@ func (f *fetcher) interrupt() {
 // loop reads until it is stopped or the job ends.
 func (f *fetcher) loop() (err error) {
 	defer func() {
-		if e := f.reader.Close(); e != nil && err == nil && f.run.ctx.Err() == nil {
+		if e := f.reader.Close(); e != nil && err == nil && f.ctx.Err() == nil {
 			err = e
 		}
 		if err != nil {
 			err = fmt.Errorf("source %q: %w", f.name, err)
 		}
 	}()
-	ctx, assigned := f.run.ctx, false
+	ctx, assigned := f.ctx, false
 	for {
 		poll, cancel := context.WithCancel(ctx)
 		f.mu.Lock()

@@ -26,7 +26,8 @@ func (r *run) Gauges() engines.Gauges {
 	g.at = now
 	var out engines.Gauges
 	low := pipeline.NoTime
-	for i, t := range r.tasks {
+	for i, seat := range r.seats {
+		t := seat.task()
 		blocked, idle := t.waits.totals(now)
 		b := clip(float64(blocked-g.blocked[i]) / span)
 		s := clip(float64(idle-g.idle[i]) / span)

@@ -33,8 +33,9 @@ type run struct {
 	store   *checkpoints.Store
 	backend state.Backend // nil for memory
 
-	tasks       []*task
-	sinkTasks   []*task
+	seats       []*seat
+	sinkSeats   []*seat
+	regions     []*region
 	sources     []*enumeration
 	coordinator *coordinator
 	committed   atomic.Int64 // sink subtasks that have committed the current checkpoint
@@ -146,9 +147,6 @@ func (r *run) spawn(what string, f func() error) {
 	})
 }
 
-// background runs something short that the job's end waits for.
-func (r *run) background(f func()) { r.wg.Go(f) }
-
 // fail ends the job with an error; the first one counts.
 func (r *run) fail(err error) {
 	r.mu.Lock()
@@ -171,11 +169,8 @@ func (r *run) finish(mode engines.StopMode) {
 
 // launch starts the goroutines.
 func (r *run) launch() {
-	for _, t := range r.tasks {
-		if t.source != nil {
-			r.spawn(t.name, t.source.fetch.loop)
-		}
-		r.spawn(t.name, t.execute)
+	for _, g := range r.regions {
+		g.launch()
 	}
 	for _, s := range r.sources {
 		r.spawn("source "+s.node.Name, s.loop)
@@ -197,8 +192,8 @@ func (r *run) launch() {
 	go func() {
 		r.wg.Wait()
 		r.cancel()
-		for _, t := range r.tasks {
-			t.close()
+		for _, g := range r.regions {
+			g.close()
 		}
 		r.closeBackend()
 		r.mu.Lock()

@@ -1,6 +1,7 @@
 package dataflow
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -17,15 +18,14 @@ import (
 // default action, which is to push one buffer or one slice of a batch, it
 // handles its mail.
 type task struct {
-	run      *run
-	fragment *pipeline.Fragment
-	index    int // within the fragment
-	name     string
-	pipe     *pipeline.Task
-	box      *mailbox
-	waits    usage
-	outlets  []*outlet
-	sinks    []*sinkWriter
+	run *run
+	*seat
+	ctx     context.Context // the region's: ends when it is restarted
+	pipe    *pipeline.Task
+	box     *mailbox
+	waits   usage
+	outlets []*outlet
+	sinks   []*sinkWriter
 
 	source *sourceReader // of a fragment with a source
 	in     *inlet        // of one without
@@ -46,6 +46,7 @@ type task struct {
 	dirty   bool  // records may wait in partly filled buffers
 	timer   *time.Timer
 
+	before    int64 // records written by the tasks in this seat before it
 	unflushed atomic.Bool
 	shown     shown
 }
@@ -69,7 +70,7 @@ func (t *task) execute() (err error) {
 		}
 	}()
 	t.shown.watermark.Store(pipeline.NoTime)
-	for t.run.ctx.Err() == nil {
+	for t.ctx.Err() == nil {
 		if err := t.mail(); err != nil {
 			return t.wrap(err)
 		}
@@ -94,7 +95,7 @@ func (t *task) execute() (err error) {
 }
 
 func (t *task) wrap(err error) error {
-	if t.run.ctx.Err() != nil {
+	if t.ctx.Err() != nil {
 		return nil //nolint:nilerr // the job has ended; what fails now fails because of that
 	}
 	return fmt.Errorf("%s: %w", t.name, err)
@@ -168,7 +169,7 @@ func (t *task) wait(reason waitReason) {
 	select {
 	case <-t.box.wake:
 	case <-due:
-	case <-t.run.ctx.Done():
+	case <-t.ctx.Done():
 	}
 }
 
@@ -267,7 +268,7 @@ func (t *task) feed() error {
 // pushed is called behind every push of records.
 func (t *task) pushed() {
 	if len(t.sinks) > 0 {
-		t.shown.written.Store(t.pipe.Written())
+		t.shown.written.Store(t.before + t.pipe.Written())
 	}
 	if len(t.outlets) == 0 {
 		return
@@ -332,8 +333,8 @@ func (t *task) barrier(ch int, id int64) error {
 	return t.checkpoint(id, time.Duration(clock.Mono()-t.alignSince))
 }
 
-// close gives back what the subtask holds. It is called when no goroutine of
-// the job runs any more.
+// close gives back what the subtask holds. It is called once, when none of its
+// goroutines runs any more.
 func (t *task) close() {
 	if t.current != nil {
 		t.current.Release()
@@ -353,7 +354,7 @@ func (t *task) close() {
 
 // Outlet implements pipeline.Host.
 func (t *task) Outlet(e *pipeline.Edge) (exchange.Outlet, int) {
-	o := newOutlet(t.run.ctx, t.run.rings[ringKey{e, t.index}], t.run.cfg.Buffers, func() { t.box.signal(sigRoom) }, &t.waits)
+	o := newOutlet(t.ctx, t.run.rings[ringKey{e, t.index}], t.run.cfg.Buffers, func() { t.box.signal(sigRoom) }, &t.waits)
 	t.outlets = append(t.outlets, o)
 	return o, len(o.rings)
 }

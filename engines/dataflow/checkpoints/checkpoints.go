@@ -92,6 +92,21 @@ func (m *Metadata) Positions() map[connectors.SplitID]connectors.Position {
 	return ps
 }
 
+// MaxTimestamps returns the largest event times read from a source's splits, nil
+// where there were none.
+func (m *Metadata) MaxTimestamps(operator string) map[connectors.SplitID]*int64 {
+	ts := map[connectors.SplitID]*int64{}
+	for _, s := range m.Sources {
+		if s.Operator != operator {
+			continue
+		}
+		for _, sp := range s.Splits {
+			ts[sp.ID] = sp.MaxTimestamp
+		}
+	}
+	return ts
+}
+
 // Bytes returns the size of all state files, shared ones included.
 func (m *Metadata) Bytes() (n int64) {
 	for _, s := range m.States {
@@ -371,11 +386,12 @@ func (s *Store) SweepShared() error {
 	})
 }
 
-// Recovered tells that a checkpoint has been gone back to and its committables
-// have all been committed: the newer, unusable ones are deleted, and no
-// checkpoint lists committables any more, because their transactional ids are
-// now going to be used again.
-func (s *Store) Recovered(c *Checkpoint) error {
+// Recovered tells that a checkpoint has been gone back to and the committables
+// of the sinks for which of is true have all been committed: the newer, unusable
+// ones are deleted, and no checkpoint lists those committables any more, because
+// their transactional ids are now going to be used again.
+func (s *Store) Recovered(c *Checkpoint, of func(operator string) bool) error {
+	gone := func(s Sink) bool { return of(s.Operator) }
 	ids, err := s.folder.Numbered(metaPrefix)
 	if err != nil {
 		return err
@@ -390,10 +406,10 @@ func (s *Store) Recovered(c *Checkpoint) error {
 		}
 		// An older one may be torn; then it lists nothing that could be used.
 		old, err := s.read(id)
-		if err != nil || len(old.Sinks) == 0 {
+		if err != nil || !slices.ContainsFunc(old.Sinks, gone) {
 			continue
 		}
-		old.Sinks = nil
+		old.Sinks = slices.DeleteFunc(old.Sinks, gone)
 		b, err := encode(old)
 		if err != nil {
 			return err
@@ -402,6 +418,6 @@ func (s *Store) Recovered(c *Checkpoint) error {
 			return err
 		}
 	}
-	c.Sinks = nil
+	c.Sinks = slices.DeleteFunc(c.Sinks, gone)
 	return nil
 }

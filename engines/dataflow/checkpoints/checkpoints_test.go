@@ -169,7 +169,7 @@ func TestAfterRecoveryNoCheckpointListsCommittables(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := s.Recovered(c); err != nil {
+	if err := s.Recovered(c, func(string) bool { return true }); err != nil {
 		t.Fatal(err)
 	}
 	if got := files(t, f); strings.Contains(got, "checkpoint-3") {
