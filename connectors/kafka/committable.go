@@ -23,6 +23,8 @@ type prepared struct {
 
 const committableVersion = 1
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 var errCommittable = errors.New("kafka: not a committable of this sink")
 
 // encode returns version, fields and checksum.

@@ -4,8 +4,8 @@
 //
 // # What is not obvious
 //
-//   - The reader sends its own fetch requests (fetch.go) and decodes record
-//     batches in place (decode.go). A position is an offset; it passes
+//   - The reader sends its own fetch requests (fetch.go) and walks record
+//     batches in place (package recordbatch). A position is an offset; it passes
 //     transaction markers and aborted records, so Latest−Next may be more than
 //     the records that are left, and a batch may carry none.
 //   - A range that ended keeps what was fetched beyond it. Assigning the next

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"streamduel/connectors"
+	"streamduel/connectors/kafka/recordbatch"
 )
 
 // node is one broker that leads assigned partitions.
@@ -198,6 +199,13 @@ func (r *reader) setErr(err error) {
 	}
 }
 
+// chunk is what one fetch returned of one partition: whole, checked batches.
+type chunk struct {
+	batches []byte
+	latest  int64
+	aborted recordbatch.Aborted
+}
+
 // append checks the whole batches of a fetched partition and queues them.
 // REQUIRES: reader.mu.
 func (s *split) append(p *kmsg.FetchResponseTopicPartition, iso Isolation) error {
@@ -207,11 +215,11 @@ func (s *split) append(p *kmsg.FetchResponseTopicPartition, iso Isolation) error
 	}
 	var whole int
 	for b := p.RecordBatches; ; {
-		n := nextBatchLen(b)
+		n := recordbatch.Len(b)
 		if n == 0 {
 			break
 		}
-		next, err := checkBatch(b[:n])
+		next, err := recordbatch.Check(b[:n])
 		if err != nil {
 			return err
 		}
@@ -228,14 +236,11 @@ func (s *split) append(p *kmsg.FetchResponseTopicPartition, iso Isolation) error
 		}
 		return nil
 	}
-	aborted := p.AbortedTransactions
-	if iso == ReadUncommitted {
-		aborted = nil
+	c := chunk{batches: p.RecordBatches[:whole], latest: s.latest}
+	if iso != ReadUncommitted {
+		c.aborted.Reset(p.AbortedTransactions)
 	}
-	slices.SortFunc(aborted, func(a, b kmsg.FetchResponseTopicPartitionAbortedTransaction) int {
-		return int(min(1, max(-1, a.FirstOffset-b.FirstOffset)))
-	})
-	s.queue = append(s.queue, chunk{batches: p.RecordBatches[:whole], latest: s.latest, aborted: aborted})
+	s.queue = append(s.queue, c)
 	s.queued += whole
 	return nil
 }

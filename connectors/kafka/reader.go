@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamduel/connectors"
+	"streamduel/connectors/kafka/recordbatch"
 )
 
 // reader fetches partitions with requests of its own making. The client's
@@ -43,7 +44,7 @@ type reader struct {
 
 	batch   connectors.Batch
 	records []connectors.Record
-	headers headers
+	headers recordbatch.Headers
 }
 
 // split is a partition and what was fetched of it. Its first block belongs to
@@ -68,7 +69,7 @@ type split struct {
 
 	pos  int64 // what the last batch reported as Next
 	cur  chunk
-	iter batchIter
+	iter recordbatch.Iter
 }
 
 var _ connectors.Reader = (*reader)(nil)
@@ -136,7 +137,7 @@ func (s *split) seek(pos int64) {
 	s.gen++
 	s.fetchPos, s.pos = pos, pos
 	s.queue, s.queued = nil, 0
-	s.cur, s.iter = chunk{}, batchIter{}
+	s.cur, s.iter = chunk{}, recordbatch.Iter{}
 	s.fetching = false // an answer under way is of an older generation
 	s.latest = max(s.latest, 0)
 }
@@ -225,7 +226,7 @@ func (r *reader) pick() (s *split, eof bool, err error) {
 			continue
 		}
 		eof = false
-		if s.pos >= s.until || len(s.queue) > 0 || s.iter.left > 0 || len(s.cur.batches) > 0 {
+		if s.pos >= s.until || len(s.queue) > 0 || s.iter.Left() > 0 || len(s.cur.batches) > 0 {
 			r.turn = (r.turn + i + 1) % len(r.order)
 			return s, false, nil
 		}
@@ -251,9 +252,9 @@ func contains(l []*split, s *split) bool {
 func (r *reader) read(s *split) (*connectors.Batch, error) {
 	before := s.pos
 	recs, room := r.records[:0], cap(r.records)
-	r.headers.arena = r.headers.arena[:0:cap(r.headers.arena)]
+	r.headers.Reset()
 	for s.pos < s.until && len(recs) < room {
-		if s.iter.left == 0 {
+		if s.iter.Left() == 0 {
 			more, err := r.nextBatch(s)
 			if err != nil {
 				return nil, s.errorf(err)
@@ -263,17 +264,17 @@ func (r *reader) read(s *split) (*connectors.Batch, error) {
 			}
 			continue
 		}
-		if s.iter.control {
-			s.iter.left = 0
-			s.advance(s.iter.last + 1)
+		if s.iter.Control() {
+			s.iter.Stop()
+			s.advance(s.iter.Last() + 1)
 			continue
 		}
-		for s.iter.left > 0 && len(recs) < room {
+		for s.iter.Left() > 0 && len(recs) < room {
 			recs = recs[:len(recs)+1]
 			rec := &recs[len(recs)-1]
 			saved := s.iter
-			if err := s.iter.next(rec, &r.headers); err != nil {
-				return nil, s.errorf(fmt.Errorf("record batch at offset %d: %w", s.iter.first, err))
+			if err := s.iter.Next(rec, &r.headers); err != nil {
+				return nil, s.errorf(fmt.Errorf("record batch at offset %d: %w", s.iter.First(), err))
 			}
 			if rec.Offset < s.pos { // the batch began before the position
 				recs = recs[:len(recs)-1]
@@ -287,8 +288,8 @@ func (r *reader) read(s *split) (*connectors.Batch, error) {
 			}
 			s.pos = rec.Offset + 1
 		}
-		if s.iter.left == 0 {
-			s.advance(s.iter.last + 1)
+		if s.iter.Left() == 0 {
+			s.advance(s.iter.Last() + 1)
 		}
 	}
 	r.mu.Lock()
@@ -317,7 +318,7 @@ func (s *split) errorf(err error) error {
 // nextBatch opens the next record batch that is to be read.
 func (r *reader) nextBatch(s *split) (bool, error) {
 	for {
-		n := nextBatchLen(s.cur.batches)
+		n := recordbatch.Len(s.cur.batches)
 		if n == 0 {
 			if !r.takeChunk(s) {
 				return false, nil
@@ -326,13 +327,13 @@ func (r *reader) nextBatch(s *split) (bool, error) {
 		}
 		b := s.cur.batches[:n]
 		s.cur.batches = s.cur.batches[n:]
-		skip := s.cur.skip(b)
-		if err := s.iter.open(b, r.dec); err != nil {
+		skip := s.cur.aborted.Skip(b)
+		if err := s.iter.Open(b, r.dec); err != nil {
 			return false, err
 		}
-		if skip || s.iter.last < s.pos || s.iter.left == 0 {
-			s.iter.left = 0
-			s.advance(s.iter.last + 1)
+		if skip || s.iter.Last() < s.pos || s.iter.Left() == 0 {
+			s.iter.Stop()
+			s.advance(s.iter.Last() + 1)
 			if s.pos >= s.until {
 				return false, nil
 			}

@@ -450,35 +450,3 @@ func TestBadConfigurations(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte{}, []byte{}, int64(0))
-	f.Fuzz(func(t *testing.T, head, records []byte, until int64) {
-		// A batch with a true checksum around whatever the fuzzer likes.
-		b := make([]byte, batchHeader, batchHeader+len(records))
-		copy(b[21:], head)
-		b[16] = 2
-		b = append(b, records...)
-		seal(b)
-		if n := nextBatchLen(b); n != len(b) {
-			t.Fatal(n)
-		}
-		if _, err := checkBatch(b); err != nil {
-			return
-		}
-		var it batchIter
-		if it.open(b, kgo.DefaultDecompressor()) != nil {
-			return
-		}
-		var h headers
-		var rec connectors.Record
-		for it.left > 0 {
-			if it.next(&rec, &h) != nil {
-				return
-			}
-			if rec.Offset < it.first || rec.Offset > it.last {
-				t.Fatalf("offset %d of a batch from %d to %d", rec.Offset, it.first, it.last)
-			}
-		}
-	})
-}

@@ -8,38 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// partitions asks the broker how many partitions each observed topic has. A
-// topic that does not exist is absent.
-func (o *Observer) partitions(ctx context.Context) (map[string]int32, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	for _, t := range o.topics {
-		rt := kmsg.NewMetadataRequestTopic()
-		rt.Topic = kmsg.StringPtr(t.name)
-		req.Topics = append(req.Topics, rt)
-	}
-	resp, err := req.RequestWith(ctx, o.views[0].client)
-	if err != nil {
-		return nil, err
-	}
-	found := map[string]int32{}
-	for _, t := range resp.Topics {
-		if t.Topic == nil {
-			continue
-		}
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-			if errors.Is(err, kerr.UnknownTopicOrPartition) {
-				continue
-			}
-			return nil, fmt.Errorf("topic %s: %w", *t.Topic, err)
-		}
-		found[*t.Topic] = int32(len(t.Partitions))
-	}
-	return found, nil
-}
 
 // End is where one output partition ends, and how far it was read.
 type End struct {
@@ -71,7 +40,7 @@ func (e *Ends) Stuck() (stuck []End) {
 // Ends asks the broker. At the end of a cell every partition's last stable
 // offset must equal its high watermark and no transaction may be ongoing.
 func (o *Observer) Ends(ctx context.Context) (*Ends, error) {
-	admin := kadm.NewClient(o.views[0].client)
+	admin := kadm.NewClient(o.client)
 	read := o.Positions()
 	var names []string
 	for _, p := range read {

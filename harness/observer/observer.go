@@ -27,8 +27,8 @@ type Config struct {
 	// both goroutines. If nil, each ledger's own is used.
 	Parse func(r *connectors.Record, late bool, row *workloads.Row) error
 
-	// Pace is the rest between two polls of the read_committed view,
-	// UncommittedPace of the other one. Zero takes the default, a negative value
+	// Pace is the least time between two fetches of the read_committed view from
+	// one broker, UncommittedPace of the other one. Zero takes the default, a negative value
 	// none.
 	Pace, UncommittedPace time.Duration
 	Discover              time.Duration // between looks for new partitions; DefaultDiscover if zero
@@ -42,19 +42,24 @@ const (
 	DefaultDiscover        = 250 * time.Millisecond
 )
 
-// fetchWait is how long the broker may hold a fetch that finds nothing. It
-// bounds how late a newly found partition joins the fetch in flight.
-const fetchWait = 100 * time.Millisecond
+// lookPause is the least time between two looks at the brokers' metadata.
+const lookPause = 20 * time.Millisecond
 
 // Observer reads until it is closed.
 type Observer struct {
 	cfg    Config
 	topics []topic
 	views  []*view
+	client *kgo.Client   // for everything but fetches
+	look   chan struct{} // capacity 1: a partition has no leader that answers
+	ctx    context.Context
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu  sync.Mutex
+	growing sync.Mutex // taken before a view's
+	closed  bool       // no more nodes may be started
+
+	mu  sync.Mutex // taken after a view's
 	err error
 }
 
@@ -81,60 +86,53 @@ func Start(ctx context.Context, cfg Config) (*Observer, error) {
 	if cfg.Discover == 0 {
 		cfg.Discover = DefaultDiscover
 	}
-	o := &Observer{cfg: cfg, topics: []topic{{cfg.Output, false}}}
+	o := &Observer{cfg: cfg, topics: []topic{{cfg.Output, false}}, look: make(chan struct{}, 1)}
 	if cfg.Late != "" {
 		o.topics = append(o.topics, topic{cfg.Late, true})
 	}
-	for _, v := range []struct {
-		isolation Isolation
-		ledger    *ledger.Ledger
-	}{{Committed, cfg.Committed}, {Uncommitted, cfg.Uncommitted}} {
-		if v.ledger == nil {
-			continue
-		}
-		view, err := newView(o, v.isolation, v.ledger)
-		if err != nil {
-			o.closeClients()
-			return nil, err
-		}
-		o.views = append(o.views, view)
+	if cfg.Committed != nil {
+		o.views = append(o.views, newView(o, Committed, cfg.Committed, cfg.Pace))
+	}
+	if cfg.Uncommitted != nil {
+		o.views = append(o.views, newView(o, Uncommitted, cfg.Uncommitted, cfg.UncommittedPace))
 	}
 	if len(o.views) == 0 {
 		return nil, errors.New("observer: no ledger to tell")
 	}
-	// The first look is taken before anything is written, so that a broker
-	// that cannot be reached is an error here and not a silence later.
-	found, err := o.partitions(ctx)
+	var err error
+	o.client, err = kgo.NewClient(
+		kgo.SeedBrokers(cfg.Brokers...),
+		kgo.ClientID("streamduel-observer"),
+		kgo.DisableClientMetrics(),
+	)
 	if err != nil {
-		o.closeClients()
 		return nil, fmt.Errorf("observer: %w", err)
 	}
-	if found[cfg.Output] == 0 {
-		o.closeClients()
-		return nil, fmt.Errorf("observer: topic %q does not exist", cfg.Output)
+	// The first look is taken before anything is written, so that a broker
+	// that cannot be reached is an error here and not a silence later.
+	found, err := o.metadata(ctx)
+	if err == nil && found.topic(cfg.Output) == nil {
+		err = fmt.Errorf("topic %q does not exist", cfg.Output)
 	}
-	o.add(found)
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	o.cancel = cancel
-	for _, v := range o.views {
-		o.done.Go(func() { v.run(run) })
+	if err != nil {
+		o.client.Close()
+		return nil, fmt.Errorf("observer: %w", err)
 	}
-	o.done.Go(func() { o.discover(run) })
+	o.ctx, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	o.apply(found)
+	o.done.Go(func() { o.discover(o.ctx) })
 	return o, nil
 }
 
 // Close ends the reading. The ledgers hold what was seen.
 func (o *Observer) Close() error {
+	o.growing.Lock()
+	o.closed = true
+	o.growing.Unlock()
 	o.cancel()
 	o.done.Wait()
-	o.closeClients()
+	o.client.Close()
 	return o.Err()
-}
-
-func (o *Observer) closeClients() {
-	for _, v := range o.views {
-		v.client.Close()
-	}
 }
 
 // Err returns the first error after which the observation is incomplete.
@@ -150,60 +148,6 @@ func (o *Observer) fail(err error) {
 	if o.err == nil {
 		o.err = err
 		o.cfg.Log.Error("the observation is incomplete", "err", err)
-	}
-}
-
-// discover looks for new partitions until the context ends.
-func (o *Observer) discover(ctx context.Context) {
-	tick := time.NewTicker(o.cfg.Discover)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		found, err := o.partitions(ctx)
-		if err != nil {
-			// The next look may succeed; a broker that is gone shows in the
-			// fetches as well.
-			o.cfg.Log.Debug("looking for new output partitions", "err", err)
-			continue
-		}
-		o.add(found)
-	}
-}
-
-// Refresh looks for new partitions now: call it when the topic was just grown.
-func (o *Observer) Refresh(ctx context.Context) error {
-	found, err := o.partitions(ctx)
-	if err != nil {
-		return fmt.Errorf("observer: %w", err)
-	}
-	o.add(found)
-	return nil
-}
-
-// add makes every view read the partitions that it does not read yet.
-func (o *Observer) add(found map[string]int32) {
-	for _, v := range o.views {
-		more := map[string]map[int32]kgo.Offset{}
-		v.mu.Lock()
-		for i, t := range o.topics {
-			for p := int32(len(v.next[i])); p < found[t.name]; p++ {
-				if more[t.name] == nil {
-					more[t.name] = map[int32]kgo.Offset{}
-				}
-				// From the beginning, whenever it was found.
-				more[t.name][p] = kgo.NewOffset().At(0)
-				v.next[i] = append(v.next[i], 0)
-				v.lag[i] = append(v.lag[i], 0)
-			}
-		}
-		v.mu.Unlock()
-		if len(more) > 0 {
-			v.client.AddConsumePartitions(more)
-		}
 	}
 }
 
@@ -223,11 +167,13 @@ func (o *Observer) Positions() []Position {
 		for n, v := range o.views {
 			v.mu.Lock()
 			if n == 0 {
-				lowest = append(lowest, v.next[i]...)
+				for _, p := range v.parts[i] {
+					lowest = append(lowest, p.next)
+				}
 			} else {
 				for p := range lowest {
-					if p < len(v.next[i]) {
-						lowest[p] = min(lowest[p], v.next[i][p])
+					if p < len(v.parts[i]) {
+						lowest[p] = min(lowest[p], v.parts[i][p].next)
 					} else {
 						lowest[p] = 0
 					}

@@ -64,8 +64,8 @@ type rig struct {
 	committed, uncommitted *ledger.Ledger
 }
 
-func newRig(t *testing.T, n int64) *rig {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "out"), kfake.SeedTopics(1, "late"))
+func newRig(t *testing.T, n int64, opts ...kfake.Opt) *rig {
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(2, "out"), kfake.SeedTopics(1, "late")}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

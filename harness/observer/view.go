@@ -1,19 +1,15 @@
 package observer
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"streamduel/clock"
 	"streamduel/connectors"
+	"streamduel/connectors/kafka/recordbatch"
 	"streamduel/harness/ledger"
 	"streamduel/workloads"
 )
@@ -27,194 +23,161 @@ const (
 	Uncommitted Isolation = "read_uncommitted"
 )
 
+func clientID(i Isolation) string { return "streamduel-observer-" + string(i) }
+
 // view is the output as one isolation level shows it.
 type view struct {
 	o         *Observer
 	isolation Isolation
 	ledger    *ledger.Ledger
-	client    *kgo.Client
-	pool      *recordPool
-	arrived   atomic.Int64 // monotonic time of the last fetch response
+	pace      time.Duration // between two fetches from one broker
 
+	// handing is held while the rows of an answer are handed over: each of the
+	// brokers brings its own. It guards the next block.
+	handing  sync.Mutex
 	rows     []ledger.Observation
 	record   connectors.Record
+	iter     recordbatch.Iter
+	aborted  recordbatch.Aborted
+	headers  recordbatch.Headers
+	dec      kgo.Decompressor
 	parseRow func(*connectors.Record, bool, *workloads.Row) error
 
 	mu    sync.Mutex
-	next  [][]int64 // by topic and partition
-	lag   [][]int64 // records behind the end of what this view may see
+	parts [][]*part // by topic and partition
+	nodes map[int32]*node
 	stats Stats
 }
 
 // Stats say how well a view kept up.
 type Stats struct {
 	Isolation Isolation
-	Polls     int64
+	Polls     int64 // answers of brokers
 	Rows      int64 // outputs seen, closing rows included
 	Bytes     int64 // of keys and values
-	LagPeak   int64 // most records that a response left unread
-	// HandleMax is the longest that the rows of one poll took to be accounted
+	LagPeak   int64 // most records that an answer left unread
+	// HandleMax is the longest that the rows of one answer took to be accounted
 	// for: for so long the next rows could wait for their time stamp.
 	HandleMax time.Duration
 }
 
-// lagNow is the number of records that the view had not read at its last poll.
+// lagNow is the number of records that the view had not read at its last fetch.
+// REQUIRES: v.mu.
 func (v *view) lagNow() (n int64) {
-	for i := range v.lag {
-		for _, l := range v.lag[i] {
-			n += l
+	for _, parts := range v.parts {
+		for _, p := range parts {
+			n += p.lag
 		}
 	}
 	return n
 }
 
-// arrivals notes when fetch responses arrive.
-type arrivals struct{ v *view }
-
-var _ kgo.HookBrokerRead = arrivals{}
-
-func (a arrivals) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
-	if key == int16(kmsg.Fetch) && err == nil {
-		a.v.arrived.Store(clock.Mono())
-	}
-}
-
-func newView(o *Observer, isolation Isolation, l *ledger.Ledger) (*view, error) {
-	v := &view{o: o, isolation: isolation, ledger: l, parseRow: l.Parse(), pool: newRecordPool(),
-		rows: make([]ledger.Observation, 0, rowsAtOnce),
-		next: make([][]int64, len(o.topics)), lag: make([][]int64, len(o.topics))}
+func newView(o *Observer, isolation Isolation, l *ledger.Ledger, pace time.Duration) *view {
+	v := &view{o: o, isolation: isolation, ledger: l, pace: pace, parseRow: l.Parse(), dec: kgo.DefaultDecompressor(),
+		rows: make([]ledger.Observation, 0, rowsAtOnce), parts: make([][]*part, len(o.topics)), nodes: map[int32]*node{}}
 	if o.cfg.Parse != nil {
 		v.parseRow = o.cfg.Parse
 	}
 	v.stats.Isolation = isolation
-	level := kgo.ReadUncommitted()
-	if isolation == Committed {
-		level = kgo.ReadCommitted()
-	}
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(o.cfg.Brokers...),
-		kgo.ClientID("streamduel-observer-"+string(isolation)),
-		kgo.FetchIsolationLevel(level),
-		kgo.FetchMinBytes(1),
-		kgo.FetchMaxWait(fetchWait),
-		// Small enough for caches and pools, large enough that the requests
-		// cost little at full speed.
-		kgo.FetchMaxBytes(1<<20),
-		kgo.FetchMaxPartitionBytes(256<<10),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.MetadataMinAge(100*time.Millisecond),
-		kgo.MetadataMaxAge(5*time.Second),
-		kgo.WithHooks(arrivals{v}),
-		// Markers are records here, so that a position says what was read and
-		// not where the last row was.
-		kgo.KeepControlRecords(),
-		kgo.WithPools(v.pool),
-		// Nothing is written: the default would set compressors up.
-		kgo.ProducerBatchCompression(kgo.NoCompression()),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("observer: %w", err)
-	}
-	v.client = client
-	return v, nil
-}
-
-// run polls until the context ends.
-func (v *view) run(ctx context.Context) {
-	pace := v.o.cfg.Pace
-	if v.isolation == Uncommitted {
-		pace = v.o.cfg.UncommittedPace
-	}
-	rest := time.NewTimer(time.Hour)
-	defer rest.Stop()
-	for ctx.Err() == nil {
-		fetches := v.client.PollFetches(ctx)
-		now := clock.Mono()
-		// The hook's time is that of the last response, which is the one polled
-		// unless another came in since; it is never later than now.
-		at := min(now, v.arrived.Load())
-		if at == 0 {
-			at = now
-		}
-		v.take(at, fetches)
-		handled := time.Duration(clock.Mono() - now)
-		v.mu.Lock()
-		v.stats.HandleMax = max(v.stats.HandleMax, handled)
-		v.mu.Unlock()
-		if left := pace - handled; left > 0 {
-			rest.Reset(left)
-			select {
-			case <-ctx.Done():
-				return
-			case <-rest.C:
-			}
-		}
-	}
+	return v
 }
 
 // rowsAtOnce bounds the rows that wait for the ledger, so that they stay in the
 // processor's cache however long a fetch is.
 const rowsAtOnce = 256
 
-// take hands the rows of one poll to the ledger.
-func (v *view) take(at int64, fetches kgo.Fetches) {
-	v.rows = v.rows[:0]
-	var bytes, rows int64
+// take hands the rows of an answer that arrived at the monotonic time at to the
+// ledger.
+func (v *view) take(at int64, answers []answer) {
+	v.handing.Lock()
+	defer v.handing.Unlock()
+	from := clock.Mono()
+	rows, bytes := v.stats.Rows, v.stats.Bytes // written under both locks
+	for i := range answers {
+		a := &answers[i]
+		if err := v.walk(at, a, &rows, &bytes); err != nil {
+			v.mu.Lock()
+			v.end(a.p, err)
+			v.mu.Unlock()
+			a.p = nil
+		}
+	}
+	v.flush(at)
+	handled := time.Duration(clock.Mono() - from)
+
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		if p.Err != nil {
-			v.trouble(p)
+	for i := range answers {
+		a := &answers[i]
+		if a.p == nil {
+			continue
 		}
-		i := v.o.topicIndex(p.Topic)
-		if i < 0 || int(p.Partition) >= len(v.next[i]) {
-			return
+		if len(a.batches) > 0 {
+			a.p.next = a.p.at // this node's: it has not looked at a later answer yet
 		}
-		for _, r := range p.Records {
-			if r.Attrs.IsControl() {
-				continue
-			}
-			rows++
-			bytes += int64(len(r.Key) + len(r.Value))
-			v.parse(at, r, v.o.topics[i].late)
-			if len(v.rows) == rowsAtOnce {
-				v.ledger.Observe(at, v.rows)
-				v.rows = v.rows[:0]
-			}
-		}
-		if n := len(p.Records); n > 0 {
-			v.next[i][p.Partition] = p.Records[n-1].Offset + 1
-		}
-		end := p.HighWatermark
-		if v.isolation == Committed {
-			end = p.LastStableOffset
-		}
-		v.lag[i][p.Partition] = max(0, end-v.next[i][p.Partition])
-	})
-	v.ledger.Observe(at, v.rows)
-	// Only now: rows alias the records.
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) { v.pool.putBatches(p.Records) })
+		a.p.lag = max(0, a.end-a.p.next)
+	}
 	v.stats.Polls++
-	v.stats.Rows += rows
-	v.stats.Bytes += bytes
+	v.stats.Rows, v.stats.Bytes = rows, bytes
 	v.stats.LagPeak = max(v.stats.LagPeak, v.lagNow())
+	v.stats.HandleMax = max(v.stats.HandleMax, handled)
 }
 
-// parse appends the row of one record.
-func (v *view) parse(at int64, r *kgo.Record, late bool) {
-	rec := &v.record
-	rec.Key, rec.Value, rec.Offset = r.Key, r.Value, r.Offset
-	rec.Timestamp = r.Timestamp.UnixMilli()
-	rec.Headers = rec.Headers[:0]
-	for _, h := range r.Headers {
-		rec.Headers = append(rec.Headers, connectors.Header{Key: h.Key, Value: h.Value})
+// walk hands over the rows of one partition. What is wrong with a batch ends
+// the observation: what it holds cannot be counted.
+func (v *view) walk(at int64, a *answer, rows, bytes *int64) error {
+	if v.isolation == Committed {
+		v.aborted.Reset(a.aborted)
 	}
-	v.rows = append(v.rows, ledger.Observation{})
+	rec, late := &v.record, v.o.topics[a.p.topic].late
+	for b := a.batches; len(b) > 0; {
+		batch := b[:recordbatch.Len(b)]
+		b = b[len(batch):]
+		if _, err := recordbatch.Check(batch); err != nil {
+			return err
+		}
+		if v.aborted.Skip(batch) {
+			continue
+		}
+		if err := v.iter.Open(batch, v.dec); err != nil {
+			return err
+		}
+		if v.iter.Control() {
+			continue
+		}
+		for v.iter.Left() > 0 {
+			v.headers.Reset()
+			if err := v.iter.Next(rec, &v.headers); err != nil {
+				return fmt.Errorf("record batch at offset %d: %w", v.iter.First(), err)
+			}
+			if rec.Offset < a.from { // the batch began before what was asked for
+				continue
+			}
+			*rows++
+			*bytes += int64(len(rec.Key) + len(rec.Value))
+			v.parse(at, a.p.number, late)
+			if len(v.rows) == rowsAtOnce {
+				v.flush(at)
+			}
+		}
+	}
+	return nil
+}
+
+// flush tells the ledger the rows that wait for it.
+func (v *view) flush(at int64) {
+	v.ledger.Observe(at, v.rows)
+	v.rows = v.rows[:0]
+}
+
+// parse appends the row of the record at hand.
+func (v *view) parse(at int64, partition int32, late bool) {
+	rec := &v.record
+	v.rows = append(v.rows, ledger.Observation{Output: partition, Offset: rec.Offset, Late: late})
 	o := &v.rows[len(v.rows)-1]
-	o.Output, o.Offset, o.Late = r.Partition, r.Offset, late
 	if err := v.parseRow(rec, late, &o.Row); err != nil {
 		v.rows = v.rows[:len(v.rows)-1]
-		v.ledger.Malformed(at, r.Partition, r.Offset, err)
+		v.ledger.Malformed(at, partition, rec.Offset, err)
 		return
 	}
 	if len(rec.Headers) > 0 {
@@ -222,33 +185,6 @@ func (v *view) parse(at int64, r *kgo.Record, late bool) {
 			o.Intake = origin.Intake
 		}
 	}
-}
-
-// trouble sorts a fetch's error into those that end the observation of a
-// partition and those that the client gets over by trying again. Of the latter
-// nothing is lost: should they last, the output is not read to its end, and an
-// audit says so.
-func (v *view) trouble(p kgo.FetchTopicPartition) {
-	var (
-		broker *kerr.Error
-		loss   *kgo.ErrDataLoss
-	)
-	if errors.As(p.Err, &loss) || errors.As(p.Err, &broker) && !broker.Retriable {
-		v.o.fail(fmt.Errorf("observer (%s): %s/%d: %w", v.isolation, p.Topic, p.Partition, p.Err))
-		return
-	}
-	if !errors.Is(p.Err, context.Canceled) && !errors.Is(p.Err, kgo.ErrClientClosed) {
-		v.o.cfg.Log.Debug("fetch", "isolation", v.isolation, "topic", p.Topic, "partition", p.Partition, "err", p.Err)
-	}
-}
-
-func (o *Observer) topicIndex(name string) int {
-	for i := range o.topics {
-		if o.topics[i].name == name {
-			return i
-		}
-	}
-	return -1
 }
 
 // Stats returns how the views kept up, read_committed first.
@@ -263,7 +199,7 @@ func (o *Observer) Stats() []Stats {
 }
 
 // Lag returns how many records the slowest view has not read, as of its last
-// poll.
+// fetches.
 func (o *Observer) Lag() (n int64) {
 	for _, v := range o.views {
 		v.mu.Lock()
