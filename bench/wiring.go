@@ -60,8 +60,8 @@ var kafkaConnectors = worker.Connectors{
 	Source: func(k worker.Kafka, t workloads.Topics) (connectors.Source, error) {
 		return kafka.NewSource(kafka.SourceConfig{Brokers: k.Brokers, Topics: t.Names, Pattern: t.Pattern, Reset: connectors.StartFrom(k.Reset)})
 	},
-	Sink: func(k worker.Kafka, topic string, origins bool) (connectors.Sink, error) {
-		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: origins})
+	Sink: func(k worker.Kafka, topic string, originEvery int64) (connectors.Sink, error) {
+		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: originEvery > 0, OriginEvery: originEvery})
 	},
 	Backend: func(s worker.State) (state.Backends, error) {
 		switch s.Backend {

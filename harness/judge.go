@@ -262,9 +262,23 @@ func (c *cell) latencies(out *runs.Cell) {
 			(*m)[p.Name] = v
 		}
 	}
+	if l.Processing == nil {
+		l.NoProcessing = c.noProcessing()
+	}
 	if l.Event != nil || l.Processing != nil {
 		out.LatencyMillis = l
 	}
+}
+
+// noProcessing says why no output told when its input was taken in.
+func (c *cell) noProcessing() string {
+	switch {
+	case !c.committed.PerInput():
+		return "an output of " + c.workload.Name + " answers many inputs, so it has no single intake to count from"
+	case !c.job.Origins:
+		return "workload " + c.workload.Name + " does not have its outputs carry their origin"
+	}
+	return "no output carried the time of its input's intake, which is the engine's to give (header " + connectors.OriginHeader + ")"
 }
 
 // throughput is each phase's mean by the totals at its ends.

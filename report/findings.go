@@ -191,6 +191,7 @@ func latencyFinding(g *group, floors *runs.Floors) (Finding, bool) {
 		detail := ""
 		if e.estimate(base+"p99").N > 0 {
 			detail = "p99 " + e.show(base+"p99") + ", max " + e.show(base+"max")
+			detail = joined(detail, e.fromIntake(phase))
 			if floor := e.paced(floors); floor.p50 > 0 {
 				detail = joined(detail, fmt.Sprintf("a bare loop at its pace: p50 %s, p99 %s", millis(floor.p50), millis(floor.p99)))
 			}
@@ -229,6 +230,23 @@ func latencyFinding(g *group, floors *runs.Floors) (Finding, bool) {
 	return f, f.Sentence != ""
 }
 
+// fromIntake writes the processing latency of a phase, "" for none.
+func (e engineCells) fromIntake(phase string) string {
+	base := "latencyMillis.processing." + phase + "."
+	if e.estimate(base+"p50").N == 0 {
+		return ""
+	}
+	return "from the engine's intake on: p50 " + e.figure(base+"p50") + ", p99 " + e.figure(base+"p99")
+}
+
+// faultPhase is the first phase with that fault, "" for none.
+func (e engineCells) faultPhase(kind string) string {
+	if i := slices.IndexFunc(e.cells[0].Phases, isFault(kind)); i >= 0 {
+		return e.cells[0].Phases[i].Name
+	}
+	return ""
+}
+
 func pressureFinding(g *group) (Finding, bool) {
 	if !g.has(func(c *runs.Cell) bool {
 		return c.Pressure != nil || slices.ContainsFunc(c.Phases, isFault("throttle"))
@@ -239,11 +257,14 @@ func pressureFinding(g *group) (Finding, bool) {
 	f := Finding{Topic: "Slow sink", Where: g.name()}
 	var follow, unknown, queued, back []string
 	for _, e := range g.engines {
+		slow := e.faultPhase("throttle")
 		v := e.value(follows, joined(
 			prefixed("queued at the peak ", e.queued()),
 			prefixed("back at full rate after ", e.figure("pressure.recoverSeconds")),
 			prefixed("taken in above the sink's rate ", e.figure("pressure.overshootRecords")),
-			prefixed("of the sink's capacity left unused ", e.figure("pressure.undershootRecords"))))
+			prefixed("of the sink's capacity left unused ", e.figure("pressure.undershootRecords")),
+			prefixed("latency of what was due meanwhile: p99 ", e.figure("latencyMillis.event."+slow+".p99")),
+			e.fromIntake(slow)))
 		switch est := e.estimate(follows); {
 		case est.N > 0 && math.IsInf(est.Median, 1):
 			v.Figure = "never follows"

@@ -141,7 +141,7 @@ func HTML(w io.Writer, v *View) error {
 // first time.
 var glossary = []Fact{
 	{"Event-time latency", "From the moment at which a record was due until its result is visible to a reader that sees committed data only. It counts from the schedule, not from the moment of sending: when the system stalls and the sender has to wait, that wait is the system's and belongs in the figure. Counting from the send would hide the stall exactly when it matters."},
-	{"Processing latency", "From the engine's intake to the visible result. It explains where the time went; under back-pressure it stays low while records wait outside, so it never stands alone."},
+	{"Processing latency", "From the engine's intake to the visible result, of a sample of the records. It explains where the time went: what event-time latency has beyond it was spent before the engine took the record in. Under back-pressure it stays low while records wait outside, so it never stands alone. There is none where a result answers many records, as an aggregate does: it has no single intake."},
 	{"p50, p99", "Half of the results were visible within p50, 99 of 100 within p99. The maximum is over every record of the phase; nothing is thrown away."},
 	{"Duplicates", "Copies of a result beyond the first, counted by record id over the whole cell."},
 	{"Losses", "Records that were sent and whose effect no committed reader ever saw."},

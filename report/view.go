@@ -227,6 +227,7 @@ func scenarioView(f *runs.Folder, groups []*group, styles []EngineStyle) Scenari
 	}
 	for _, g := range groups {
 		charts, notes := chartsOf(f, g, styles)
+		notes = append(notes, noProcessing(g)...)
 		gv := GroupView{Title: g.title(), Anchor: anchor(g.name()), Charts: charts, Notes: notes}
 		if len(charts) > 0 {
 			gv.Marks = charts[0].Marks
@@ -241,6 +242,19 @@ func scenarioView(f *runs.Folder, groups []*group, styles []EngineStyle) Scenari
 		}
 	}
 	return sv
+}
+
+// noProcessing says why engines of a group have no processing latency.
+func noProcessing(g *group) []string {
+	var notes []string
+	for _, e := range g.engines {
+		if l := e.cells[0].LatencyMillis; l != nil && l.NoProcessing != "" {
+			if n := "No processing latency: " + oneLine(l.NoProcessing) + "."; !slices.Contains(notes, n) {
+				notes = append(notes, n)
+			}
+		}
+	}
+	return notes
 }
 
 // anchor makes a name usable as an id in HTML and as a file's name.

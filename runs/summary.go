@@ -240,9 +240,11 @@ type LatencyMillis struct {
 	// Event counts from the record's scheduled time until its result is
 	// visible to a read_committed observer.
 	Event map[string]Latency `json:"event,omitempty"`
-	// Processing counts from the engine's intake; absent for an engine that
-	// cannot give it.
-	Processing map[string]Latency `json:"processing,omitempty"`
+	// Processing counts from the engine's intake. Where outputs name their
+	// inputs in their payload it is of a sample of them. Absent where there is
+	// none; NoProcessing then says why.
+	Processing   map[string]Latency `json:"processing,omitempty"`
+	NoProcessing string             `json:"noProcessing,omitempty"`
 }
 
 // Latency is the distribution of one phase, in milliseconds. A phase without

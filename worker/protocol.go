@@ -36,6 +36,9 @@ type Job struct {
 	DiscoveryMillis int64 `json:"discoveryMillis"`
 	// Origins asks for the sd-origin header on every output.
 	Origins bool `json:"origins,omitempty"`
+	// OriginEvery asks for the header on a sample only: on outputs whose
+	// input's sequence is a multiple of it; 0 for all.
+	OriginEvery int64 `json:"originEvery,omitempty"`
 	// Acks asks for the counts of acknowledged outputs at a failpoint.
 	Acks bool `json:"acks,omitempty"`
 	// GaugesMillis is the time between gauge events; 0 takes 100.

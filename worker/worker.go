@@ -28,7 +28,9 @@ import (
 // knows no implementation.
 type Connectors struct {
 	Source func(k Kafka, t workloads.Topics) (connectors.Source, error)
-	Sink   func(k Kafka, topic string, origins bool) (connectors.Sink, error)
+	// Sink is told whether outputs carry the origin header: 0 for none, 1 for
+	// all, n for those of every n-th input of a partition.
+	Sink func(k Kafka, topic string, originEvery int64) (connectors.Sink, error)
 	// Backend makes what keyed state is kept in; nil is memory, and a name that
 	// is not known an error. Without it there is only memory.
 	Backend func(s State) (state.Backends, error)
@@ -156,7 +158,11 @@ func Prepare(j Job, known map[string]engines.Engine, c Connectors) (engines.Engi
 			return src
 		},
 		Sink: func(topic string) connectors.Sink {
-			sink, err := c.Sink(j.Kafka, topic, j.Origins)
+			var every int64
+			if j.Origins {
+				every = max(j.OriginEvery, 1)
+			}
+			sink, err := c.Sink(j.Kafka, topic, every)
 			opening = errors.Join(opening, err)
 			return sink
 		},

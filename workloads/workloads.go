@@ -37,6 +37,10 @@ type Workload struct {
 	// EchoesOrigin: outputs that answer one input name it by
 	// connectors.OriginHeader, so the job must carry origins to its sinks.
 	EchoesOrigin bool
+	// SamplesOrigin: outputs answer one input and name it in their payload, so
+	// that the origin is wanted for the processing latency only: a sample of the
+	// outputs carries it. An aggregate has no single origin and sets neither.
+	SamplesOrigin bool
 }
 
 // Rebaser is implemented by parameters that name files: Rebase resolves

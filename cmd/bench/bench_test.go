@@ -101,6 +101,14 @@ func TestWorkloads(t *testing.T) {
 				t.Fatalf("exit code %d, no summary:\n%s", code, printed)
 			}
 			for _, c := range s.Cells {
+				// One output an input tells when the engine took it in; an
+				// aggregate cannot, and the run says so.
+				if l := c.LatencyMillis; l != nil {
+					single := name != "wordcount" && name != "ysb"
+					if (l.Processing["all"].Count > 0) != single || (l.NoProcessing != "") == single {
+						t.Errorf("%s: processing latency %+v, %q", c.ID, l.Processing, l.NoProcessing)
+					}
+				}
 				r := c.Records
 				if r == nil || count(r.Sent) < 1000 {
 					t.Fatalf("%s: no counts: %v %+v", c.ID, c.Reasons, r)

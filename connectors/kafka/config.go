@@ -164,8 +164,11 @@ type SinkConfig struct {
 	// Group is the consumer group whose offsets a Transaction commits together
 	// with the output. "streamduel-<job>" if empty.
 	Group string `json:"group,omitempty"`
-	// OriginHeader writes each record's origin as header sd-origin.
-	OriginHeader bool `json:"originHeader,omitempty"`
+	// OriginHeader writes each record's origin as header sd-origin. OriginEvery
+	// restricts it to a sample: origins whose sequence is a multiple of it. 0 and
+	// 1 write all.
+	OriginHeader bool  `json:"originHeader,omitempty"`
+	OriginEvery  int64 `json:"originEvery,omitempty"`
 
 	// ClientOptions are appended to those of every client that is opened.
 	ClientOptions []kgo.Opt `json:"-"`

@@ -183,6 +183,26 @@ func TestSourceReadsRangesInOrder(t *testing.T) {
 	}
 }
 
+// TestOriginSample: a sample of the origins is written, and every record is.
+func TestOriginSample(t *testing.T) {
+	f := setup(t)
+	env := f.job(connectors.AtLeastOnce)
+	w := newOutlet(&SinkConfig{Topic: f.topic(1), OriginHeader: true, OriginEvery: 4, BufferRecords: 100, BufferBytes: 1 << 20}, env)
+	for i := range int64(12) {
+		p := w.get()
+		w.fill(p, &connectors.Record{Value: []byte("v"), Headers: []connectors.Header{{Key: "h"}}}, &connectors.Origin{Sequence: i, Intake: i + 1})
+		var hs []connectors.Header
+		for _, h := range p.rec.Headers {
+			hs = append(hs, connectors.Header{Key: h.Key, Value: h.Value})
+		}
+		o, ok := connectors.FindOrigin(hs)
+		if ok != (i%4 == 0) || ok && o.Intake != i+1 || hs[0].Key != "h" {
+			t.Errorf("sequence %d: origin %+v %v of %v", i, o, ok, hs)
+		}
+		w.settle(&p.rec, nil)
+	}
+}
+
 func TestWriterAcknowledgesEachRecordOnce(t *testing.T) {
 	f := setup(t)
 	topic := f.topic(4)

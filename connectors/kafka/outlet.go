@@ -26,6 +26,7 @@ type outlet struct {
 	node      string
 	byOrigin  bool
 	addHeader bool
+	every     int64 // of a partition's inputs, those whose outputs get the header
 	gate      *connectors.Gate
 	acked     func(connectors.Origin)
 	patience  time.Duration // without any answer, while somebody waits for one
@@ -86,7 +87,7 @@ const slabSize = 64 << 10
 func newOutlet(cfg *SinkConfig, env connectors.WriterEnv) *outlet {
 	o := &outlet{
 		topic: cfg.Topic, node: env.Node,
-		byOrigin: cfg.Partitioner == ByOrigin, addHeader: cfg.OriginHeader,
+		byOrigin: cfg.Partitioner == ByOrigin, addHeader: cfg.OriginHeader, every: max(cfg.OriginEvery, 1),
 		gate: env.Gate, acked: env.Acked,
 		patience: time.Duration(cfg.DeliveryMillis) * time.Millisecond,
 		maxRecs:  int64(cfg.BufferRecords), maxBytes: int64(cfg.BufferBytes),
@@ -185,7 +186,7 @@ func (o *outlet) get() *pooled {
 
 // fill copies a record.
 func (o *outlet) fill(p *pooled, r *connectors.Record, or *connectors.Origin) {
-	withOrigin := o.addHeader && or != nil
+	withOrigin := o.addHeader && or != nil && (o.every == 1 || or.Sequence%o.every == 0)
 	size := len(r.Key) + len(r.Value)
 	for i := range r.Headers {
 		size += len(r.Headers[i].Value)

@@ -32,12 +32,13 @@ import (
 // Workload returns the workload.
 func Workload() *workloads.Workload {
 	return &workloads.Workload{
-		Name:       "keyed-count",
-		Doc:        "A running count per key in keyed state, one output per input that carries its id: checks copies, losses, order and state exactly.",
-		Params:     func() any { p := idrecord.Defaults(); return &p },
-		Generator:  generator,
-		Pipeline:   build,
-		Accounting: accounting,
+		Name:          "keyed-count",
+		Doc:           "A running count per key in keyed state, one output per input that carries its id: checks copies, losses, order and state exactly.",
+		Params:        func() any { p := idrecord.Defaults(); return &p },
+		Generator:     generator,
+		Pipeline:      build,
+		Accounting:    accounting,
+		SamplesOrigin: true,
 	}
 }
 

@@ -20,12 +20,13 @@ import (
 // Workload returns the workload.
 func Workload() *workloads.Workload {
 	return &workloads.Workload{
-		Name:       "pass-through",
-		Doc:        "Bytes in, the same bytes out: what the engine and the connectors cost by themselves.",
-		Params:     func() any { p := idrecord.Defaults(); return &p },
-		Generator:  generator,
-		Pipeline:   build,
-		Accounting: accounting,
+		Name:          "pass-through",
+		Doc:           "Bytes in, the same bytes out: what the engine and the connectors cost by themselves.",
+		Params:        func() any { p := idrecord.Defaults(); return &p },
+		Generator:     generator,
+		Pipeline:      build,
+		Accounting:    accounting,
+		SamplesOrigin: true,
 	}
 }
 
