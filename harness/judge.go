@@ -276,7 +276,7 @@ func (c *cell) noProcessing() string {
 	case !c.committed.PerInput():
 		return "an output of " + c.workload.Name + " answers many inputs, so it has no single intake to count from"
 	case !c.job.Origins:
-		return "workload " + c.workload.Name + " does not have its outputs carry their origin"
+		return "workload " + c.workload.Name + " does not say that each of its outputs answers one input"
 	}
 	return "no output carried the time of its input's intake, which is the engine's to give (header " + connectors.OriginHeader + ")"
 }

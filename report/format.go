@@ -83,8 +83,7 @@ func percent(v float64) string {
 	return strconv.FormatFloat(math.Round(v*1000)/10, 'f', -1, 64) + " %"
 }
 
-// times writes a ratio in a table, timesWord in a sentence.
-func times(v float64) string     { return significant(v) + " ×" }
+// timesWord writes a ratio in a sentence.
 func timesWord(v float64) string { return significant(v) + " times" }
 
 func plainCount(v float64) string { return count(int64(math.Round(v))) }

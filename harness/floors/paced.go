@@ -57,7 +57,7 @@ func (p Pace) window(quick bool) time.Duration {
 	if p.Commit <= 0 {
 		return w
 	}
-	return max((w+p.Commit-1)/p.Commit, 1) * p.Commit
+	return (w + p.Commit - 1).Truncate(p.Commit)
 }
 
 // length is about how long a measurement takes, processes and draining included.

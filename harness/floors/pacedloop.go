@@ -88,10 +88,9 @@ func (l *passer) promise(_ *kgo.Record, err error) {
 func (l *passer) pass(ctx, until context.Context) error {
 	for {
 		fs := l.cl.PollFetches(until)
-		if until.Err() == nil {
-			if err := fs.Err(); err != nil {
-				return err
-			}
+		err, over := fs.Err(), until.Err() != nil
+		if err != nil && !over {
+			return err
 		}
 		// What came together with the end is passed on, too.
 		fs.EachRecord(func(r *kgo.Record) {
@@ -102,7 +101,7 @@ func (l *passer) pass(ctx, until context.Context) error {
 		if e := l.failed.Load(); e != nil {
 			return *e
 		}
-		if until.Err() != nil {
+		if over {
 			return nil
 		}
 	}
