@@ -62,26 +62,14 @@ func outputOf[T any](b *builder, n *Node, side string) Receiver[T] {
 
 // sourceHead decodes a source's records.
 type sourceHead[T any] struct {
-	task      *Task
-	node      *Node
-	decode    Decode[T]
-	eventTime func(T) int64
-	next      Receiver[T]
-	splits    map[connectors.SplitID]*int64 // largest event time
+	sourceConfig[T]
+	task   *Task
+	node   *Node
+	decode Decode[T]
+	delay  int64 // of the watermark, milliseconds
+	next   Receiver[T]
+	splits map[connectors.SplitID]*splitTime[T]
 }
-
-func (h *sourceHead[T]) split(s connectors.SplitID) *int64 {
-	m := h.splits[s]
-	if m == nil {
-		m = new(int64)
-		*m = NoTime
-		h.splits[s] = m
-	}
-	return m
-}
-
-func (h *sourceHead[T]) MaxTimestamp(s connectors.SplitID) int64        { return *h.split(s) }
-func (h *sourceHead[T]) SetMaxTimestamp(s connectors.SplitID, ts int64) { *h.split(s) = ts }
 
 func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (next int, err error) {
 	next = i
@@ -91,7 +79,7 @@ func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (next int, err error) {
 			h.task.at = fmt.Sprintf("source %q, split %s, position %d", h.node.Name, b.Split.ID, b.Records[next].Offset)
 		}
 	}()
-	if h.eventTime == nil && !h.task.origins {
+	if h.eventTime == nil && !h.stamp && !h.task.origins {
 		err = h.pushPlain(b, &next)
 	} else {
 		err = h.push(b, &next)
@@ -102,7 +90,8 @@ func (h *sourceHead[T]) Push(b *connectors.Batch, i int) (next int, err error) {
 
 func (h *sourceHead[T]) push(b *connectors.Batch, i *int) error {
 	t, c := h.task, &h.task.ctx
-	largest := h.split(b.Split.ID)
+	timed := h.eventTime != nil || h.stamp
+	split := h.split(b.Split.ID)
 	var intake int64
 	if t.origins {
 		intake = clock.Mono()
@@ -118,11 +107,17 @@ func (h *sourceHead[T]) push(b *connectors.Batch, i *int) error {
 			break
 		}
 		c.Timestamp = NoTime
-		if h.eventTime != nil {
-			ts := h.eventTime(v)
+		if timed {
+			ts := max(t.now, split.largest)
+			if !h.stamp {
+				ts = h.eventTime(v)
+			}
 			c.Timestamp = ts
-			if ts > *largest {
-				*largest = ts
+			if ts > split.largest {
+				split.largest = ts
+			}
+			if split.generator != nil {
+				split.generator.OnEvent(v, ts, &split.out)
 			}
 		}
 		if t.origins {

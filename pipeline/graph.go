@@ -61,6 +61,7 @@ func (g *Graph) Check() error {
 			sinks++
 		}
 	}
+	errs = append(errs, g.checkGroups()...)
 	if sources == 0 {
 		errs = append(errs, errors.New("the job has no source"))
 	}

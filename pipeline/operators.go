@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"time"
-
 	"streamduel/codec"
 	"streamduel/connectors"
 )
@@ -18,30 +16,13 @@ type Decode[T any] func(r *connectors.Record) (T, error)
 // which come empty; set Timestamp and Headers if wanted.
 type Encode[T any] func(v T, r *connectors.Record)
 
-// Watermarks says how a source's event time advances.
-type Watermarks struct {
-	// Delay is how far event time may be out of order: the watermark is
-	// max − Delay − 1 ms (Flink's bounded out-of-orderness).
-	Delay time.Duration
-	// Idle leaves a split out of the minimum when it gave nothing for so long;
-	// 0 waits for it.
-	Idle time.Duration
-}
-
 // SourceOption configures From.
 type SourceOption[T any] func(n *Node, h *sourceConfig[T])
 
 type sourceConfig[T any] struct {
 	eventTime func(T) int64
-}
-
-// EventTime takes each record's event time, in Unix milliseconds, from its
-// value, and derives watermarks from it.
-func EventTime[T any](of func(T) int64, w Watermarks) SourceOption[T] {
-	return func(n *Node, h *sourceConfig[T]) {
-		h.eventTime = of
-		n.Watermarks = &w
-	}
+	stamp     bool // records get the time at which they are taken in
+	generator func() Generator[T]
 }
 
 // From reads a source.
@@ -51,11 +32,13 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 	for _, o := range opts {
 		o(n, &cfg)
 	}
-	if w := n.Watermarks; w != nil && (w.Delay < 0 || w.Idle < 0) {
-		g.fail("source %q: watermark delay and idle time must not be negative", name)
-	}
+	cfg.check(g, n)
 	n.build = func(b *builder, n *Node) any {
-		return &sourceHead[T]{task: b.task, node: n, decode: decode, eventTime: cfg.eventTime, next: outputOf[T](b, n, ""), splits: map[connectors.SplitID]*int64{}}
+		h := &sourceHead[T]{task: b.task, node: n, decode: decode, sourceConfig: cfg, next: outputOf[T](b, n, ""), splits: map[connectors.SplitID]*splitTime[T]{}}
+		if w := n.Watermarks; w != nil {
+			h.delay = w.Delay.Milliseconds()
+		}
+		return h
 	}
 	return streamOf[T](n)
 }

@@ -326,7 +326,7 @@ func TestErrorsNameTheOperator(t *testing.T) {
 		}},
 		{"operator 0 has no name", func(g *pipeline.Graph) { toText(numbers(g, ""), "out") }},
 		{`operator "in": parallelism 0: allowed are 1 to 32768`, func(g *pipeline.Graph) { toText(numbers(g, "in").Parallelism(0), "out") }},
-		{`source "in": watermark delay and idle time must not be negative`, func(g *pipeline.Graph) {
+		{`source "in": a watermark delay of -1ns would run ahead of the records`, func(g *pipeline.Graph) {
 			toText(numbers(g, "in", pipeline.EventTime(func(v int64) int64 { return v }, pipeline.Watermarks{Delay: -1})), "out")
 		}},
 		{"union: the streams belong to different jobs", func(g *pipeline.Graph) {

@@ -113,10 +113,13 @@ type SourceHead interface {
 	// the first that was not pushed: the batch's length, or less when an output
 	// was starved or the task failed.
 	Push(b *connectors.Batch, i int) (next int, err error)
-	// MaxTimestamp returns the largest event time seen in a split, or NoTime.
-	MaxTimestamp(s connectors.SplitID) int64
-	// SetMaxTimestamp sets it, after a restore.
-	SetMaxTimestamp(s connectors.SplitID, ts int64)
+	// Watermark asks a split's generator for its watermark, NoTime before there
+	// is one, and whether it says that the split is idle. It is asked at the
+	// engine's watermark interval.
+	Watermark(s connectors.SplitID) (wm int64, idle bool)
+	// SetWatermark sets what a split had reached, after a restore: it does not
+	// fall below.
+	SetWatermark(s connectors.SplitID, wm int64)
 }
 
 // Input pushes the frames of one exchange edge's buffers into a task. Each

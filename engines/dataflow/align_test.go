@@ -85,7 +85,7 @@ func TestEveryCheckpointIsCompleteOnceAndNothingStaysBlocked(t *testing.T) {
 }
 
 func TestWatermarksOverChannels(t *testing.T) {
-	v := newValve(3)
+	v := newValve(3, false)
 	expect(t, v.watermark(0, 10), false) // the others have none yet
 	expect(t, v.watermark(1, 7), false)
 	expect(t, v.watermark(2, 20), true)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -178,8 +179,11 @@ func (r *reader) Assign(as ...connectors.Assignment) error {
 	r.splits = append(r.splits, as...)
 	return nil
 }
-func (r *reader) Unassign(...connectors.SplitID) {}
-func (r *reader) Close() error                   { return nil }
+func (r *reader) Unassign(ids ...connectors.SplitID) {
+	r.splits = slices.DeleteFunc(r.splits, func(a connectors.Assignment) bool { return slices.Contains(ids, a.Split.ID) })
+	r.turn = 0
+}
+func (r *reader) Close() error { return nil }
 func (r *reader) Wake() {
 	select {
 	case r.woken <- struct{}{}:

@@ -229,6 +229,7 @@ func (r *run) openTasks(from *checkpoints.Checkpoint) error {
 			}
 		}
 	}
+	r.alignGroups()
 	for _, subtasks := range r.execution.regions {
 		g := &region{run: r}
 		for _, s := range subtasks {
@@ -356,7 +357,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 			}
 		}
 		t.align = newAligner(len(t.in.channels), r.job.Guarantee == connectors.ExactlyOnce)
-		t.valve = newValve(len(t.in.channels))
+		t.valve = newValve(len(t.in.channels), r.cfg.Watermark == TaskMax)
 	}
 	if from != nil {
 		if n := statefulOperator(f); n != nil {
@@ -370,6 +371,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	}
 	n := f.Sources[0] // a chain has one head
 	s := &sourceReader{task: t, node: n, head: t.pipe.Source(n), splits: map[connectors.SplitID]*split{}}
+	s.rejoin()
 	t.source = s
 	reader, err := n.Source.Reader(t.ctx, r.env(n))
 	if err != nil {

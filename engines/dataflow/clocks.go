@@ -19,9 +19,25 @@ func (r *run) clocks() {
 			}
 		})
 	}
+	for _, g := range r.aligned {
+		r.each(g.every, func() {
+			g.update()
+			for _, m := range g.members {
+				m.seat.task().box.signal(sigTick)
+			}
+		})
+	}
 }
 
 func (r *run) every(d time.Duration, f func(*task)) {
+	r.each(d, func() {
+		for _, s := range r.seats {
+			f(s.task())
+		}
+	})
+}
+
+func (r *run) each(d time.Duration, f func()) {
 	r.wg.Go(func() {
 		ticker := time.NewTicker(d)
 		defer ticker.Stop()
@@ -30,9 +46,7 @@ func (r *run) every(d time.Duration, f func(*task)) {
 			case <-r.ctx.Done():
 				return
 			case <-ticker.C:
-				for _, s := range r.seats {
-					f(s.task())
-				}
+				f()
 			}
 		}
 	})

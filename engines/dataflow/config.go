@@ -3,6 +3,7 @@ package dataflow
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,6 +25,9 @@ type Config struct {
 	Slots        int `json:"slots,omitempty"`
 	// WatermarkInterval is how often sources emit watermarks.
 	WatermarkInterval Duration `json:"watermarkInterval"`
+	// Watermark says how the splits of a source make its watermark: min (Flink's,
+	// also called min-over-partitions), task-max (Kafka Streams') or spark.
+	Watermark WatermarkPolicy `json:"watermark" jsonschema:"enum=min,enum=min-over-partitions,enum=task-max,enum=spark"`
 	// BreakExactlyOnce commits sink transactions before the checkpoint that
 	// lists them is durable: the negative control, which a ledger must catch.
 	BreakExactlyOnce bool `json:"breakExactlyOnce,omitempty" jsonschema:"-"`
@@ -73,6 +77,7 @@ func DefaultConfig() Config {
 		},
 		TaskManagers:      1,
 		WatermarkInterval: Duration(200 * time.Millisecond),
+		Watermark:         MinOverSplits,
 	}
 }
 
@@ -99,6 +104,8 @@ func (c *Config) Validate() error {
 	check(c.TaskManagers >= 1 && c.TaskManagers <= 64, "taskManagers", "1 to 64")
 	check(c.Slots >= 0 && c.Slots <= 1024, "slots", "1 to 1024, or 0 for as many as the job needs")
 	check(c.WatermarkInterval > 0, "watermarkInterval", "a duration above 0s")
+	policies := []WatermarkPolicy{MinOverSplits, MinOverPartitions, TaskMax, SparkMax}
+	check(slices.Contains(policies, c.Watermark), "watermark", "one of min, min-over-partitions, task-max, spark")
 	return errors.Join(errs...)
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"streamduel/connectors"
@@ -24,6 +25,8 @@ type enumeration struct {
 	enum    connectors.Enumerator
 	seats   []*seat // of the source's subtasks
 
+	highest atomic.Int64 // watermark over all splits, where the policy wants a maximum
+
 	mu    sync.Mutex
 	views map[connectors.SplitID]*splitView
 	dealt [][]assignment // to each subtask
@@ -34,11 +37,13 @@ type enumeration struct {
 }
 
 func newEnumeration(r *run, n *pipeline.Node) *enumeration {
-	return &enumeration{
+	s := &enumeration{
 		run: r, node: n, bounded: n.Source.Describe().Bounded,
 		views: map[connectors.SplitID]*splitView{}, positions: map[connectors.SplitID]connectors.Position{},
 		kick: make(chan struct{}, 1),
 	}
+	s.highest.Store(pipeline.NoTime)
+	return s
 }
 
 func (s *enumeration) wrap(err error) error {
@@ -67,7 +72,7 @@ func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoin
 				continue
 			}
 			for _, sp := range src.Splits {
-				from[sp.ID], times[sp.ID] = sp.Position, sp.MaxTimestamp
+				from[sp.ID], times[sp.ID] = sp.Position, sp.Watermark
 				known[sp.ID] = true
 			}
 		}
@@ -108,7 +113,7 @@ func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoin
 	return as, nil
 }
 
-func (s *enumeration) assignment(sp connectors.Split, from connectors.Position, maxTimestamp *int64) assignment {
+func (s *enumeration) assignment(sp connectors.Split, from connectors.Position, watermark *int64) assignment {
 	v := &splitView{}
 	v.position.Store(int64(from))
 	v.reached.Store(int64(from))
@@ -116,7 +121,7 @@ func (s *enumeration) assignment(sp connectors.Split, from connectors.Position, 
 	s.mu.Lock()
 	s.views[sp.ID] = v
 	s.mu.Unlock()
-	return assignment{connectors.Assignment{Split: sp, From: from, Until: connectors.NoEnd}, maxTimestamp, v}
+	return assignment{connectors.Assignment{Split: sp, From: from, Until: connectors.NoEnd}, watermark, v}
 }
 
 // deal gives each split to the subtask that has the fewest.
@@ -153,12 +158,12 @@ func (s *enumeration) begin(as []assignment) {
 // from where a restart goes on. A split that is found meanwhile is mailed to
 // either the old task, and is then among these, or the new one.
 func (s *enumeration) replace(at *seat, t *task, from *checkpoints.Checkpoint) {
-	starts, times := s.run.restartPositions(), from.MaxTimestamps(s.node.UID)
+	starts, times := s.run.restartPositions(), from.Watermarks(s.node.UID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	as := slices.Clone(s.dealt[at.index])
 	for i := range as {
-		as[i].From, as[i].maxTimestamp = starts[as[i].Split.ID], times[as[i].Split.ID]
+		as[i].From, as[i].watermark = starts[as[i].Split.ID], times[as[i].Split.ID]
 		as[i].view.position.Store(int64(as[i].From))
 	}
 	if len(as) > 0 {

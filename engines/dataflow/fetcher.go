@@ -32,6 +32,7 @@ type fetcher struct {
 	todo    []connectors.Assignment
 	stopped bool
 	cancel  context.CancelFunc // ends the poll under way
+	held    held
 }
 
 func newFetcher(ctx context.Context, name string, reader connectors.Reader, bounded bool, ready func()) *fetcher {
@@ -99,10 +100,15 @@ func (f *fetcher) loop() (err error) {
 		f.mu.Unlock()
 		if len(todo) > 0 {
 			assigned = true
+			f.held.took(todo...)
 			if err := f.reader.Assign(todo...); err != nil {
 				cancel()
 				return err
 			}
+		}
+		if err := f.held.apply(f.reader); err != nil {
+			cancel()
+			return err
 		}
 		ended := f.bounded && !assigned
 		if !stopped && assigned {
@@ -114,7 +120,7 @@ func (f *fetcher) loop() (err error) {
 			return nil
 		case err != nil:
 			return err
-		case stopped || ended && f.bounded:
+		case stopped || ended && f.bounded && len(f.held.paused) == 0:
 			f.over.Store(true)
 			f.ready()
 			<-ctx.Done() // the reader stays open: its client may serve the sinks
@@ -147,6 +153,9 @@ func (f *fetcher) poll(ctx, poll context.Context) (ended bool, err error) {
 					return false, err
 				}
 			}
+			a := f.held.next[b.Split.ID]
+			a.From = b.Next
+			f.held.took(a)
 			f.batch.Store(b)
 			f.ready()
 			select {

@@ -22,6 +22,7 @@ type seat struct {
 	name     string
 	region   *region
 	source   *enumeration // of a source's seat
+	aligned  *member      // of a source's seat whose splits are aligned
 	current  atomic.Pointer[task]
 }
 

@@ -24,6 +24,7 @@ type run struct {
 	*execution
 	rings     map[ringKey][]*exchange.Ring
 	eventTime bool
+	aligned   []*alignment
 	broken    bool // the negative control: commits come before the metadata
 
 	ctx     context.Context

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
-	"time"
 
-	"streamduel/clock"
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
@@ -36,15 +34,16 @@ type sourceReader struct {
 	last int64 // checkpoint to take when reading has stopped, or 0
 	kept bool  // reading stops for that, which is not the stream's end
 	idle bool  // all splits are idle: said so downstream
+
 }
 
 // split is a split that this subtask reads.
 type split struct {
 	connectors.Split
 	position connectors.Position
-	lastData int64 // monotonic nanoseconds: last sign of life, for idleness
-	begun    bool  // its first record has been taken in
-	shown    *splitView
+	begun    bool // its first record has been taken in
+	splitTime
+	shown *splitView
 }
 
 // splitView is a split's progress as other goroutines see it.
@@ -59,19 +58,19 @@ type assign []assignment
 
 type assignment struct {
 	connectors.Assignment
-	maxTimestamp *int64 // event time reached before a restore
-	view         *splitView
+	watermark *int64 // reached before a restore
+	view      *splitView
 }
 
 func (s *sourceReader) assign(as assign) {
-	now := clock.Mono()
 	list := make([]connectors.Assignment, len(as))
 	for i, a := range as {
-		sp := &split{Split: a.Split, position: a.From, lastData: now, shown: a.view}
+		sp := &split{Split: a.Split, position: a.From, shown: a.view}
+		sp.timer = s.idleTimer()
 		s.splits[a.Split.ID] = sp
 		s.order = append(s.order, sp)
-		if a.maxTimestamp != nil {
-			s.head.SetMaxTimestamp(a.Split.ID, *a.maxTimestamp)
+		if a.watermark != nil {
+			s.head.SetWatermark(a.Split.ID, *a.watermark)
 		}
 		list[i] = a.Assignment
 		s.task.run.emit(engines.Discovered{Split: a.Split.ID, From: a.From})
@@ -105,8 +104,12 @@ func (s *sourceReader) step() (progressed bool, err error) {
 		s.position(connectors.Position(s.batch.Records[s.next].Offset))
 	} else {
 		s.position(s.batch.Next)
+		s.split.ended = s.batch.Done
 		s.batch, s.split = nil, nil
 		s.fetch.done()
+		if s.node.Watermarks != nil && (s.aligned() != nil || t.run.cfg.Watermark.maximum()) {
+			s.tick() // stream time follows the records, and a split is paused in time
+		}
 	}
 	t.pushed()
 	return true, err
@@ -123,7 +126,7 @@ func (s *sourceReader) begin(b *connectors.Batch) error {
 	if len(b.Records) == 0 {
 		return nil
 	}
-	sp.lastData = clock.Mono()
+	sp.active()
 	if !sp.begun {
 		sp.begun = true
 		s.task.run.emit(engines.FirstRecord{Split: b.Split.ID})
@@ -150,7 +153,9 @@ func (s *sourceReader) over() (progressed bool, err error) {
 	}
 	t.ending = true
 	if t.run.eventTime {
-		// The end of a stream is the end of its time.
+		// The end of a stream is the end of its time, also of an idle one.
+		s.setIdle(false)
+		s.publish(math.MaxInt64)
 		t.target, t.moving = math.MaxInt64, true
 	}
 	return true, nil
@@ -161,43 +166,11 @@ func (s *sourceReader) positions() []checkpoints.Split {
 	out := make([]checkpoints.Split, len(s.order))
 	for i, sp := range s.order {
 		out[i] = checkpoints.Split{ID: sp.ID, Partition: sp.Partition, Position: sp.position}
-		if ts := s.head.MaxTimestamp(sp.ID); ts != pipeline.NoTime {
-			out[i].MaxTimestamp = &ts
+		if wm, _ := s.head.Watermark(sp.ID); wm != pipeline.NoTime {
+			out[i].Watermark = &wm
 		}
 	}
 	return out
-}
-
-// tick moves the source's watermark: the minimum over its active splits of
-// max − delay − 1 ms. A split that gave nothing for the idle time is left out;
-// without an active split the subtask says that it is idle.
-func (s *sourceReader) tick() {
-	t, w := s.task, s.node.Watermarks
-	if w == nil {
-		s.setIdle(true) // no event time of its own: others decide
-		return
-	}
-	now := clock.Mono()
-	low, any := int64(math.MaxInt64), false
-	for _, sp := range s.order {
-		if s.batch != nil {
-			// Held up by its own outputs, the source cannot know who is idle.
-			sp.lastData = now
-		}
-		if w.Idle > 0 && time.Duration(now-sp.lastData) >= w.Idle {
-			continue
-		}
-		any = true
-		ts := s.head.MaxTimestamp(sp.ID)
-		if ts != pipeline.NoTime {
-			ts -= w.Delay.Milliseconds() + 1
-		}
-		low = min(low, ts)
-	}
-	s.setIdle(!any)
-	if any && low > t.target {
-		t.target, t.moving = low, true
-	}
 }
 
 func (s *sourceReader) setIdle(idle bool) {

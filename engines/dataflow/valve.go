@@ -12,8 +12,12 @@ import (
 // already put out, because the output never goes back. When all are idle the
 // largest watermark is put out and the subtask is idle too. (Flink 2.0,
 // StatusWatermarkValve.)
+//
+// Under task-max the largest over the channels is put out instead, but the end
+// of all time only when all channels have come to it.
 type valve struct {
 	channels []valveChannel
+	maximum  bool
 	out      int64
 	idle     bool
 }
@@ -24,8 +28,8 @@ type valveChannel struct {
 	aligned   bool
 }
 
-func newValve(channels int) *valve {
-	v := &valve{channels: make([]valveChannel, channels), out: pipeline.NoTime}
+func newValve(channels int, maximum bool) *valve {
+	v := &valve{channels: make([]valveChannel, channels), maximum: maximum, out: pipeline.NoTime}
 	for i := range v.channels {
 		v.channels[i] = valveChannel{watermark: pipeline.NoTime, aligned: true}
 	}
@@ -76,6 +80,9 @@ func (v *valve) setIdle(ch int, idle bool) (moved, changed bool) {
 }
 
 func (v *valve) lift() (moved bool) {
+	if v.maximum {
+		return v.liftMaximum()
+	}
 	low, any := int64(math.MaxInt64), false
 	for i := range v.channels {
 		if c := &v.channels[i]; c.aligned {
@@ -86,5 +93,24 @@ func (v *valve) lift() (moved bool) {
 		return false
 	}
 	v.out = low
+	return true
+}
+
+func (v *valve) liftMaximum() (moved bool) {
+	high, ended := pipeline.NoTime, 0
+	for i := range v.channels {
+		if w := v.channels[i].watermark; w == math.MaxInt64 {
+			ended++
+		} else {
+			high = max(high, w)
+		}
+	}
+	if ended == len(v.channels) {
+		high = math.MaxInt64
+	}
+	if high <= v.out {
+		return false
+	}
+	v.out = high
 	return true
 }

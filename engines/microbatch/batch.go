@@ -10,6 +10,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/engines/microbatch/control"
 )
 
 // final is an error after which running the batch again would not help or not
@@ -398,8 +399,7 @@ func (r *run) endTransactions(open []*transaction, b *batch, next int64) error {
 	return nil
 }
 
-// nextWatermark collects what the tasks have seen. Over several sources it is
-// the least, as Spark's default policy has it, and it never moves back.
+// nextWatermark collects what the tasks have seen. It never moves back.
 func (r *run) nextWatermark(b *batch) int64 {
 	for _, s := range b.slot.generation.Load().stages {
 		for _, t := range s.tasks {
@@ -408,15 +408,16 @@ func (r *run) nextWatermark(b *batch) int64 {
 			}
 		}
 	}
-	lowest, any := noTime, false
+	var sources []int64
 	for _, s := range r.sources {
 		if s.node.Watermarks == nil {
 			continue
 		}
-		w := s.watermark(r.cfg.Watermark, b.entry.Time)
-		if !any || w < lowest {
-			lowest, any = w, true
+		wm, ok := s.eventTime(r.cfg.Watermark, b.entry.Time)
+		if !ok {
+			wm = noTime
 		}
+		sources = append(sources, wm)
 	}
-	return max(b.watermark, lowest)
+	return max(b.watermark, control.AcrossSources(sources, r.cfg.MultipleWatermarkPolicy == LargestSource))
 }

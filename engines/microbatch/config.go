@@ -21,9 +21,12 @@ type Config struct {
 	Clock ClockKind `json:"clock"`
 	// Rate limits how much a batch takes.
 	Rate RateConfig `json:"rate"`
-	// Watermark says how the partitions of a source make its watermark: max
-	// (Spark) or min-over-partitions.
-	Watermark WatermarkPolicy `json:"watermark"`
+	// Watermark says how the partitions of a source make its watermark: spark (one
+	// maximum over all of them) or min-over-partitions (Flink's).
+	Watermark WatermarkPolicy `json:"watermark" jsonschema:"enum=spark,enum=min-over-partitions"`
+	// MultipleWatermarkPolicy says how the sources of a job make its watermark:
+	// min or max over them, as spark.sql.streaming.multipleWatermarkPolicy does.
+	MultipleWatermarkPolicy SourcesPolicy `json:"multipleWatermarkPolicy" jsonschema:"enum=min,enum=max"`
 	// StateSnapshotEvery is after how many delta files a full one is written.
 	StateSnapshotEvery int `json:"stateSnapshotEvery"`
 	// RetainedBatches is how many batches the logs and state versions reach back.
@@ -57,8 +60,17 @@ type WatermarkPolicy string
 
 // The watermark policies.
 const (
-	MaxOverPartitions WatermarkPolicy = "max"
+	SparkMax          WatermarkPolicy = "spark"
 	MinOverPartitions WatermarkPolicy = "min-over-partitions"
+)
+
+// SourcesPolicy names how the sources of a job combine into its watermark.
+type SourcesPolicy string
+
+// The policies across sources.
+const (
+	LeastSource   SourcesPolicy = "min"
+	LargestSource SourcesPolicy = "max"
 )
 
 // RateConfig limits how much a batch takes. Rates are records per second over
@@ -89,10 +101,13 @@ type PIDConfig struct {
 // Default returns the configuration with its defaults.
 func Default() *Config {
 	return &Config{
-		Interval:           Duration(500 * time.Millisecond),
-		Clock:              Skipping,
-		Rate:               RateConfig{MinPerPartition: 1, PID: PIDConfig{Enabled: true, Proportional: 1, Integral: 0.2, MinRate: 100}},
-		Watermark:          MaxOverPartitions,
+		Interval:  Duration(500 * time.Millisecond),
+		Clock:     Skipping,
+		Rate:      RateConfig{MinPerPartition: 1, PID: PIDConfig{Enabled: true, Proportional: 1, Integral: 0.2, MinRate: 100}},
+		Watermark: SparkMax,
+
+		MultipleWatermarkPolicy: LeastSource,
+
 		StateSnapshotEvery: 10,
 		RetainedBatches:    100,
 		Scheduler:          defaultScheduler(),
@@ -111,7 +126,8 @@ func (c *Config) Validate() error {
 	}
 	check(c.Interval > 0, "interval: a duration above 0s")
 	check(slices.Contains([]ClockKind{Skipping, Queueing}, c.Clock), "clock: one of skipping, queueing")
-	check(slices.Contains([]WatermarkPolicy{MaxOverPartitions, MinOverPartitions}, c.Watermark), "watermark: one of max, min-over-partitions")
+	check(slices.Contains([]WatermarkPolicy{SparkMax, MinOverPartitions}, c.Watermark), "watermark: one of spark, min-over-partitions")
+	check(slices.Contains([]SourcesPolicy{LeastSource, LargestSource}, c.MultipleWatermarkPolicy), "multipleWatermarkPolicy: one of min, max")
 	check(c.Rate.MinPerPartition >= 0, "rate.minPerPartition: 0 or more records")
 	check(c.Rate.MaxRecordsPerBatch >= 0, "rate.maxRecordsPerBatch: 0 (no cap) or more records")
 	check(c.Rate.Initial >= 0, "rate.initial: 0 (no limit) or a rate")

@@ -32,9 +32,9 @@ type splitRange struct {
 	Partition int32               `json:"partition"`
 	From      connectors.Position `json:"from"`
 	Until     connectors.Position `json:"until"`
-	// EventTime is the largest event time that the split had given before the
-	// batch; kept under min-over-partitions only.
-	EventTime *int64 `json:"eventTime,omitempty"`
+	// Watermark is what the split had reached before the batch; kept under
+	// min-over-partitions only.
+	Watermark *int64 `json:"watermark,omitempty"`
 }
 
 func (e *offsetEntry) records() (n int64) {

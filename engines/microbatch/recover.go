@@ -239,8 +239,8 @@ func (r *run) follow(newest *offsetEntry) error {
 					}
 				}
 				x := s.add(connectors.Split{ID: id, Partition: rg.Partition}, at)
-				if rg.EventTime != nil {
-					x.eventTime = *rg.EventTime
+				if rg.Watermark != nil {
+					x.watermark = *rg.Watermark
 				}
 				positions[id] = at
 				if len(r.replays) > 0 {

@@ -385,8 +385,8 @@ func (r *run) plan(due time.Time) (*batch, error) {
 			rg := splitRange{Partition: x.Partition, From: x.position, Until: x.position + connectors.Position(take[i])}
 			if r.cfg.Watermark == MinOverPartitions && s.node.Watermarks != nil {
 				s.mu.RLock()
-				if et := x.eventTime; et != noTime {
-					rg.EventTime = &et
+				if wm := x.watermark; wm != noTime {
+					rg.Watermark = &wm
 				}
 				s.mu.RUnlock()
 			}

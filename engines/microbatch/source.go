@@ -9,6 +9,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/engines/microbatch/control"
 	"streamduel/pipeline"
 )
 
@@ -31,8 +32,9 @@ type split struct {
 	latest   connectors.Position // as last seen; the planner's
 	first    atomic.Bool         // its first record has been taken
 	reached  atomic.Int64        // behind what tasks have read
-	// eventTime is the largest event time seen, since when by the batch's clock.
-	eventTime, since int64
+	// watermark is what the split has reached, since when by the batch's clock.
+	watermark, since int64
+	idle             bool // its generator says so
 }
 
 func openSource(r *run, n *pipeline.Node) (*source, error) {
@@ -49,7 +51,7 @@ func (s *source) fail(err error) error { return fmt.Errorf("source %q: %w", s.no
 func (s *source) add(sp connectors.Split, from connectors.Position) *split {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := &split{Split: sp, index: len(s.splits), position: from, latest: from, eventTime: noTime, since: s.run.rt.Clock.Millis()}
+	x := &split{Split: sp, index: len(s.splits), position: from, latest: from, watermark: noTime, since: s.run.rt.Clock.Millis()}
 	x.reached.Store(int64(from))
 	s.splits = append(s.splits, x)
 	s.byID[sp.ID] = x
@@ -165,35 +167,26 @@ func (s *source) observe(t *taskSource, now int64) {
 	defer s.mu.Unlock()
 	for _, a := range t.assign {
 		x := s.byID[a.Split.ID]
-		x.since = now
-		x.eventTime = max(x.eventTime, t.head.MaxTimestamp(a.Split.ID))
+		wm, idle := t.head.Watermark(a.Split.ID)
+		x.since, x.idle = now, idle
+		x.watermark = max(x.watermark, wm)
 	}
 }
 
-// watermark is the source's, after what it has read up to the batch time now:
-// the event time that is reached less the delay, less the millisecond by which
-// "no record at or before it" differs from Spark's "no record before it".
-func (s *source) watermark(policy WatermarkPolicy, now int64) int64 {
+// eventTime is the source's watermark after what it has read up to the batch time
+// now, and whether it has one.
+func (s *source) eventTime(policy WatermarkPolicy, now int64) (wm int64, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	w := s.node.Watermarks
-	reached, any := noTime, false
-	for _, x := range s.splits {
-		if policy == MaxOverPartitions {
-			reached = max(reached, x.eventTime)
-			continue
-		}
-		if w.Idle > 0 && now-x.since >= w.Idle.Milliseconds() {
-			continue
-		}
-		if !any || x.eventTime < reached {
-			reached, any = x.eventTime, true
-		}
+	all := make([]control.SplitTime, len(s.splits))
+	for i, x := range s.splits {
+		idle := s.node.Watermarks.Idle
+		all[i] = control.SplitTime{Watermark: x.watermark, Idle: x.idle || idle > 0 && now-x.since >= idle.Milliseconds()}
 	}
-	if reached == noTime {
-		return noTime
+	if policy == MinOverPartitions {
+		return control.MinOverSplits(all)
 	}
-	return reached - w.Delay.Milliseconds() - 1
+	return control.MaxOverSplits(all)
 }
 
 // known returns the splits so far; the slice is not changed any more.

@@ -18,8 +18,17 @@ import (
 // windowGraph counts by key and tumbling window of so many milliseconds of event
 // time; what comes late goes to a sink of its own.
 func windowGraph(in *topic, out, late *store, size int64, delay time.Duration) *pipeline.Graph {
+	return windowsOver([]*topic{in}, out, late, size, delay)
+}
+
+func windowsOver(in []*topic, out, late *store, size int64, delay time.Duration) *pipeline.Graph {
 	g := pipeline.New("windows")
-	events := pipeline.From(g, "in", in, decodeEvent, pipeline.EventTime(func(e event) int64 { return e.time }, pipeline.Watermarks{Delay: delay}))
+	var sources []*pipeline.Stream[event]
+	for _, t := range in {
+		sources = append(sources, pipeline.From(g, t.name, t, decodeEvent,
+			pipeline.EventTime(func(e event) int64 { return e.time }, pipeline.Watermarks{Delay: delay})))
+	}
+	events := pipeline.Union(sources[0], sources[1:]...)
 	dropped := pipeline.NewTag[event]("late")
 	// A window is a key of its own, so its count is the key's state.
 	type window struct{ key, start int64 }
@@ -125,7 +134,7 @@ func batches(es []engines.Event) (out []engines.BatchCompleted) {
 // TestWatermarkPolicy: Spark's maximum over the partitions makes the records of
 // a partition that lags late; the minimum waits for it.
 func TestWatermarkPolicy(t *testing.T) {
-	for policy, want := range map[WatermarkPolicy]int{MaxOverPartitions: 3, MinOverPartitions: 0} {
+	for policy, want := range map[WatermarkPolicy]int{SparkMax: 3, MinOverPartitions: 0} {
 		t.Run(string(policy), func(t *testing.T) {
 			b := newBed(t, 2, connectors.AtLeastOnce)
 			b.config.Watermark = policy
@@ -135,7 +144,7 @@ func TestWatermarkPolicy(t *testing.T) {
 			b.topic.addAt(1, 1, 5)
 			p := b.start()
 			p.drained()
-			if policy == MaxOverPartitions { // rows are late by what a batch ran with
+			if policy == SparkMax { // rows are late by what a batch ran with
 				p.await("a batch with the watermark", func(es []engines.Event) bool { return len(batches(es)) == 2 })
 			}
 			p.stopNow() // what each partition has reached must survive
@@ -144,6 +153,47 @@ func TestWatermarkPolicy(t *testing.T) {
 				b.topic.addAt(1, 1, at)
 			}
 			p.drained()
+			p.stopNow()
+			if got := len(late.rows()); got != want {
+				t.Errorf("%d late rows, want %d", got, want)
+			}
+		})
+	}
+}
+
+// TestMultipleWatermarkPolicy: across the sources of a job the least counts, and
+// the largest where that is asked for; within a source it is always Spark's
+// maximum.
+func TestMultipleWatermarkPolicy(t *testing.T) {
+	for policy, want := range map[SourcesPolicy]int{LeastSource: 0, LargestSource: 2} {
+		t.Run(string(policy), func(t *testing.T) {
+			b := newBed(t, 1, connectors.AtLeastOnce)
+			b.config.MultipleWatermarkPolicy = policy
+			other, late := newTopic("other", 1), &store{}
+			b.graph = func() *pipeline.Graph { return windowsOver([]*topic{b.topic, other}, b.store, late, 10, 0) }
+			b.topic.addAt(0, 0, 1000)
+			other.addAt(0, 1, 5)
+			p := b.start()
+			drained := func() {
+				p.await("the topics' ends", func(es []engines.Event) bool {
+					read := 0
+					for _, e := range es {
+						if d, ok := e.(engines.Durable); ok {
+							read = 0
+							for _, at := range d.Positions {
+								read += int(at)
+							}
+						}
+					}
+					return read == b.topic.records()+other.records()
+				})
+			}
+			drained()
+			b.topic.addAt(0, 0, 1001) // runs with the watermark of the first batch
+			drained()
+			other.addAt(0, 1, 6)
+			other.addAt(0, 1, 7)
+			drained()
 			p.stopNow()
 			if got := len(late.rows()); got != want {
 				t.Errorf("%d late rows, want %d", got, want)

@@ -369,8 +369,8 @@ func (h *Host) Batch(now, wm int64, input map[string][]*connectors.Batch) error 
 }
 
 // SourceWatermark is the watermark that the source of that name has reached
-// over the given splits: the smallest of their largest event times, less the
-// delay and a millisecond. A split that gave nothing holds it back.
+// over the given splits: the smallest of theirs. A split that gave nothing holds
+// it back.
 func (h *Host) SourceWatermark(source string, splits ...connectors.Split) int64 {
 	wm := int64(math.MaxInt64)
 	for _, f := range h.Fragments {
@@ -379,26 +379,24 @@ func (h *Host) SourceWatermark(source string, splits ...connectors.Split) int64 
 				continue
 			}
 			for _, s := range splits {
-				m := h.MaxTimestamp(source, s)
-				if m != pipeline.NoTime {
-					m -= n.Watermarks.Delay.Milliseconds() + 1
+				if reached, idle := h.SplitWatermark(source, s); !idle {
+					wm = min(wm, reached)
 				}
-				wm = min(wm, m)
 			}
 		}
 	}
 	return wm
 }
 
-// MaxTimestamp returns the largest event time that the source has seen in a
-// split.
-func (h *Host) MaxTimestamp(source string, s connectors.Split) int64 {
-	return h.head(source, s).MaxTimestamp(s.ID)
+// SplitWatermark returns the watermark that the source has reached in a split,
+// and whether the split's generator says that it is idle.
+func (h *Host) SplitWatermark(source string, s connectors.Split) (wm int64, idle bool) {
+	return h.head(source, s).Watermark(s.ID)
 }
 
-// SetMaxTimestamp sets it, after a restore.
-func (h *Host) SetMaxTimestamp(source string, s connectors.Split, ts int64) {
-	h.head(source, s).SetMaxTimestamp(s.ID, ts)
+// SetSplitWatermark sets it, after a restore.
+func (h *Host) SetSplitWatermark(source string, s connectors.Split, wm int64) {
+	h.head(source, s).SetWatermark(s.ID, wm)
 }
 
 // head returns the head of the source in the subtask that a split belongs to.

@@ -48,9 +48,9 @@ type Split struct {
 	ID        connectors.SplitID  `json:"id"`
 	Partition int32               `json:"partition"`
 	Position  connectors.Position `json:"position"`
-	// MaxTimestamp is the largest event time read, in Unix milliseconds; absent
-	// when there was none.
-	MaxTimestamp *int64 `json:"maxTimestamp,omitempty"`
+	// Watermark is what the split's generator had reached, in Unix milliseconds;
+	// absent when there was none.
+	Watermark *int64 `json:"watermark,omitempty"`
 }
 
 // State names one subtask's state file.
@@ -92,16 +92,16 @@ func (m *Metadata) Positions() map[connectors.SplitID]connectors.Position {
 	return ps
 }
 
-// MaxTimestamps returns the largest event times read from a source's splits, nil
-// where there were none.
-func (m *Metadata) MaxTimestamps(operator string) map[connectors.SplitID]*int64 {
+// Watermarks returns what the generators of a source's splits had reached, nil
+// where there was no watermark yet.
+func (m *Metadata) Watermarks(operator string) map[connectors.SplitID]*int64 {
 	ts := map[connectors.SplitID]*int64{}
 	for _, s := range m.Sources {
 		if s.Operator != operator {
 			continue
 		}
 		for _, sp := range s.Splits {
-			ts[sp.ID] = sp.MaxTimestamp
+			ts[sp.ID] = sp.Watermark
 		}
 	}
 	return ts

@@ -45,7 +45,7 @@ func complete(t *testing.T, s *Store, id int64) {
 	ts := id * 1000
 	err = s.Complete(&Metadata{
 		ID: id, Attempt: 1, MaxParallelism: 128,
-		Sources: []Source{{Operator: "in", Splits: []Split{{ID: "t/0", Position: connectors.Position(id * 10), MaxTimestamp: &ts}}}},
+		Sources: []Source{{Operator: "in", Splits: []Split{{ID: "t/0", Position: connectors.Position(id * 10), Watermark: &ts}}}},
 		States:  []State{st},
 		Sinks:   []Sink{{Operator: "out", Committables: []connectors.Committable{connectors.Committable(fmt.Sprint("txn ", id))}}},
 	})
@@ -83,7 +83,7 @@ func TestTheNewestCheckpointIsReadBack(t *testing.T) {
 	complete(t, s, 1)
 	complete(t, s, 2)
 	c := newest(t, s)
-	if c.ID != 2 || c.Positions()["t/0"] != 20 || *c.Sources[0].Splits[0].MaxTimestamp != 2000 || c.Bytes() != int64(len(snapshot(t, 2))) {
+	if c.ID != 2 || c.Positions()["t/0"] != 20 || *c.Sources[0].Splits[0].Watermark != 2000 || c.Bytes() != int64(len(snapshot(t, 2))) {
 		t.Errorf("read %+v", c.Metadata)
 	}
 	if got := c.States("count"); len(got) != 1 {

@@ -155,7 +155,8 @@ func (res *Result) restart(t testing.TB, w *workloads.Workload, params any, o Op
 		t.Fatal(err)
 	}
 	for _, s := range splits {
-		res.Host.SetMaxTimestamp(source, s, old.MaxTimestamp(source, s))
+		wm, _ := old.SplitWatermark(source, s)
+		res.Host.SetSplitWatermark(source, s, wm)
 	}
 	if err := res.Host.Watermark(old.SourceWatermark(source, splits...)); err != nil {
 		t.Fatal(err)
