@@ -10,6 +10,8 @@ REPEAT  ?= 6
 RUN     ?= results/latest
 BENCH   ?= .
 PACKAGE ?= ./...
+# Modules of their own, as a user's program is one: `./...` does not reach them.
+MODULES := examples/fraud
 FLAGS   ?=
 
 # The benchmark is built and then run, not `go run`: exit codes and Ctrl-C then
@@ -41,18 +43,22 @@ bench-micro: ## speed benchmarks, ratios to the bare loops beside them (BENCH, P
 .PHONY: test
 test: ## all tests
 	$(GO) test ./...
+	@for m in $(MODULES); do (set -x; $(GO) -C $$m test ./...) || exit; done
 
 .PHONY: race
 race: ## all tests under the race detector (needs a C compiler)
 	$(GO) test -race ./...
+	@for m in $(MODULES); do (set -x; $(GO) -C $$m test -race ./...) || exit; done
 
 .PHONY: vet
 vet: ## go vet
 	$(GO) vet ./...
+	@for m in $(MODULES); do (set -x; $(GO) -C $$m vet ./...) || exit; done
 
 .PHONY: lint
 lint: vet ## go vet, and golangci-lint with staticcheck
 	$(GOLANGCI_LINT) run ./...
+	@for m in $(MODULES); do (cd $$m && set -x && $(GOLANGCI_LINT) run ./...) || exit; done
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is called (needs the network)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -47,6 +48,21 @@ func OS() Env {
 // one, if it does not follow at once, ends the process where it stands. Its
 // children then end too, because their input closes.
 func Main(args []string) int { return main(OS(), wired(), args) }
+
+// RunChild ends the process with [Main]'s exit code if its arguments name one of
+// the processes that the harness starts by re-executing the running binary, and
+// returns otherwise. A test that calls [Run] needs it in its TestMain, because
+// then the test is that binary:
+//
+//	func TestMain(m *testing.M) {
+//		bench.RunChild(os.Args[1:])
+//		os.Exit(m.Run())
+//	}
+func RunChild(args []string) {
+	if len(args) > 0 && slices.Contains(children, args[0]) {
+		os.Exit(Main(args))
+	}
+}
 
 // doubled is how close a second interrupt is still taken for the first: a
 // terminal signals the whole process group, and wrappers pass the signal on.

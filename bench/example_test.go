@@ -7,8 +7,8 @@ import (
 	"streamduel/workloads"
 )
 
-// A user's own program: its workload can be named in scenario files, and the
-// program is the command.
+// A user's own program: its workload can be named in scenario files and by
+// --workload, and the program is the command. examples/fraud is a whole one.
 func Example() {
 	mine := &workloads.Workload{Name: "mine" /* Params, Generator, Pipeline, Accounting */}
 	workloads.Register(mine)

@@ -80,11 +80,14 @@ wrong, 3 inconclusive (a self-audit failed), 4 the environment failed,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(a.runCommand(), a.reportCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.planCommand(), a.doctorCommand())
-	for _, name := range []string{"worker", "broker", "load", "floors"} {
+	for _, name := range children {
 		root.AddCommand(a.childCommand(name))
 	}
 	return root
 }
+
+// children are the commands of the harness's own processes.
+var children = []string{"worker", "broker", "load", "floors"}
 
 // childCommand re-enters this binary as one of the harness's processes.
 func (a *app) childCommand(name string) *cobra.Command {

@@ -19,6 +19,7 @@ import (
 // runFlags are the flags of `run`, a contract with scripts.
 type runFlags struct {
 	engines, guarantees, sets        []string
+	workload                         string
 	broker, out, junit, markdown     string
 	quick, json, noColor, quiet, log bool
 	repeat, parallelism              int
@@ -37,6 +38,7 @@ STREAMDUEL_NO_COLOR=true, lists are separated by ";".`,
 		Example: `  bench run steady
   bench run walk --quick
   bench run crash-mid-commit --guarantee exactly-once --repeat 6
+  bench run steady --workload ysb --set workload.params.window=1s
   bench run my.yaml --set load.rate=20k/s --set phases.steady.duration=60s`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.fromVariables(cmd); err != nil {
@@ -49,6 +51,7 @@ STREAMDUEL_NO_COLOR=true, lists are separated by ";".`,
 	fl.SortFlags = false
 	fl.StringSliceVar(&f.engines, "engine", nil, "run only these engines of the scenario")
 	fl.StringSliceVar(&f.guarantees, "guarantee", nil, "run with these guarantees instead of the scenario's: "+strings.Join(guaranteeNames(), ", "))
+	fl.StringVar(&f.workload, "workload", "", "run this workload with its defaults instead of the scenario's")
 	fl.StringVar(&f.broker, "broker", "embedded", "embedded, container, local, or HOST:PORT[,HOST:PORT…]")
 	fl.BoolVar(&f.quick, "quick", false, "at most "+scenarios.QuickPhase.String()+" a phase, same checks")
 	fl.IntVar(&f.repeat, "repeat", 1, "run every cell this often, engines interleaved; intervals need 6")
@@ -160,6 +163,9 @@ func overrides(f runFlags) ([]scenarios.Override, error) {
 	if len(f.guarantees) > 0 {
 		list := strings.Join(f.guarantees, ",")
 		out = append(out, scenarios.Override{Path: "guarantees", Value: "[" + list + "]", From: "--guarantee " + list})
+	}
+	if f.workload != "" {
+		out = append(out, scenarios.Override{Path: "workload", Value: "{name: " + strconv.Quote(f.workload) + "}", From: "--workload " + f.workload})
 	}
 	if f.parallelism != 0 {
 		n := strconv.Itoa(f.parallelism)

@@ -46,12 +46,13 @@ type cell struct {
 	w       *runs.CellWriter
 	stderr  *os.File
 
-	topics   topics
-	workload *workloads.Workload
-	plan     *plan.Plan
-	load     *loadProc
-	job      worker.Job
-	engine   *engineView
+	topics     topics
+	workload   *workloads.Workload
+	accounting workloads.Accounting
+	plan       *plan.Plan
+	load       *loadProc
+	job        worker.Job
+	engine     *engineView
 
 	trimmer     *broker.Trimmer // of the embedded broker
 	observer    *observer.Observer
@@ -168,6 +169,7 @@ func (c *cell) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("workload %s: %w", s.Workload.Name, err)
 	}
+	c.accounting = acc
 	newLedger := func(latency bool) (*ledger.Ledger, error) {
 		g, err := c.workload.Generator(s.Workload.Params, c.r.o.Seed)
 		if err != nil {

@@ -24,17 +24,19 @@ func (c *cell) judge() (*runs.Cell, error) {
 		Variant: c.spec.Labels, Config: configOf(c.spec), Load: loadOf(c.spec), Durability: string(c.spec.Scenario.Durability),
 		Started: time.Now().Add(-time.Duration(c.elapsed())), Phases: c.phases,
 	}
+	var result *ledger.Result
 	if c.rec != nil {
 		if c.rec.stop(); c.rec.err != nil {
 			return nil, c.rec.err
 		}
-		if err := c.figures(out); err != nil {
+		result = c.committed.Finish(c.load.sent())
+		if err := c.figures(out, result); err != nil {
 			return nil, err
 		}
 	}
 	slices.SortStableFunc(c.marks, func(a, b runs.Mark) int { return int(math.Copysign(1, a.At-b.At)) })
 	out.Marks = c.marks
-	c.verdict(out)
+	c.verdict(out, result)
 	if p := c.engine.planned(); p != nil {
 		if err := c.w.WritePlan(p); err != nil {
 			return nil, err
@@ -43,7 +45,20 @@ func (c *cell) judge() (*runs.Cell, error) {
 	return out, c.w.Finish(out)
 }
 
-func (c *cell) verdict(out *runs.Cell) {
+// unknowable says why a gate's figures cannot be known of this workload.
+func (c *cell) unknowable(g scenarios.Gate, result *ledger.Result) string {
+	if result == nil {
+		return ""
+	}
+	for _, f := range g.Figures() {
+		if why := result.Unknowable(f, c.accounting); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (c *cell) verdict(out *runs.Cell, result *ledger.Result) {
 	lookup := func(path string) (float64, bool) {
 		v, ok, _ := out.Figure(path)
 		return v, ok
@@ -56,6 +71,11 @@ func (c *cell) verdict(out *runs.Cell) {
 		if !math.IsNaN(r.Value) {
 			v := runs.Elapsed(r.Value)
 			gate.Value = &v
+		}
+		if why := c.unknowable(g, result); why != "" && !r.OK && math.IsNaN(r.Value*r.Bound) {
+			gate.Unknown, gate.Detail = why, "not judged: "+why
+			out.Gates = append(out.Gates, gate)
+			continue
 		}
 		for _, f := range g.Figures() {
 			if a, voided := out.Voided(runs.FigureGroup(f)); voided {
@@ -104,7 +124,7 @@ func (c *cell) elapsed() int64 {
 	return rows[len(rows)-1].at - c.start
 }
 
-func (c *cell) figures(out *runs.Cell) error {
+func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	rows := c.rec.all()
 	series := make([]runs.Sample, len(rows))
 	for i, x := range rows {
@@ -112,7 +132,6 @@ func (c *cell) figures(out *runs.Cell) error {
 	}
 	until := c.seconds(c.start + c.elapsed())
 	consumed := c.engine.gauges().Consumed
-	result := c.committed.Finish(c.load.sent())
 	out.Records = result.Records(&consumed)
 	if err := c.w.WriteLedger(result.Ledger(&consumed)); err != nil {
 		return err
@@ -155,7 +174,7 @@ func (c *cell) figures(out *runs.Cell) error {
 				}
 			}
 		}
-		if result.HasIDs {
+		if result.HasIDs && result.HasLosses {
 			f.LostBeforeDiscovery = &lost
 		}
 		if used, ok := c.load.used(); ok {
@@ -222,7 +241,17 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 		out.Crash.Expected = &runs.Expected{Duplicates: &d, Losses: &l}
 		return
 	}
+	if !c.accounting.PerInput() || !result.HasIDs {
+		// What a window or a pattern put out again is known to nobody outside. Not
+		// so under exactly-once, which allows no copies at all.
+		if connectors.Guarantee(out.Guarantee) != connectors.ExactlyOnce {
+			return
+		}
+	}
 	out.Crash.Expected = expected.Expected()
+	if !result.HasLosses {
+		out.Crash.Expected.Losses, out.Crash.Expected.LossesAtMost = nil, nil
+	}
 	if result.HasIDs {
 		for _, d := range expected.Deviations(result) {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))

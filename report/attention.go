@@ -145,6 +145,9 @@ func (c *concerns) gates(cell *runs.Cell) (said []string) {
 		}
 		quoted := `"` + expression + `"`
 		switch {
+		case g.Unknown != "":
+			c.add(levelWarning, "Not judged: "+quoted+". It cannot be known: "+oneLine(g.Unknown)+".",
+				"Give the workload an oracle or ids, or leave the gate out; nothing here says that it holds.", cell.ID)
 		case g.Voided:
 			voided = append(voided, quoted)
 		case g.Value == nil:

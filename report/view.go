@@ -301,7 +301,7 @@ func summarySentence(s *runs.Summary, list []Attention) string {
 		return "No cell was finished, so nothing is shown."
 	}
 	passed, failed := 0, 0
-	gates := 0
+	gates, unknown := 0, 0
 	for _, c := range s.Cells {
 		switch c.Verdict {
 		case runs.Pass:
@@ -309,16 +309,25 @@ func summarySentence(s *runs.Summary, list []Attention) string {
 		case runs.Fail:
 			failed++
 		}
-		gates += len(c.Gates)
+		for _, g := range c.Gates {
+			if g.Unknown != "" {
+				unknown++
+			} else {
+				gates++
+			}
+		}
 	}
 	var text string
 	if passed == n {
 		text = fmt.Sprintf("All %s held in all %s.", plural(int64(gates), "gate"), plural(int64(n), "cell"))
-		if gates == 0 {
+		if gates == 0 && unknown == 0 {
 			text = fmt.Sprintf("%s ran to their end; the scenarios state no gates.", sentenceCount(n))
 		}
 	} else {
 		text = fmt.Sprintf("%d of %s passed, %d failed, %d proved nothing.", passed, plural(int64(n), "cell"), failed, n-passed-failed)
+	}
+	if unknown > 0 {
+		text += " " + sentence(plural(int64(unknown), "gate")+" could not be judged: this workload's outputs cannot show it")
 	}
 	if s.Partial {
 		text += " The run was broken off; what is shown is what was finished."

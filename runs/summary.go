@@ -174,8 +174,11 @@ type Gate struct {
 	Value *Elapsed `json:"value,omitempty"`
 	// Voided says that an audit voided the figure: the gate then proves
 	// nothing and makes the cell inconclusive.
-	Voided bool   `json:"voided,omitempty"`
-	Detail string `json:"detail,omitempty"`
+	Voided bool `json:"voided,omitempty"`
+	// Unknown says why the figure cannot be known of this workload, whatever a
+	// run shows: the gate is not judged and decides nothing.
+	Unknown string `json:"unknown,omitempty"`
+	Detail  string `json:"detail,omitempty"`
 }
 
 // Phase is one phase of the cell, in seconds since its start.

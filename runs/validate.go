@@ -113,7 +113,7 @@ func (c *Cell) Validate() error {
 		bad("verdict is %s and no reason is given", c.Verdict)
 	}
 	for _, g := range c.Gates {
-		if c.Verdict == Pass && (!g.OK || g.Voided) {
+		if c.Verdict == Pass && (!g.OK && g.Unknown == "" || g.Voided) {
 			bad("verdict is pass and the gate %q did not hold", g.Expression)
 		}
 	}

@@ -121,20 +121,31 @@ type Accounting struct {
 	// Parse reads one output record. late is set for records of the late topic.
 	// It must not keep r. It is called for every output: no allocation.
 	Parse func(r *connectors.Record, late bool, row *Row) error
-	// Oracle returns a new single-threaded evaluation of the input, or nil for
-	// workloads without one (then only copies and losses by id are judged).
+	// Oracle returns a new single-threaded evaluation of the input. It is nil for
+	// workloads without one: then only copies are judged, and losses where every
+	// input has an output that names it. Gates on what cannot be known then are
+	// not judged, and say so.
 	Oracle func() Oracle
 }
+
+// PerInput reports whether every input has one output that names it, unless the
+// oracle filters it out. What the crash catalogue predicts in copies holds for
+// such outputs only.
+func (a Accounting) PerInput() bool { return a.Kind == OneToOne || a.Kind == Running }
 
 // AccountingKind is how duplicates and losses of a workload are counted.
 type AccountingKind string
 
-// The four kinds of accounting.
+// The kinds of accounting.
 const (
 	OneToOne AccountingKind = "one-to-one" // every input gives one output that carries its id
-	Delta    AccountingKind = "delta"      // outputs are increments; their sum a key is judged
-	Running  AccountingKind = "running"    // outputs are running values; the last a key is judged
-	Windows  AccountingKind = "windows"    // one final row a (key, window)
+	// Matches: an output carries the id of the one input that brought it about,
+	// and which inputs do is the oracle's to say: alarms, what a filter passes.
+	// Without an oracle copies are known and losses are not.
+	Matches AccountingKind = "matches"
+	Delta   AccountingKind = "delta"   // outputs are increments; their sum a key is judged
+	Running AccountingKind = "running" // outputs are running values; the last a key is judged
+	Windows AccountingKind = "windows" // one final row a (key, window)
 )
 
 // Row is one parsed output.

@@ -10,7 +10,8 @@
 //
 // # What is counted
 //
-// Rows with an id (OneToOne, and Running where every input has one output):
+// Rows with an id (OneToOne, Matches, and Running where every input has one
+// output; of Matches without an oracle losses cannot be known):
 //
 //   - visible: inputs of which at least one row was seen.
 //   - duplicates: rows of an input beyond the first, whatever they hold.

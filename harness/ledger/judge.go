@@ -16,7 +16,7 @@ func (l *Ledger) finishValues(r *Result, s sent) {
 	if v.oracle == nil {
 		return
 	}
-	r.HasOracle, r.Filtered = true, v.filtered
+	r.HasOracle, r.HasLosses, r.Filtered = true, true, v.filtered
 	r.HasState = v.kind != workloads.Delta
 	names := make([]string, 0, len(v.cells))
 	for k := range v.cells {
@@ -128,7 +128,7 @@ func (r *Result) Records(consumed *int64) *runs.Records {
 		Sent: n(r.Sent), Consumed: consumed, Visible: n(r.Visible),
 		Duplicates: n(r.Duplicates), Unexpected: n(r.Unexpected), Late: n(r.Late),
 	}
-	if r.HasIDs || r.HasOracle {
+	if r.HasLosses {
 		rec.Losses = n(r.Losses)
 	}
 	if r.HasIDs {
@@ -141,6 +141,46 @@ func (r *Result) Records(consumed *int64) *runs.Records {
 		rec.StateLosses = n(r.StateLosses)
 	}
 	return rec
+}
+
+// Unknowable says why a figure of this workload cannot be known, however the
+// run went; "" where it can. Gates on such figures prove nothing and fail
+// nothing.
+func (r *Result) Unknowable(figure string, a workloads.Accounting) string {
+	const (
+		noOracle = "the workload has no oracle, so nobody knows which inputs must have an effect"
+		noIDs    = "the workload's outputs do not name their inputs"
+	)
+	switch figure {
+	case "records.losses":
+		if !r.HasLosses {
+			return noOracle
+		}
+	case "records.reordered":
+		if !r.HasIDs {
+			return noIDs
+		}
+	case "growth.lostBeforeDiscovery":
+		switch {
+		case !r.HasIDs:
+			return noIDs
+		case !r.HasLosses:
+			return noOracle
+		}
+	case "records.stateOvercount":
+		if !r.HasState && !(r.HasIDs && a.Kind == workloads.Running) {
+			return "the workload's outputs do not show the state behind them, or it has no oracle"
+		}
+	case "records.stateLosses":
+		if !r.HasState || !r.HasIDs {
+			return "the workload's outputs do not show which inputs the state behind them holds"
+		}
+	case "crash.expected.duplicates", "crash.expected.duplicatesAtMost", "crash.expected.losses", "crash.expected.lossesAtMost":
+		if !a.PerInput() || !r.HasIDs {
+			return "the catalogue predicts copies and losses of outputs that each answer one input; this workload's do not"
+		}
+	}
+	return ""
 }
 
 // Ledger returns what ledger.json holds.
@@ -157,6 +197,9 @@ func (r *Result) Balanced() error {
 		if r.HasOracle && r.Visible+r.Losses != r.Expected {
 			return fmt.Errorf("%d contributions expected, but %d visible + %d lost", r.Expected, r.Visible, r.Losses)
 		}
+		return nil
+	}
+	if !r.HasLosses {
 		return nil
 	}
 	if got := r.Visible + r.Late - r.Both + r.Filtered + r.Losses; got != r.Sent {

@@ -85,10 +85,10 @@ func New(cfg Config) (*Ledger, error) {
 		return nil, errors.New("ledger: no plan")
 	}
 	switch cfg.Accounting.Kind {
-	case workloads.OneToOne, workloads.Running, workloads.Delta, workloads.Windows:
+	case workloads.OneToOne, workloads.Matches, workloads.Running, workloads.Delta, workloads.Windows:
 	default:
-		return nil, fmt.Errorf("ledger: accounting %q; allowed are %s, %s, %s, %s", cfg.Accounting.Kind,
-			workloads.OneToOne, workloads.Delta, workloads.Running, workloads.Windows)
+		return nil, fmt.Errorf("ledger: accounting %q; allowed are %s, %s, %s, %s, %s", cfg.Accounting.Kind,
+			workloads.OneToOne, workloads.Matches, workloads.Delta, workloads.Running, workloads.Windows)
 	}
 	l := &Ledger{cfg: cfg, plan: cfg.Plan, cursor: cfg.Plan.Cursor(), anomalies: map[string][]runs.RecordID{}}
 	l.ids.init(l)
@@ -154,7 +154,7 @@ func (l *Ledger) observe(at int64, o *Observation) {
 		l.ids.observe(at, o)
 	default:
 		l.resultRows++
-		if l.cfg.Accounting.Kind == workloads.OneToOne {
+		if k := l.cfg.Accounting.Kind; k == workloads.OneToOne || k == workloads.Matches {
 			l.ids.surprise(o, "an output without an id")
 			return
 		}
@@ -405,13 +405,14 @@ func (l *Ledger) VisibleFrom(from int32) int64 {
 	return n
 }
 
-// PerInput reports whether what became visible is counted by input. It is not
-// for aggregates, whose counts are contributions: of one input several, or none,
-// and of a window's only when it closes.
+// PerInput reports whether what became visible is counted by input, each of
+// which shows. It is not so for matches, which most inputs are none of, nor for
+// aggregates, whose counts are contributions: of one input several, or none, and
+// of a window's only when it closes.
 func (l *Ledger) PerInput() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.values == nil
+	return l.values == nil && l.cfg.Accounting.Kind != workloads.Matches
 }
 
 // Parse returns the function that parses this ledger's rows.

@@ -18,7 +18,7 @@ func TestNewErrors(t *testing.T) {
 		want string
 	}{
 		{Config{}, "no plan"},
-		{Config{Plan: f.plan, Accounting: workloads.Accounting{Kind: "sum"}}, "allowed are one-to-one, delta, running, windows"},
+		{Config{Plan: f.plan, Accounting: workloads.Accounting{Kind: "sum"}}, "allowed are one-to-one, matches, delta, running, windows"},
 		{Config{Plan: f.plan, Accounting: workloads.Accounting{Kind: workloads.Delta, Oracle: func() workloads.Oracle { return f }}}, "needs the generator"},
 	} {
 		if _, err := New(c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {

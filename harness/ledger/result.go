@@ -83,7 +83,8 @@ type Result struct {
 	// HasIDs: rows name their inputs, so that Duplicates, Losses and Reordered
 	// are by input. HasState: StateOvercount and StateLosses were judged.
 	// HasOracle: an oracle was evaluated.
-	HasIDs, HasState, HasOracle bool
+	// HasLosses: how many inputs had to have an output is known, and so Losses.
+	HasIDs, HasState, HasOracle, HasLosses bool
 
 	Partitions []PartitionResult
 	// Anomalies are the first runs.AnomalyIDs inputs of each kind.
@@ -156,15 +157,18 @@ func (l *Ledger) finishIDs(r *Result, s sent) {
 		o = l.evaluate(s)
 		r.HasOracle, r.Filtered = true, o.filtered
 	}
+	r.HasLosses = o != nil || l.cfg.Accounting.Kind != workloads.Matches
 	r.Late = 0
 	for g := int32(0); int(g) < max(len(s), len(a.parts)); g++ {
 		p, none := a.of(g), o.noneOf(g)
 		n := s.of(g)
 		pr := PartitionResult{Partition: g, Sent: n, FirstResult: p.first,
 			Visible: p.seen.countRange(0, n), Late: p.late.countRange(0, n)}
-		pr.Losses = missing(0, n, func(seq int64) bool {
-			return r.note(Losses, runs.RecordID{Partition: g, Sequence: seq})
-		}, &p.seen, &p.late, none)
+		if r.HasLosses {
+			pr.Losses = missing(0, n, func(seq int64) bool {
+				return r.note(Losses, runs.RecordID{Partition: g, Sequence: seq})
+			}, &p.seen, &p.late, none)
+		}
 		p.seen.each(0, n, func(seq int64) bool {
 			if none.has(seq) {
 				r.Unexpected++
@@ -183,6 +187,9 @@ func (l *Ledger) finishIDs(r *Result, s sent) {
 		})
 	}
 	r.Expected = r.Sent - r.Filtered
+	if !r.HasLosses {
+		r.Expected = r.Visible
+	}
 	if a.running {
 		r.HasState = true
 		if o != nil {

@@ -10,12 +10,22 @@ import (
 	"streamduel/pipeline"
 )
 
+// T is the part of testing.TB that a harness uses.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+}
+
+var _ T = testing.TB(nil)
+
 // Harness runs operators by hand: push records, move the watermark and the
 // clock, take a snapshot and go on from it with another parallelism, and look at
 // what came out.
 type Harness struct {
 	*Host
-	t     testing.TB
+	t     T
 	build func(*pipeline.Graph)
 	opt   Options
 	old   map[string][]Written // written before the last restart
@@ -24,7 +34,7 @@ type Harness struct {
 }
 
 // NewHarness builds a job and runs it. build is called again for every restart.
-func NewHarness(t testing.TB, opt Options, build func(g *pipeline.Graph)) *Harness {
+func NewHarness(t T, opt Options, build func(g *pipeline.Graph)) *Harness {
 	t.Helper()
 	h := &Harness{t: t, build: build, opt: opt, old: map[string][]Written{}, wm: pipeline.NoTime, now: pipeline.NoTime}
 	h.start()

@@ -1,7 +1,12 @@
 // Package pipelinetest runs a job on the calling goroutine, for tests of
-// pipelines: the smallest engine there can be. It cuts the graph as an engine
-// does, with exchanges that really serialize, and pushes batches, watermarks
-// and time in the order the test asks for.
+// pipelines, ours and a user's: the smallest engine there can be. It cuts the
+// graph as an engine does, with exchanges that really serialize, and pushes
+// batches, watermarks and time in the order the test asks for.
+//
+// Three doors, from the plainest on: a [Harness] does what a test says, step by
+// step (see its example); a [Case] says what goes in and what must come out, and
+// is tried in every way in which an engine may run it; a [Host] pushes a source's
+// raw records.
 package pipelinetest
 
 import (

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"streamduel/codec"
 	"streamduel/connectors"
 	"streamduel/pipeline"
 )
@@ -13,6 +14,7 @@ import (
 type Input[T any] struct {
 	name   string
 	values []stamped[T]
+	kept   []T // by Kept
 }
 
 type stamped[T any] struct {
@@ -48,6 +50,25 @@ func (in *Input[T]) From(partition int32, time int64, values ...T) Step {
 		in.values = append(in.values, stamped[T]{v, time})
 	}
 	return s
+}
+
+// Kept is a codec for an input's type in tests: an exchange or a snapshot holds
+// the number of a value that is kept in memory. It tests a job's operators where
+// the codec of its own type is not the question.
+func Kept[T any](in *Input[T]) codec.Codec[T] {
+	return codec.Struct("pipelinetest kept/1", func(d []byte, v T) []byte {
+		in.kept = append(in.kept, v)
+		return codec.Int64{}.Append(d, int64(len(in.kept)-1))
+	}, func(b []byte) (v T, n int, err error) {
+		i, n, err := codec.Int64{}.Decode(b)
+		if err != nil {
+			return v, n, err
+		}
+		if i < 0 || i >= int64(len(in.kept)) {
+			return v, n, fmt.Errorf("pipelinetest: input %q has kept no value %d", in.name, i)
+		}
+		return in.kept[i], n, nil
+	}, nil)
 }
 
 // Text writes a stream to a sink as text, as fmt.Sprint has it.
