@@ -19,6 +19,11 @@ type Config struct {
 	// Clock says what happens to ticks that a long batch ran over: skipping
 	// (structured streaming) or queueing (discretized streams).
 	Clock ClockKind `json:"clock"`
+	// Trigger of the skipping clock: processing-time, every interval; once, a
+	// single batch of all that is there, whatever the limits; available-now, as
+	// many batches as the limits ask for until what was there at the start is
+	// read. After the last two the job ends.
+	Trigger Trigger `json:"trigger" jsonschema:"enum=processing-time,enum=once,enum=available-now"`
 	// Rate limits how much a batch takes.
 	Rate RateConfig `json:"rate"`
 	// Watermark says how the partitions of a source make its watermark: spark (one
@@ -55,6 +60,16 @@ const (
 	Queueing ClockKind = "queueing"
 )
 
+// Trigger says when a structured query runs a batch.
+type Trigger string
+
+// The triggers.
+const (
+	ProcessingTime Trigger = "processing-time"
+	Once           Trigger = "once"
+	AvailableNow   Trigger = "available-now"
+)
+
 // WatermarkPolicy names how partitions combine into a watermark.
 type WatermarkPolicy string
 
@@ -85,6 +100,10 @@ type RateConfig struct {
 	MinPerPartition int64 `json:"minPerPartition"`
 	// MaxRecordsPerBatch caps the batch; 0 does not.
 	MaxRecordsPerBatch int64 `json:"maxRecordsPerBatch"`
+	// MinRecordsPerBatch is how many records must wait for a batch to take them,
+	// except the first, and after MaxTriggerDelay; 0 does not wait.
+	MinRecordsPerBatch int64    `json:"minRecordsPerBatch"`
+	MaxTriggerDelay    Duration `json:"maxTriggerDelay"`
 	// PID adapts the rate to what batches turn out to take.
 	PID PIDConfig `json:"pid"`
 }
@@ -103,7 +122,8 @@ func Default() *Config {
 	return &Config{
 		Interval:  Duration(500 * time.Millisecond),
 		Clock:     Skipping,
-		Rate:      RateConfig{MinPerPartition: 1, PID: PIDConfig{Enabled: true, Proportional: 1, Integral: 0.2, MinRate: 100}},
+		Trigger:   ProcessingTime,
+		Rate:      RateConfig{MinPerPartition: 1, MaxTriggerDelay: Duration(15 * time.Minute), PID: PIDConfig{Enabled: true, Proportional: 1, Integral: 0.2, MinRate: 100}},
 		Watermark: SparkMax,
 
 		MultipleWatermarkPolicy: LeastSource,
@@ -126,10 +146,15 @@ func (c *Config) Validate() error {
 	}
 	check(c.Interval > 0, "interval: a duration above 0s")
 	check(slices.Contains([]ClockKind{Skipping, Queueing}, c.Clock), "clock: one of skipping, queueing")
+	check(slices.Contains([]Trigger{ProcessingTime, Once, AvailableNow}, c.Trigger), "trigger: one of processing-time, once, available-now")
+	check(c.Trigger == ProcessingTime || c.Clock == Skipping, "trigger: processing-time with the queueing clock, which only knows its ticks")
 	check(slices.Contains([]WatermarkPolicy{SparkMax, MinOverPartitions}, c.Watermark), "watermark: one of spark, min-over-partitions")
 	check(slices.Contains([]SourcesPolicy{LeastSource, LargestSource}, c.MultipleWatermarkPolicy), "multipleWatermarkPolicy: one of min, max")
 	check(c.Rate.MinPerPartition >= 0, "rate.minPerPartition: 0 or more records")
 	check(c.Rate.MaxRecordsPerBatch >= 0, "rate.maxRecordsPerBatch: 0 (no cap) or more records")
+	check(c.Rate.MinRecordsPerBatch >= 0, "rate.minRecordsPerBatch: 0 (does not wait) or more records")
+	check(c.Rate.MaxRecordsPerBatch == 0 || c.Rate.MinRecordsPerBatch <= c.Rate.MaxRecordsPerBatch, "rate.minRecordsPerBatch: at most rate.maxRecordsPerBatch")
+	check(c.Rate.MinRecordsPerBatch == 0 || c.Clock == Skipping, "rate.minRecordsPerBatch: 0 with the queueing clock, whose ticks never wait")
 	check(c.Rate.Initial >= 0, "rate.initial: 0 (no limit) or a rate")
 	check(c.Rate.MaxPerPartition >= 0, "rate.maxPerPartition: 0 (no cap) or a rate")
 	pid := c.Rate.PID

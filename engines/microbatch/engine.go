@@ -8,6 +8,7 @@ import (
 	"streamduel/clock"
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/engines/microbatch/control"
 	"streamduel/exchange"
 	"streamduel/pipeline"
 	"streamduel/state"
@@ -140,6 +141,7 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.watermark.Store(noTime)
+	r.hold = control.Hold{MinRecords: cfg.Rate.MinRecordsPerBatch, MaxDelay: cfg.Rate.MaxTriggerDelay.Std()}
 	r.queue.init()
 	for range cfg.Scheduler.ConcurrentJobs {
 		r.slots = append(r.slots, &slot{})

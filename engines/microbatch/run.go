@@ -48,7 +48,9 @@ type run struct {
 	// The planner's.
 	nextBatch int64
 	lastTime  int64
-	ended     bool // the sources have ended and event time with them
+	ended     bool // there will be no further batch
+	hold      control.Hold
+	pinned    bool // availableNow: the ends are fixed
 	replays   []*offsetEntry
 
 	// The runner's.
@@ -164,6 +166,9 @@ func (r *run) drive() error {
 			return err
 		}
 	}
+	if r.cfg.Trigger == Once && len(r.replays) > 0 {
+		return nil // that was the one batch
+	}
 	if r.cfg.Clock == Queueing {
 		return r.driveQueueing()
 	}
@@ -204,6 +209,9 @@ func (r *run) goOn(free bool) bool {
 
 func (r *run) driveSkipping() error {
 	clock := control.Skipping{Interval: r.cfg.Interval.Std()}
+	if r.cfg.Trigger != ProcessingTime {
+		clock.Interval = 0 // one after the other
+	}
 	// Delays are kept on the monotonic clock: the wall clock may be stepped.
 	due := time.Now()
 	for r.goOn(r.pause(clock.Due(r.now()))) {
@@ -324,113 +332,6 @@ func (r *run) planTicks() error {
 		}
 	}
 	return nil
-}
-
-// plan fixes what the next batch takes and logs it. It returns nil when there is
-// nothing to do.
-func (r *run) plan(due time.Time) (*batch, error) {
-	if err := r.maintenance.failed(); err != nil {
-		return nil, err
-	}
-	begun := time.Now()
-	var lag []int64
-	for _, s := range r.sources {
-		if r.job.Discovery > 0 && begun.Sub(s.looked) >= r.job.Discovery {
-			if err := s.discover(r.ctx, false); err != nil {
-				return nil, err
-			}
-		}
-		if err := s.bounds(r.ctx); err != nil {
-			return nil, err
-		}
-		for _, x := range s.splits {
-			lag = append(lag, int64(x.latest-x.position))
-		}
-	}
-	b := &batch{due: due, planned: begun, slot: r.slots[0], durations: map[string]float64{"latestOffset": millis(time.Since(begun))}}
-	take := control.Take(lag, r.limit.limits())
-	for i, n := range take {
-		b.records += n
-		b.lag += lag[i] - n
-	}
-	r.lag.Store(b.lag)
-	now := max(r.rt.Clock.Millis(), r.lastTime)
-	idle := r.queue.idle()
-	e := &offsetEntry{Batch: r.nextBatch, Time: now, Sources: map[string]map[connectors.SplitID]splitRange{}}
-	if b.records == 0 {
-		if !idle {
-			return nil, nil // what the batches before leave to do is not known yet
-		}
-		wm := r.watermark.Load()
-		switch {
-		case r.bounded && b.lag == 0:
-			r.ended = true
-			if !r.usesEventTime() {
-				return nil, nil
-			}
-			e.Final = true
-		case r.nextEvent.Load() <= wm || r.nextProcessing.Load() <= now:
-		default:
-			return nil, nil
-		}
-	}
-	if idle {
-		wm := r.watermark.Load()
-		e.Watermark = &wm
-	}
-	i := 0
-	for _, s := range r.sources {
-		ranges := make(map[connectors.SplitID]splitRange, len(s.splits))
-		for _, x := range s.splits {
-			rg := splitRange{Partition: x.Partition, From: x.position, Until: x.position + connectors.Position(take[i])}
-			if r.cfg.Watermark == MinOverPartitions && s.node.Watermarks != nil {
-				s.mu.RLock()
-				if wm := x.watermark; wm != noTime {
-					rg.Watermark = &wm
-				}
-				s.mu.RUnlock()
-			}
-			ranges[x.ID] = rg
-			i++
-		}
-		e.Sources[s.node.UID] = ranges
-	}
-	b.entry = e
-	r.hit(pointBeforeLog, b)
-	if err := r.attempt.Check(); err != nil {
-		return nil, err
-	}
-	logging := time.Now()
-	if err := r.logs.planned(e); err != nil {
-		return nil, err
-	}
-	b.durations["walCommit"] = millis(time.Since(logging))
-	for _, s := range r.sources {
-		for _, x := range s.splits {
-			x.position = e.Sources[s.node.UID][x.ID].Until
-		}
-	}
-	r.nextBatch++
-	r.lastTime = now
-	b.planning = time.Since(begun)
-	r.planned(b)
-	until := engines.Positions{}
-	for _, splits := range e.Sources {
-		for id, rg := range splits {
-			until[id] = rg.Until
-		}
-	}
-	r.emit(engines.BatchPlanned{Batch: e.Batch, Records: b.records, Until: until})
-	return b, nil
-}
-
-func (r *run) usesEventTime() bool {
-	for _, s := range r.sources {
-		if s.node.Watermarks != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // hit passes a failpoint, in batches with records.

@@ -30,6 +30,7 @@ type split struct {
 	index    int
 	position connectors.Position // behind what is planned; the planner's
 	latest   connectors.Position // as last seen; the planner's
+	pin      connectors.Position // availableNow: where it ends; the planner's
 	first    atomic.Bool         // its first record has been taken
 	reached  atomic.Int64        // behind what tasks have read
 	// watermark is what the split has reached, since when by the batch's clock.

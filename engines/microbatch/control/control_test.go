@@ -208,3 +208,25 @@ func TestTake(t *testing.T) {
 		}
 	}
 }
+
+func TestHold(t *testing.T) {
+	const second = int64(time.Second)
+	for _, c := range []struct {
+		name string
+		h    Hold
+		// at second, available, held
+		steps [][3]int64
+	}{
+		{"nothing is held without a minimum", Hold{MaxDelay: time.Hour}, [][3]int64{{0, 0, 0}, {1, 1, 0}}},
+		{"the first is let through", Hold{MinRecords: 10, MaxDelay: time.Minute}, [][3]int64{{5, 1, 0}, {6, 1, 1}}},
+		{"until enough wait", Hold{MinRecords: 10, MaxDelay: time.Minute}, [][3]int64{{5, 1, 0}, {6, 9, 1}, {7, 10, 0}, {8, 3, 1}}},
+		{"or long enough", Hold{MinRecords: 10, MaxDelay: time.Minute}, [][3]int64{{5, 1, 0}, {64, 9, 1}, {65, 9, 0}, {66, 9, 1}, {125, 9, 0}}},
+		{"the delay runs without data too", Hold{MinRecords: 10, MaxDelay: time.Minute}, [][3]int64{{0, 1, 0}, {60, 0, 0}, {61, 5, 1}}},
+	} {
+		for i, s := range c.steps {
+			if got := c.h.Back(s[0]*second, s[1]); got != (s[2] == 1) {
+				t.Errorf("%s, step %d: held %v", c.name, i, got)
+			}
+		}
+	}
+}
