@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -32,8 +33,15 @@ type Codec[T any] interface {
 // ErrShort means that the input ended inside a value.
 var ErrShort = errors.New("codec: input ends inside a value")
 
+// What generated codecs refuse besides: bytes that no value has.
+var (
+	ErrBool  = errors.New("codec: a bool is a byte of 0 or 1")
+	ErrRange = errors.New("codec: a number is out of its type's range")
+)
+
 // Of returns the built-in codec of T: fixed-width integers and floats, bool,
-// string (copied when decoded) and []byte (likewise). ok is false for others.
+// time.Time and time.Duration, string (copied when decoded) and []byte
+// (likewise). ok is false for others.
 func Of[T any]() (c Codec[T], ok bool) {
 	var zero T
 	var found any
@@ -48,8 +56,22 @@ func Of[T any]() (c Codec[T], ok bool) {
 		found = fixed32[int32]{"int32/1"}
 	case uint32:
 		found = fixed32[uint32]{"uint32/1"}
+	case int16:
+		found = fixed16[int16]{"int16/1"}
+	case uint16:
+		found = fixed16[uint16]{"uint16/1"}
+	case int8:
+		found = fixed8[int8]{"int8/1"}
+	case uint8:
+		found = fixed8[uint8]{"uint8/1"}
+	case float32:
+		found = Float32{}
 	case float64:
 		found = Float64{}
+	case time.Time:
+		found = Time{}
+	case time.Duration:
+		found = Duration{}
 	case bool:
 		found = Bool{}
 	case string:
@@ -155,7 +177,7 @@ func (Bool) Decode(src []byte) (bool, int, error) {
 		return false, 0, ErrShort
 	}
 	if src[0] > 1 {
-		return false, 0, fmt.Errorf("codec: byte %d is no bool", src[0])
+		return false, 0, ErrBool
 	}
 	return src[0] == 1, 1, nil
 }
@@ -304,10 +326,16 @@ func (c *structCodec[T]) Clone(v T) T {
 }
 
 // Functions returns a codec's two functions for use in a loop. For a Struct
-// they are the ones that it was made from, which saves a call a record.
+// they are the ones that it was made from, and for a generated codec what its
+// method Functions returns, which saves a call a record.
 func Functions[T any](c Codec[T]) (appendTo func(dst []byte, v T) []byte, decode func(src []byte) (v T, n int, err error)) {
 	if s, ok := c.(*structCodec[T]); ok {
 		return s.append, s.decode
+	}
+	if f, ok := c.(interface {
+		Functions() (func(dst []byte, v T) []byte, func(src []byte) (T, int, error))
+	}); ok {
+		return f.Functions()
 	}
 	return c.Append, c.Decode
 }

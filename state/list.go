@@ -156,5 +156,19 @@ func (c *listCodec[T]) Clone(v listValue[T]) listValue[T] {
 	return listValue[T]{items, slices.Clone(v.times)}
 }
 
+// Reads evolves as the items do.
+func (c *listCodec[T]) Reads(id string) codec.Codec[listValue[T]] {
+	name := "list/1"
+	if c.ttl != nil {
+		name = "aged-list/1"
+	}
+	if p, ok := codec.Parts(id, name, 1); ok {
+		if items := codec.Reading(c.items, p[0]); items != nil {
+			return &listCodec[T]{items, c.ttl}
+		}
+	}
+	return nil
+}
+
 // Isolate returns v: see listValue.
 func (c *listCodec[T]) Isolate(v listValue[T]) listValue[T] { return v }

@@ -66,7 +66,7 @@ func items[T any](own codec.Codec[T], kind operatorKind, o *operatorContents, sr
 	if o.kind != kind {
 		return refuse(ErrCodec, "%s/%s was written as %v, the job reads %v", o.operator, o.name, o.kind, kind)
 	}
-	c := reading(own, o.codec)
+	c := codec.Reading(own, o.codec)
 	if c == nil {
 		return refuse(ErrCodec, "%s/%s was written as %s, the job reads %s", o.operator, o.name, o.codec, own.ID())
 	}
@@ -280,4 +280,14 @@ func (c pairCodec[K, V]) Decode(src []byte) (p pair[K, V], n int, err error) {
 
 func (c pairCodec[K, V]) Clone(p pair[K, V]) pair[K, V] {
 	return pair[K, V]{c.keys.Clone(p.key), c.values.Clone(p.value)}
+}
+
+// Reads evolves as keys and values do.
+func (c pairCodec[K, V]) Reads(id string) codec.Codec[pair[K, V]] {
+	if p, ok := codec.Parts(id, "pair/1", 2); ok {
+		if k, v := codec.Reading(c.keys, p[0]), codec.Reading(c.values, p[1]); k != nil && v != nil {
+			return pairCodec[K, V]{k, v}
+		}
+	}
+	return nil
 }

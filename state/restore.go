@@ -39,24 +39,8 @@ func torn(format string, a ...any) error {
 }
 
 // Evolver is implemented by codecs that also read what earlier versions of them
-// wrote. State read that way is written in the codec's own encoding from then
-// on.
-type Evolver[T any] interface {
-	// Reads returns a codec that reads the encoding with that ID, and nil when
-	// it cannot be read.
-	Reads(id string) codec.Codec[T]
-}
-
-// reading returns the codec that reads what was written under an ID.
-func reading[T any](own codec.Codec[T], id string) codec.Codec[T] {
-	if own.ID() == id {
-		return own
-	}
-	if e, ok := own.(Evolver[T]); ok {
-		return e.Reads(id)
-	}
-	return nil
-}
+// wrote.
+type Evolver[T any] = codec.Evolver[T]
 
 // source is where a snapshot is read from.
 type source interface {
@@ -418,7 +402,7 @@ type applier func(src []byte, g KeyGroup, count int) error
 // which the given number is to be expected. moved says that keys may belong to
 // other groups than the one they were written in.
 func (t *Table[K, V]) reader(c *tableContents, entries int, moved bool) (applier, error) {
-	keys, values := reading(t.keys, c.keys), reading(t.values, c.values)
+	keys, values := codec.Reading(t.keys, c.keys), codec.Reading(t.values, c.values)
 	if keys == nil || values == nil {
 		return nil, ErrCodec
 	}

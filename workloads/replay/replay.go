@@ -29,6 +29,8 @@ import (
 	"streamduel/workloads/internal/tumble"
 )
 
+//go:generate go run streamduel/cmd/codecgen -type item,counted
+
 // Workload returns the workload.
 func Workload() *workloads.Workload {
 	return &workloads.Workload{
@@ -59,30 +61,11 @@ func of(params any) (*Params, error) {
 
 // item is what the job keeps of a record. The key is a view.
 type item struct {
-	key       string
-	time      int64 // Unix milliseconds
+	key       string `codec:"view"`
+	time      int64  // Unix milliseconds
 	closing   bool
 	partition int32 // of a closing record
 }
-
-var itemCodec = codec.Struct("replay item/1", func(dst []byte, e item) []byte {
-	dst = codec.StringView{}.Append(dst, e.key)
-	dst = codec.Int64{}.Append(dst, e.time)
-	dst = codec.Int64{}.Append(dst, int64(e.partition))
-	return codec.Bool{}.Append(dst, e.closing)
-}, func(src []byte) (e item, n int, err error) {
-	if e.key, n, err = (codec.StringView{}).Decode(src); err != nil {
-		return e, n, err
-	}
-	if len(src) < n+17 {
-		return e, n, codec.ErrShort
-	}
-	e.time, _, _ = codec.Int64{}.Decode(src[n:])
-	p, _, _ := codec.Int64{}.Decode(src[n+8:])
-	e.partition = int32(p)
-	e.closing, _, err = codec.Bool{}.Decode(src[n+16:])
-	return e, n + 17, err
-}, func(e item) item { e.key = strings.Clone(e.key); return e })
 
 func (f *fields) decode(r *connectors.Record) (item, error) {
 	if bytes.HasPrefix(r.Value, closingMark) {
@@ -127,24 +110,13 @@ type counted struct {
 	count int64
 }
 
-var countedCodec = codec.Struct("replay counted/1", func(dst []byte, c counted) []byte {
-	return codec.Int64{}.Append(itemCodec.Append(dst, c.item), c.count)
-}, func(src []byte) (c counted, n int, err error) {
-	if c.item, n, err = itemCodec.Decode(src); err != nil {
-		return c, n, err
-	}
-	v, m, err := codec.Int64{}.Decode(src[n:])
-	c.count = v
-	return c, n + m, err
-}, func(c counted) counted { c.key = strings.Clone(c.key); return c })
-
 type row = tumble.Row[string]
 
 var rowCodec = codec.Struct("replay row/1", func(dst []byte, r row) []byte {
-	dst = itemCodec.Append(dst, item{key: r.Key, time: r.Window, closing: r.Closing, partition: r.Partition})
+	dst = itemCodec{}.Append(dst, item{key: r.Key, time: r.Window, closing: r.Closing, partition: r.Partition})
 	return codec.Int64{}.Append(codec.Int64{}.Append(dst, r.Count), int64(r.Hash))
 }, func(src []byte) (r row, n int, err error) {
-	e, n, err := itemCodec.Decode(src)
+	e, n, err := itemCodec{}.Decode(src)
 	if err != nil {
 		return r, n, err
 	}
@@ -175,10 +147,10 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	}
 	g := pipeline.New("replay")
 	records := pipeline.From(g, "records", io.Source(io.Input), f.decode,
-		pipeline.EventTime(func(e item) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(itemCodec)
+		pipeline.EventTime(func(e item) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(itemCodec{})
 	byKey := pipeline.KeyBy(records, func(e item) string { return e.key }).KeyCodec(codec.StringView{})
 	if p.Window == 0 {
-		pipeline.To(pipeline.Process(byKey, "count", count).Codec(countedCodec), "counts", io.Sink(io.Output), encode)
+		pipeline.To(pipeline.Process(byKey, "count", count).Codec(countedCodec{}), "counts", io.Sink(io.Output), encode)
 		return g, nil
 	}
 	rows, late := tumble.Count(byKey, "count", p.windows(), func(e item, c *pipeline.Ctx) tumble.Element {
@@ -187,7 +159,7 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	pipeline.To(rows.Codec(rowCodec), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) {
 		tumble.AppendRow(out, r.Window, r.Count, r.Hash, r.Closing, r.Partition, r.Key)
 	})
-	pipeline.To(late.Codec(itemCodec), "late", io.Sink(io.Late), func(e item, out *connectors.Record) {
+	pipeline.To(late.Codec(itemCodec{}), "late", io.Sink(io.Late), func(e item, out *connectors.Record) {
 		out.Key = append(out.Key, e.key...)
 		out.Value = append(out.Value, e.key...)
 	})

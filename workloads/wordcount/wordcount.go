@@ -16,7 +16,6 @@ package wordcount
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -32,6 +31,8 @@ import (
 	"streamduel/workloads/idrecord"
 	"streamduel/workloads/internal/draw"
 )
+
+//go:generate go run streamduel/cmd/codecgen -type line,occurrence,tally,counted
 
 // Params are the workload's parameters.
 type Params struct {
@@ -113,20 +114,9 @@ func (g *generator) Closing(dst []byte, in workloads.Input) (value, key []byte) 
 
 // line is a record. Its text is a view of the source's bytes.
 type line struct {
-	text []byte
+	text []byte `codec:"view"`
 	id   uint64 // workloads.HashID of the record
 }
-
-var lineCodec = codec.Struct("wordcount line/1", func(dst []byte, l line) []byte {
-	return codec.BytesView{}.Append(binary.LittleEndian.AppendUint64(dst, l.id), l.text)
-}, func(src []byte) (l line, n int, err error) {
-	if len(src) < 8 {
-		return l, 0, codec.ErrShort
-	}
-	l.id = binary.LittleEndian.Uint64(src)
-	l.text, n, err = codec.BytesView{}.Decode(src[8:])
-	return l, n + 8, err
-}, func(l line) line { return line{bytes.Clone(l.text), l.id} })
 
 var errNoOrigin = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
 
@@ -140,26 +130,10 @@ func decode(r *connectors.Record) (line, error) {
 
 // occurrence is a word in a line, or a closing record. The word is a view.
 type occurrence struct {
-	word    string
+	word    string `codec:"view"`
 	id      uint64
 	closing bool
 }
-
-var occurrenceCodec = codec.Struct("wordcount occurrence/1", func(dst []byte, o occurrence) []byte {
-	dst = codec.StringView{}.Append(dst, o.word)
-	dst = binary.LittleEndian.AppendUint64(dst, o.id)
-	return codec.Bool{}.Append(dst, o.closing)
-}, func(src []byte) (o occurrence, n int, err error) {
-	if o.word, n, err = (codec.StringView{}).Decode(src); err != nil {
-		return o, n, err
-	}
-	if len(src) < n+9 {
-		return o, n, codec.ErrShort
-	}
-	o.id = binary.LittleEndian.Uint64(src[n:])
-	o.closing, _, err = codec.Bool{}.Decode(src[n+8:])
-	return o, n + 9, err
-}, func(o occurrence) occurrence { o.word = strings.Clone(o.word); return o })
 
 // lower maps the bytes that words are made of to lower case, others to 0.
 var lower = func() (t [256]byte) {
@@ -210,51 +184,27 @@ type tally struct {
 	hash  uint64
 }
 
-var tallyCodec = codec.Struct("wordcount tally/1", func(dst []byte, t tally) []byte {
-	return binary.LittleEndian.AppendUint64(codec.Int64{}.Append(dst, t.count), t.hash)
-}, func(src []byte) (tally, int, error) {
-	if len(src) < 16 {
-		return tally{}, 0, codec.ErrShort
-	}
-	return tally{int64(binary.LittleEndian.Uint64(src)), binary.LittleEndian.Uint64(src[8:])}, 16, nil
-}, nil)
-
 // counted is a word with its new count.
 type counted struct {
-	word    string
+	word    string `codec:"view"`
 	tally   tally
 	closing bool
 }
-
-var countedCodec = codec.Struct("wordcount counted/1", func(dst []byte, c counted) []byte {
-	return codec.Bool{}.Append(tallyCodec.Append(codec.StringView{}.Append(dst, c.word), c.tally), c.closing)
-}, func(src []byte) (c counted, n int, err error) {
-	if c.word, n, err = (codec.StringView{}).Decode(src); err != nil {
-		return c, n, err
-	}
-	t, m, err := tallyCodec.Decode(src[n:])
-	if err != nil {
-		return c, n, err
-	}
-	c.tally, n = t, n+m
-	c.closing, m, err = codec.Bool{}.Decode(src[n:])
-	return c, n + m, err
-}, func(c counted) counted { c.word = strings.Clone(c.word); return c })
 
 func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	if _, ok := params.(*Params); !ok {
 		return nil, fmt.Errorf("wordcount: parameters of type %T", params)
 	}
 	g := pipeline.New("wordcount")
-	lines := pipeline.From(g, "lines", io.Source(io.Input), decode).Codec(lineCodec)
-	words := pipeline.FlatMapWith(lines, "split", splitter).Codec(occurrenceCodec)
+	lines := pipeline.From(g, "lines", io.Source(io.Input), decode).Codec(lineCodec{})
+	words := pipeline.FlatMapWith(lines, "split", splitter).Codec(occurrenceCodec{})
 	byWord := pipeline.KeyBy(words, func(o occurrence) string { return o.word }).KeyCodec(codec.StringView{})
-	pipeline.To(pipeline.Process(byWord, "count", count).Codec(countedCodec), "counts", io.Sink(io.Output), encode)
+	pipeline.To(pipeline.Process(byWord, "count", count).Codec(countedCodec{}), "counts", io.Sink(io.Output), encode)
 	return g, nil
 }
 
 func count(s *pipeline.Setup[string]) pipeline.Function[string, occurrence, counted] {
-	tallies := pipeline.Table(s, "tally", tallyCodec)
+	tallies := pipeline.Table(s, "tally", tallyCodec{})
 	return pipeline.Function[string, occurrence, counted]{Element: func(o occurrence, c *pipeline.KeyedCtx[string], emit func(counted)) {
 		if o.closing {
 			emit(counted{word: o.word, closing: true})

@@ -14,13 +14,11 @@
 package ysb
 
 import (
-	"encoding/binary"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"streamduel/codec"
 	"streamduel/codec/json"
 	"streamduel/connectors"
 	"streamduel/pipeline"
@@ -28,6 +26,8 @@ import (
 	"streamduel/workloads/idrecord"
 	"streamduel/workloads/internal/tumble"
 )
+
+//go:generate go run streamduel/cmd/codecgen -type parsed,projected,viewed,row
 
 // Params are the workload's parameters.
 type Params struct {
@@ -98,7 +98,7 @@ func of(params any) (*Params, error) {
 
 // parsed is what the job needs of an event. The ad's id is a view.
 type parsed struct {
-	ad        []byte
+	ad        []byte `codec:"view"`
 	time      int64
 	sequence  int64
 	partition int32
@@ -112,34 +112,6 @@ const (
 	view
 	closing
 )
-
-var parsedCodec = codec.Struct("ysb parsed/1", func(dst []byte, e parsed) []byte {
-	dst = codec.BytesView{}.Append(dst, e.ad)
-	return appendHead(dst, e.time, e.sequence, e.partition, e.kind)
-}, func(src []byte) (e parsed, n int, err error) {
-	if e.ad, n, err = (codec.BytesView{}).Decode(src); err != nil {
-		return e, n, err
-	}
-	if len(src) < n+headSize {
-		return e, n, codec.ErrShort
-	}
-	e.time, e.sequence, e.partition, e.kind = readHead(src[n:])
-	return e, n + headSize, nil
-}, func(e parsed) parsed { e.ad = append([]byte(nil), e.ad...); return e })
-
-const headSize = 8 + 8 + 4 + 1
-
-func appendHead(dst []byte, time, sequence int64, partition int32, k kind) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(time))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(sequence))
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(partition))
-	return append(dst, byte(k))
-}
-
-func readHead(b []byte) (time, sequence int64, partition int32, k kind) {
-	return int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:])),
-		int32(binary.LittleEndian.Uint32(b[16:])), kind(b[20])
-}
 
 var errNoOrigin = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
 
@@ -191,58 +163,15 @@ type viewed struct {
 	partition int32
 }
 
-const viewedSize = 8 + 8 + 4
-
-var viewedCodec = codec.Struct("ysb viewed/1", func(dst []byte, v viewed) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.campaign))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.sequence))
-	return binary.LittleEndian.AppendUint32(dst, uint32(v.partition))
-}, func(src []byte) (viewed, int, error) {
-	if len(src) < viewedSize {
-		return viewed{}, 0, codec.ErrShort
-	}
-	return viewed{
-		campaign:  int64(binary.LittleEndian.Uint64(src)),
-		sequence:  int64(binary.LittleEndian.Uint64(src[8:])),
-		partition: int32(binary.LittleEndian.Uint32(src[16:])),
-	}, viewedSize, nil
-}, nil)
-
 type row = tumble.Row[int64]
-
-var rowCodec = codec.Struct("ysb row/1", func(dst []byte, r row) []byte {
-	for _, v := range [...]uint64{uint64(r.Key), uint64(r.Window), uint64(r.Count), r.Hash, uint64(uint32(r.Partition))} {
-		dst = binary.LittleEndian.AppendUint64(dst, v)
-	}
-	return codec.Bool{}.Append(dst, r.Closing)
-}, func(src []byte) (r row, n int, err error) {
-	if len(src) < 41 {
-		return r, 0, codec.ErrShort
-	}
-	u := func(i int) uint64 { return binary.LittleEndian.Uint64(src[8*i:]) }
-	r = row{Key: int64(u(0)), Window: int64(u(1)), Count: int64(u(2)), Hash: u(3), Partition: int32(u(4))}
-	r.Closing, _, err = codec.Bool{}.Decode(src[40:])
-	return r, 41, err
-}, nil)
 
 // projected is what is left of a view: which ad, and which input it was.
 type projected struct {
-	ad        []byte
+	ad        []byte `codec:"view"`
 	sequence  int64
 	partition int32
 	closing   bool
 }
-
-var projectedCodec = codec.Struct("ysb projected/1", func(dst []byte, e projected) []byte {
-	k := view
-	if e.closing {
-		k = closing
-	}
-	return parsedCodec.Append(dst, parsed{ad: e.ad, sequence: e.sequence, partition: e.partition, kind: k})
-}, func(src []byte) (projected, int, error) {
-	e, n, err := parsedCodec.Decode(src)
-	return projected{e.ad, e.sequence, e.partition, e.kind == closing}, n, err
-}, func(e projected) projected { e.ad = append([]byte(nil), e.ad...); return e })
 
 func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	p, err := of(params)
@@ -251,12 +180,12 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	}
 	g := pipeline.New("ysb")
 	events := pipeline.From(g, "events", io.Source(io.Input), decode,
-		pipeline.EventTime(func(e parsed) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(parsedCodec)
+		pipeline.EventTime(func(e parsed) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(parsedCodec{})
 	views := pipeline.Filter(events, "views", func(e parsed) bool { return e.kind != other })
 	// Event time goes on beside the record, as its timestamp.
 	ads := pipeline.Map(views, "project", func(e parsed) projected {
 		return projected{e.ad, e.sequence, e.partition, e.kind == closing}
-	}).Codec(projectedCodec)
+	}).Codec(projectedCodec{})
 
 	campaignOf := make(map[string]int64, p.Campaigns*p.AdsPerCampaign) // never written again
 	for i := range p.Campaigns * p.AdsPerCampaign {
@@ -270,14 +199,14 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 		if campaign, ok := campaignOf[string(e.ad)]; ok {
 			emit(viewed{campaign, e.sequence, e.partition})
 		}
-	}).Codec(viewedCodec)
+	}).Codec(viewedCodec{})
 	byCampaign := pipeline.KeyBy(joined, func(v viewed) int64 { return v.campaign })
 	rows, late := tumble.Count(byCampaign, "count", p.windows(), func(v viewed, _ *pipeline.Ctx) tumble.Element {
 		return tumble.Element{Hash: workloads.HashID(v.partition, v.sequence), Closing: v.campaign < 0, Partition: v.partition}
 	})
 	names := uuids("campaign", p.Campaigns)
-	pipeline.To(rows.Codec(rowCodec), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) { encode(r, names, out) })
-	pipeline.To(late.Codec(viewedCodec), "late", io.Sink(io.Late), encodeLate)
+	pipeline.To(rows.Codec(rowCodec{}), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) { encode(r, names, out) })
+	pipeline.To(late.Codec(viewedCodec{}), "late", io.Sink(io.Late), encodeLate)
 	return g, nil
 }
 
