@@ -171,11 +171,33 @@ func (c *concerns) gates(cell *runs.Cell) (said []string) {
 	return said
 }
 
+// auditFound says in plain words what it means that an audit failed; one that
+// is not known here has its detail only.
+var auditFound = map[string]string{
+	"generator":   "the load was behind its schedule",
+	"offsets":     "a record does not lie where the schedule has it",
+	"counts":      "the counts do not add up",
+	"samples":     "latencies are missing or were clipped",
+	"crash-point": "the crash point was never reached",
+	"clock":       "the wall clock was stepped",
+	"saturation":  "something other than the engine used the machine up",
+	"stolen":      "another virtual machine used the processors",
+	"ends":        "output is hidden behind an open transaction",
+	"observer":    "the observer was behind or broke off",
+	"drained":     "the last results were not seen",
+	"memory":      "the harness held more memory than it may",
+	"events":      "events of the worker do not decode",
+	"floors":      "bare loops are missing",
+}
+
 func (c *concerns) audit(a runs.Audit, where string, verdict runs.Verdict) {
 	if a.OK {
 		return
 	}
 	what := fmt.Sprintf("Audit %q failed.", oneLine(a.Name))
+	if found := auditFound[a.Name]; found != "" {
+		what = fmt.Sprintf("Audit %q failed: %s.", oneLine(a.Name), found)
+	}
 	level := levelWarning
 	if len(a.Voids) > 0 {
 		what += " Withheld for it: " + list(a.Voids) + "."

@@ -114,11 +114,12 @@ func (g *group) having(path string) []measured {
 	return out
 }
 
-// withheldSentence says which engines' figures were withheld, and why.
+// withheldSentence says which engines' figures were withheld, and for which
+// audit; what that found stands at the top of the report.
 func (g *group) withheldSentence(path, what string) string {
 	return g.perReason(" The "+what+" of %s is withheld", func(e engineCells) (string, bool) {
 		w, ok := e.withheld(path)
-		return oneLine(w.Reason), ok && e.estimate(path).N == 0
+		return fmt.Sprintf("audit %q failed (see above)", oneLine(w.Audit)), ok && e.estimate(path).N == 0
 	})
 }
 
@@ -230,6 +231,14 @@ func latencyFinding(g *group, floors *runs.Floors) (Finding, bool) {
 	return f, f.Sentence != ""
 }
 
+// fullRate says when an engine was back at full rate.
+func (e engineCells) fullRate() string {
+	if est := e.estimate("pressure.recoverSeconds"); est.N > 0 && est.Median == 0 {
+		return "back at full rate at once"
+	}
+	return prefixed("back at full rate after ", e.figure("pressure.recoverSeconds"))
+}
+
 // fromIntake writes the processing latency of a phase, "" for none.
 func (e engineCells) fromIntake(phase string) string {
 	base := "latencyMillis.processing." + phase + "."
@@ -260,7 +269,7 @@ func pressureFinding(g *group) (Finding, bool) {
 		slow := e.faultPhase("throttle")
 		v := e.value(follows, joined(
 			prefixed("queued at the peak ", e.queued()),
-			prefixed("back at full rate after ", e.figure("pressure.recoverSeconds")),
+			e.fullRate(),
 			prefixed("taken in above the sink's rate ", e.figure("pressure.overshootRecords")),
 			prefixed("of the sink's capacity left unused ", e.figure("pressure.undershootRecords")),
 			prefixed("latency of what was due meanwhile: p99 ", e.figure("latencyMillis.event."+slow+".p99")),
@@ -421,7 +430,7 @@ func growthFinding(g *group) (Finding, bool) {
 		fmt.Fprintf(&s, " %s lost %s written before it knew of them.", worst, plural(int64(lost), "record"))
 		f.Status = statusBad
 	case lostKnown:
-		s.WriteString(" No record written before that was lost.")
+		s.WriteString(" No record written before the engines knew of them was lost.")
 	}
 	s.WriteString(g.withheldSentence("growth.discoveredSeconds", "time of discovery"))
 	s.WriteString(g.missingSentence("growth.discoveredSeconds"))

@@ -329,10 +329,35 @@ func summarySentence(s *runs.Summary, list []Attention) string {
 	if unknown > 0 {
 		text += " " + sentence(plural(int64(unknown), "gate")+" could not be judged: this workload's outputs cannot show it")
 	}
+	text += withheldOf(s)
 	if s.Partial {
 		text += " The run was broken off; what is shown is what was finished."
 	}
 	return text
+}
+
+// withheldOf says which groups of figures are missing from how many cells: gates
+// that held say nothing of those.
+func withheldOf(s *runs.Summary) string {
+	cells := map[string]int64{}
+	var groups []string
+	for _, c := range s.Cells {
+		for _, w := range c.Withheld {
+			if cells[w.Group] == 0 {
+				groups = append(groups, w.Group)
+			}
+			cells[w.Group]++
+		}
+	}
+	if len(groups) == 0 {
+		return ""
+	}
+	slices.Sort(groups)
+	parts := make([]string, len(groups))
+	for i, g := range groups {
+		parts[i] = g + " in " + plural(cells[g], "cell")
+	}
+	return " Withheld: " + list(parts) + "."
 }
 
 func sentenceCount(n int) string {

@@ -26,6 +26,7 @@ package audit
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"streamduel/runs"
@@ -233,12 +234,15 @@ func (c *Clock) check() runs.Audit {
 		"stop time synchronization from stepping the clock during a run; slewing is fine", runs.GroupLatency, runs.GroupPressure)
 }
 
-func round(d time.Duration) time.Duration {
+// round writes a duration as reports write theirs.
+func round(d time.Duration) string {
 	switch {
 	case d.Abs() >= time.Second:
-		return d.Round(10 * time.Millisecond)
+		return strconv.FormatFloat(d.Round(10*time.Millisecond).Seconds(), 'f', -1, 64) + " s"
 	case d.Abs() >= 10*time.Millisecond:
-		return d.Round(100 * time.Microsecond)
+		d = d.Round(100 * time.Microsecond)
+	default:
+		d = d.Round(10 * time.Microsecond)
 	}
-	return d.Round(time.Microsecond)
+	return strconv.FormatFloat(d.Seconds()*1e3, 'f', -1, 64) + " ms"
 }

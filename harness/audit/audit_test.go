@@ -51,7 +51,7 @@ func TestEachFailure(t *testing.T) {
 		detail string // part of it
 		voids  []string
 	}{
-		{"slow generator", func(f *Facts) { f.Generator.Slip999 = 6 * time.Millisecond }, NameGenerator, "6ms", []string{latency}},
+		{"slow generator", func(f *Facts) { f.Generator.Slip999 = 6 * time.Millisecond }, NameGenerator, "6 ms", []string{latency}},
 		{"load died", func(f *Facts) { f.Generator.Died = "signal: killed" }, NameGenerator, "signal: killed",
 			[]string{counts, latency, runs.GroupThroughput, pressure}},
 		{"foreign record", func(f *Facts) { f.Generator.Mismatched = 4 }, NameOffsets, "4 records", []string{counts, latency}},
@@ -62,8 +62,8 @@ func TestEachFailure(t *testing.T) {
 		{"sums", func(f *Facts) { f.Counts.Balance = errors.New("1 + 1 = 3") }, NameCounts, "1 + 1 = 3", []string{counts}},
 		{"clipped", func(f *Facts) { f.Samples.Negative = 2 }, NameSamples, "2 below zero", []string{latency}},
 		{"sample missing", func(f *Facts) { f.Samples.Recorded = 98 }, NameSamples, "98 latencies recorded for 100", []string{latency}},
-		{"point not reached", func(f *Facts) { f.Crash.Reached, f.Crash.Waited = false, time.Minute }, NameCrashPoint, "M3 was not reached 2 times within 1m0s", []string{counts, latency}},
-		{"clock stepped back", func(f *Facts) { f.Clock.Wall -= time.Second }, NameClock, "-997ms", []string{latency, pressure}},
+		{"point not reached", func(f *Facts) { f.Crash.Reached, f.Crash.Waited = false, time.Minute }, NameCrashPoint, "M3 was not reached 2 times within 60 s", []string{counts, latency}},
+		{"clock stepped back", func(f *Facts) { f.Clock.Wall -= time.Second }, NameClock, "-997 ms", []string{latency, pressure}},
 		{"harness uses it up", func(f *Facts) { f.Machine.Busy, f.Machine.Harness = 35.5, 25 }, NameSaturation, "harness and broker 25.0 s", []string{cost, latency}},
 		{"neighbour uses it up", func(f *Facts) { f.Machine.Busy, f.Machine.Harness = 35.5, 4 }, NameSaturation, "other processes 21.5 s", []string{cost, latency}},
 		{"stolen", func(f *Facts) { f.Machine.Stolen = 3.6 }, NameStolen, "10.0 %", []string{cost, latency}},
@@ -73,7 +73,7 @@ func TestEachFailure(t *testing.T) {
 		{"observer broke off", func(f *Facts) { f.Observer.Err = errors.New("offset out of range") }, NameObserver, "out of range",
 			[]string{counts, latency, runs.GroupThroughput, pressure}},
 		{"unread", func(f *Facts) { f.Observer.Unread = 12 }, NameObserver, "12 records", []string{counts, latency}},
-		{"observer slow", func(f *Facts) { f.Observer.HandleMax = 70 * time.Millisecond }, NameObserver, "70ms", []string{latency}},
+		{"observer slow", func(f *Facts) { f.Observer.HandleMax = 70 * time.Millisecond }, NameObserver, "70 ms", []string{latency}},
 		{"not drained", func(f *Facts) { f.Drained = &Drained{Waited: time.Minute, Missing: []int32{3}} }, NameDrained, "[3]", []string{counts}},
 		{"memory", func(f *Facts) { f.Memory.Broker = 2 << 30 }, NameMemory, "broker 2048 MiB", nil},
 	} {

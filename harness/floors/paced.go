@@ -40,9 +40,10 @@ func (p Pace) String() string {
 // Lengths of one measurement. With transactions the window is a whole number of
 // commit intervals, so that it holds as many commits as it is long.
 const (
-	pacedWarm   = 300 * time.Millisecond
+	pacedWarm   = 250 * time.Millisecond
 	pacedWindow = 1500 * time.Millisecond
-	quickWindow = time.Second
+	quickWindow = 500 * time.Millisecond
+	pacedStart  = 200 * time.Millisecond // about: topics, processes, clients
 	// The pace is not kept where the last record has not come out this long
 	// after it was due, a commit interval apart.
 	pacedDrain = 2 * time.Second
@@ -62,7 +63,7 @@ func (p Pace) window(quick bool) time.Duration {
 
 // length is about how long a measurement takes, processes and draining included.
 func (p Pace) length(quick bool) time.Duration {
-	return pacedWarm + p.window(quick) + p.Commit + 400*time.Millisecond
+	return pacedStart + pacedWarm + p.window(quick) + p.Commit
 }
 
 // pacedWorkload feeds the loop: the generator that the cells have, and records
@@ -76,6 +77,12 @@ const pacedWorkload = "pass-through"
 func MeasurePaced(ctx context.Context, o Options, paces []Pace) (all []runs.PacedFloor, skipped []string, err error) {
 	o.defaults()
 	end := time.Now().Add(o.Limit)
+	var needed time.Duration
+	for _, p := range paces {
+		needed += p.length(o.Quick)
+	}
+	// Rather all of them for a shorter time than some of them not at all.
+	o.Quick = o.Quick || needed > o.Limit
 	for i, p := range paces {
 		left := time.Until(end)
 		if left < p.length(o.Quick) {

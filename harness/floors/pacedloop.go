@@ -102,7 +102,7 @@ func (l *passer) pass(ctx, until context.Context) error {
 			return *e
 		}
 		if over {
-			return nil
+			return nil //nolint:nilerr // the poll's error says only that the time is over
 		}
 	}
 }
