@@ -22,7 +22,8 @@ type End struct {
 // Ends are the output's ends at one moment.
 type Ends struct {
 	Partitions []End
-	// Ongoing are the transactional ids with a transaction that is not ended.
+	// Ongoing are the transactional ids with a transaction on these partitions
+	// that is not ended.
 	Ongoing []string
 }
 
@@ -71,7 +72,20 @@ func (o *Observer) Ends(ctx context.Context) (*Ends, error) {
 		return nil, fmt.Errorf("observer: transactions: %w", err)
 	}
 	// An embedded broker lists each one once a broker: the map removes copies.
-	e.Ongoing = listed.TransactionalIDs()
+	ids := listed.TransactionalIDs()
+	if len(ids) == 0 {
+		return e, nil
+	}
+	described, err := admin.DescribeTransactions(ctx, ids...)
+	if err != nil {
+		return nil, fmt.Errorf("observer: transactions: %w", err)
+	}
+	// A broker may have other users, whose transactions are no business of ours.
+	for _, d := range described {
+		if slices.ContainsFunc(d.Topics.Topics(), func(t string) bool { return slices.Contains(names, t) }) {
+			e.Ongoing = append(e.Ongoing, d.TxnID)
+		}
+	}
 	slices.Sort(e.Ongoing)
 	return e, nil
 }

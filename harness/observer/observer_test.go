@@ -150,9 +150,15 @@ func (r *rig) settle(o *Observer) *Ends {
 }
 
 func TestCommittedAndAborted(t *testing.T) {
-	r := newRig(t, 100)
+	r := newRig(t, 100, kfake.SeedTopics(1, "other"))
 	o := r.observe()
 	c := r.client(kgo.TransactionalID("sink"))
+	// Somebody else's open transaction, on a topic of its own.
+	other := r.client(kgo.TransactionalID("somebody else"))
+	if err := other.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	r.produce(other, &kgo.Record{Topic: "other", Value: []byte("x")})
 	transaction := func(from, to int64, end kgo.TransactionEndTry) {
 		if err := c.BeginTransaction(); err != nil {
 			t.Fatal(err)
