@@ -71,7 +71,7 @@ func besideTable(groups []*group, f *runs.Floors) Table {
 		Caption: "Each cell beside a bare loop that consumes and produces at the cell's own rate, committing as often under exactly-once, with the same generator and observer. " +
 			"It passes every record on as it comes, so an engine that collects records into batches can need fewer requests and less processor time than it. " +
 			"Latency is that of the phase the cell is compared by; processor time is of the whole cell, with whatever was done to it.",
-		Head: []string{"Cell", "Engine", "Loop", "p50", "Loop p50", "× loop", "p99", "Loop p99", "× loop", "CPU s per million", "Loop CPU s", "× loop"},
+		Head: []string{"Cell", "Engine", "p50", "Loop p50", "× loop", "p99", "Loop p99", "× loop", "CPU s per million", "Loop CPU s", "× loop", "Loop's pace"},
 	}
 	if f == nil || len(f.Paced) == 0 {
 		return t
@@ -86,10 +86,10 @@ func besideTable(groups []*group, f *runs.Floors) Table {
 			latency := "latencyMillis.event." + mainPhase(e.cells[0]) + "."
 			const cpu = "cost.cpuSecondsPerMillion"
 			t.Rows = append(t.Rows, Row{Cells: []string{
-				g.name(), e.engine, paceOf(p),
+				g.name(), e.engine,
 				e.median(latency + "p50"), orAbsent(v.p50, millis), e.over(latency+"p50", v.p50),
 				e.median(latency + "p99"), orAbsent(v.p99, millis), e.over(latency+"p99", v.p99),
-				unitless(e.median(cpu)), orAbsent(v.cpu, significant), e.over(cpu, v.cpu),
+				unitless(e.median(cpu)), orAbsent(v.cpu, significant), e.over(cpu, v.cpu), paceOf(p),
 			}})
 		}
 	}

@@ -152,7 +152,7 @@ func besideText(all Table) Table {
 			last = r.Cells[0]
 			t.Rows = append(t.Rows, Row{Cells: []string{last}})
 		}
-		t.Rows = append(t.Rows, Row{Cells: append([]string{r.Cells[1]}, r.Cells[3:]...)})
+		t.Rows = append(t.Rows, Row{Cells: append([]string{r.Cells[1]}, r.Cells[2:11]...)})
 	}
 	return t
 }

@@ -238,11 +238,11 @@ func (c *Clock) check() runs.Audit {
 func round(d time.Duration) string {
 	switch {
 	case d.Abs() >= time.Second:
-		return strconv.FormatFloat(d.Round(10*time.Millisecond).Seconds(), 'f', -1, 64) + " s"
+		return strconv.FormatFloat(float64(d.Round(10*time.Millisecond))/1e9, 'f', -1, 64) + " s"
 	case d.Abs() >= 10*time.Millisecond:
 		d = d.Round(100 * time.Microsecond)
 	default:
 		d = d.Round(10 * time.Microsecond)
 	}
-	return strconv.FormatFloat(d.Seconds()*1e3, 'f', -1, 64) + " ms"
+	return strconv.FormatFloat(float64(d)/1e6, 'f', -1, 64) + " ms"
 }

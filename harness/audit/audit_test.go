@@ -142,3 +142,16 @@ func TestNothingCollected(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 }
+
+// TestRound: durations are written as reports write theirs, without the noise
+// of binary fractions.
+func TestRound(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 ms", 8540123: "8.54 ms", 56312345: "56.3 ms", -997 * time.Millisecond: "-997 ms",
+		time.Minute: "60 s", 1234567890: "1.23 s",
+	} {
+		if got := round(d); got != want {
+			t.Errorf("%d ns: %q, want %q", int64(d), got, want)
+		}
+	}
+}
