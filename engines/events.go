@@ -43,6 +43,13 @@ type (
 	FirstRecord struct {
 		Split connectors.SplitID `json:"split"`
 	}
+	// DataLost tells that records were gone before they were read, and that the
+	// job goes on without them because it is allowed to.
+	DataLost struct {
+		Split connectors.SplitID  `json:"split"`
+		From  connectors.Position `json:"from"`
+		Until connectors.Position `json:"until"`
+	}
 	// Durable tells that progress up to the positions is durable: nothing below
 	// them will be read again.
 	Durable struct {
@@ -126,6 +133,7 @@ func (Planned) Kind() string             { return "planned" }             // Kin
 func (Restored) Kind() string            { return "restored" }            // Kind names the event.
 func (Discovered) Kind() string          { return "discovered" }          // Kind names the event.
 func (FirstRecord) Kind() string         { return "firstRecord" }         // Kind names the event.
+func (DataLost) Kind() string            { return "dataLost" }            // Kind names the event.
 func (Durable) Kind() string             { return "durable" }             // Kind names the event.
 func (Restarting) Kind() string          { return "restarting" }          // Kind names the event.
 func (Restarted) Kind() string           { return "restarted" }           // Kind names the event.

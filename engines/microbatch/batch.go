@@ -39,7 +39,7 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 		b.watermark = math.MaxInt64
 	}
 	b.before = r.lastCommit().Watermark
-	if r.job.Guarantee == connectors.AtMostOnce {
+	if r.job.Guarantee == connectors.AtMostOnce && r.receivers == nil {
 		if err := r.publish(b); err != nil {
 			return err
 		}
@@ -87,6 +87,13 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	r.setCommit(commit)
 	r.settled(b.entry)
 	r.trim(b.entry)
+	for _, s := range r.sources {
+		if s.intake != nil {
+			if err := s.intake.release(ends(b.entry)); err != nil {
+				return err
+			}
+		}
+	}
 	b.durations["commitOffsets"] = millis(time.Since(committing))
 	r.hit(pointCommitted, b)
 	r.completed(b, begun)
@@ -213,7 +220,7 @@ func (r *run) completed(b *batch, begun time.Time) {
 		r.emit(engines.RateLimited{RecordsPerSecond: rate})
 	}
 	// For monitoring only, so neither in the batch's way nor for every batch.
-	if r.job.Guarantee == connectors.AtLeastOnce && now.Sub(r.published) >= time.Second {
+	if r.job.Guarantee == connectors.AtLeastOnce && r.receivers == nil && now.Sub(r.published) >= time.Second {
 		r.published = now
 		if err := r.publish(b); err != nil && r.ctx.Err() == nil {
 			r.rt.Log.Warn("positions are not published", "job", r.job.Name, "error", err)

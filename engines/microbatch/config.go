@@ -24,6 +24,8 @@ type Config struct {
 	// many batches as the limits ask for until what was there at the start is
 	// read. After the last two the job ends.
 	Trigger Trigger `json:"trigger" jsonschema:"enum=processing-time,enum=once,enum=available-now"`
+	// Source says how splits are found and who reads them.
+	Source SourceConfig `json:"source"`
 	// Rate limits how much a batch takes.
 	Rate RateConfig `json:"rate"`
 	// Watermark says how the partitions of a source make its watermark: spark (one
@@ -123,6 +125,7 @@ func Default() *Config {
 		Interval:  Duration(500 * time.Millisecond),
 		Clock:     Skipping,
 		Trigger:   ProcessingTime,
+		Source:    SourceConfig{Mode: Assignment, FailOnDataLoss: true, Receiver: ReceiverConfig{Receivers: 1, BlockInterval: Duration(200 * time.Millisecond)}},
 		Rate:      RateConfig{MinPerPartition: 1, MaxTriggerDelay: Duration(15 * time.Minute), PID: PIDConfig{Enabled: true, Proportional: 1, Integral: 0.2, MinRate: 100}},
 		Watermark: SparkMax,
 
@@ -166,6 +169,7 @@ func (c *Config) Validate() error {
 	check(c.RetainedBatches >= 2, "retainedBatches: 2 or more")
 	check(c.Cores >= 0 && c.Cores <= 1024, "cores: 0 (all processors) to 1024")
 	c.Scheduler.validate(check)
+	c.Source.validate(check)
 	check(c.Scheduler.ConcurrentJobs == 1 || c.Clock == Queueing, "scheduler.concurrentJobs: 1 with the skipping clock, whose batches follow one another")
 	check(c.BatchAttempts >= 1 && c.BatchAttempts <= 100, "batchAttempts: 1 to 100")
 	return errors.Join(errs...)

@@ -289,7 +289,7 @@ func TestRefusedFolders(t *testing.T) {
 				}
 				err = p.Wait()
 				p.cancel()
-				if err == nil || !strings.Contains(err.Error(), "split in/0: records from position 150 on were deleted") {
+				if err == nil || !strings.Contains(err.Error(), "split in/0: records from position 150 to 151 were deleted") {
 					t.Errorf("the job ended with %v", err)
 				}
 				if f := p.all("failed"); len(f) != 1 || !strings.Contains(f[0].(engines.Failed).Error, `source "in"`) {

@@ -231,5 +231,21 @@ func (r *run) open() error {
 		r.sources = append(r.sources, s)
 		r.bounded = r.bounded && n.Source.Describe().Bounded
 	}
-	return r.recover()
+	if r.cfg.Source.Mode == Receiver {
+		if err := r.refuseReceivers(); err != nil {
+			return err
+		}
+		for _, s := range r.sources {
+			if s.intake, err = newIntake(s, r.cfg.Source.Receiver, r.job.Folder); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.recover(); err != nil {
+		return err
+	}
+	if r.cfg.Source.Mode == Receiver {
+		r.startReceivers()
+	}
+	return nil
 }

@@ -22,7 +22,10 @@ type topic struct {
 	earliest  map[int]int64
 	committed map[connectors.SplitID]connectors.Position
 	bounded   bool
-	chunk     int // records a poll returns at most
+	latest    bool // later splits begin at their end, as with auto.offset.reset: latest
+	deleted   map[int]bool
+	broken    error // of readers
+	chunk     int   // records a poll returns at most
 	changed   chan struct{}
 }
 
@@ -127,7 +130,9 @@ func (e topicEnumerator) Discover(context.Context) (out []connectors.Split, err 
 	e.t.mu.Lock()
 	defer e.t.mu.Unlock()
 	for p := range e.t.parts {
-		out = append(out, e.t.split(p))
+		if !e.t.deleted[p] {
+			out = append(out, e.t.split(p))
+		}
 	}
 	return out, nil
 }
@@ -138,7 +143,7 @@ func (e topicEnumerator) Bounds(_ context.Context, ids []connectors.SplitID) (ma
 	out := map[connectors.SplitID]connectors.Bounds{}
 	for _, id := range ids {
 		p := e.t.index(id)
-		if p < 0 {
+		if p < 0 || e.t.deleted[p] {
 			return nil, fmt.Errorf("split %s is gone", id)
 		}
 		out[id] = connectors.Bounds{Earliest: connectors.Position(e.t.earliest[p]), Latest: connectors.Position(len(e.t.parts[p]))}
@@ -146,10 +151,15 @@ func (e topicEnumerator) Bounds(_ context.Context, ids []connectors.SplitID) (ma
 	return out, nil
 }
 
-func (e topicEnumerator) Start(_ context.Context, ids []connectors.SplitID, _ bool) (map[connectors.SplitID]connectors.Position, error) {
+func (e topicEnumerator) Start(_ context.Context, ids []connectors.SplitID, initial bool) (map[connectors.SplitID]connectors.Position, error) {
+	e.t.mu.Lock()
+	defer e.t.mu.Unlock()
 	out := map[connectors.SplitID]connectors.Position{}
 	for _, id := range ids {
 		out[id] = 0
+		if e.t.latest && !initial {
+			out[id] = connectors.Position(len(e.t.parts[e.t.index(id)]))
+		}
 	}
 	return out, nil
 }
@@ -203,6 +213,10 @@ func (r *topicReader) Poll(ctx context.Context) (*connectors.Batch, error) {
 	for {
 		r.t.mu.Lock()
 		changed, open := r.t.changed, false
+		if err := r.t.broken; err != nil {
+			r.t.mu.Unlock()
+			return nil, err
+		}
 		for range r.assign {
 			r.turn = (r.turn + 1) % len(r.assign)
 			a := &r.assign[r.turn]

@@ -11,7 +11,11 @@ import (
 // look brings a source's splits and their ends up to date. Under availableNow
 // both are as they were when it first looked.
 func (r *run) look(s *source, now time.Time) error {
-	if r.job.Discovery > 0 && !r.pinned && now.Sub(s.looked) >= r.job.Discovery {
+	age := r.job.Discovery
+	if r.cfg.Source.MetadataAge > 0 {
+		age = r.cfg.Source.MetadataAge.Std()
+	}
+	if age > 0 && r.cfg.Source.Mode != Fixed && !r.pinned && now.Sub(s.looked) >= age {
 		if err := s.discover(r.ctx, false); err != nil {
 			return err
 		}
@@ -37,7 +41,7 @@ func (r *run) take(now time.Time, lag []int64) []int64 {
 		waiting += n
 	}
 	switch {
-	case r.cfg.Trigger == Once: // ignores limits
+	case r.cfg.Trigger == Once, r.receivers != nil: // ignores limits, or is limited where it is received
 		return control.Take(lag, control.Limits{})
 	case r.cfg.Trigger == ProcessingTime && !r.stopping() && r.hold.Back(now.UnixNano(), waiting):
 		return make([]int64, len(lag))

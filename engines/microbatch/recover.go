@@ -220,7 +220,7 @@ func (r *run) follow(newest *offsetEntry) error {
 				}
 			}
 			for id := range ranges {
-				if !exists[id] {
+				if !exists[id] && (r.cfg.Source.Mode != Structured || r.cfg.Source.FailOnDataLoss) {
 					return s.fail(fmt.Errorf("split %s of the offset log is gone", id))
 				}
 			}
@@ -251,6 +251,9 @@ func (r *run) follow(newest *offsetEntry) error {
 					}
 				}
 				x.reached.Store(int64(positions[id]))
+				if s.intake != nil {
+					s.intake.follow(x.Split, at)
+				}
 			}
 			if err := r.readable(s); err != nil {
 				return err
@@ -283,7 +286,7 @@ func (r *run) readable(s *source) error {
 	for _, x := range s.splits {
 		ids = append(ids, x.ID)
 	}
-	if len(ids) == 0 || len(r.replays) == 0 {
+	if len(ids) == 0 || len(r.replays) == 0 || s.intake != nil {
 		return nil
 	}
 	bounds, err := s.enumerator.Bounds(r.ctx, ids)

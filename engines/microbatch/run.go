@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -34,7 +35,8 @@ type run struct {
 	backend     state.Backend // nil for memory
 	limit       *limiter
 	dispatcher  *dispatcher
-	executorIDs []string // sorted
+	receivers   *receivers // nil unless the source mode is receiver
+	executorIDs []string   // sorted
 	slots       []*slot
 	maintenance *maintenance
 	buffers     *exchange.Pool
@@ -138,6 +140,9 @@ func (r *run) stopping() bool { return r.stopMode() != "" || r.ctx.Err() != nil 
 // main runs batches until the job ends, and says how it ended.
 func (r *run) main() {
 	err := guard(r.drive)
+	if received := r.receivers.end(false); received != nil {
+		err = received
+	}
 	mode := r.stopMode()
 	if mode == engines.StopNow && errors.Is(err, context.Canceled) {
 		err = nil
@@ -202,9 +207,12 @@ func (r *run) pause(due int64) bool {
 }
 
 // goOn reports whether another batch is to be planned: bounded sources are read
-// to their end under StopDrain.
+// to their end under StopDrain, and what was received is finished.
 func (r *run) goOn(free bool) bool {
-	return free || (r.bounded && r.ctx.Err() == nil && r.stopMode() == engines.StopDrain)
+	if free || r.ctx.Err() != nil || r.stopMode() == engines.StopNow {
+		return free
+	}
+	return (r.bounded && r.stopMode() == engines.StopDrain) || r.received()
 }
 
 func (r *run) driveSkipping() error {
@@ -344,8 +352,18 @@ func (r *run) hit(point string, b *batch) {
 		for _, s := range r.sources {
 			s.reached(reached)
 		}
+		frozen := engines.Positions{}
+		for _, s := range r.sources {
+			if s.intake != nil {
+				maps.Copy(frozen, s.intake.freeze())
+			}
+		}
 		r.positionsMu.Lock()
 		defer r.positionsMu.Unlock()
+		if len(frozen) > 0 && r.job.Guarantee == connectors.AtMostOnce {
+			// Blocks live in memory: a restart receives behind them.
+			return engines.Recovery{Positions: frozen, Base: r.base, Reached: reached, Epoch: b.entry.Batch, Records: b.records}
+		}
 		return engines.Recovery{Positions: r.durable, Base: r.base, Reached: reached, Epoch: b.entry.Batch, Records: b.records}
 	})
 }
@@ -360,6 +378,10 @@ func (r *run) Wait() error {
 // wait in the queue; StopNow gives them up, and so does the end of ctx.
 func (r *run) Stop(ctx context.Context, mode engines.StopMode) error {
 	r.stopOnce.Do(func() {
+		err := r.receivers.end(mode != engines.StopNow)
+		if err != nil {
+			r.rt.Log.Error("receivers", "job", r.job.Name, "error", err)
+		}
 		r.mode = mode
 		close(r.stop)
 	})

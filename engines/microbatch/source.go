@@ -2,6 +2,7 @@ package microbatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -23,11 +24,13 @@ type source struct {
 	splits     []*split // in the order of discovery, which is where their tasks come from
 	byID       map[connectors.SplitID]*split
 	looked     time.Time // last discovery
+	intake     *intake   // in receiver mode
 }
 
 type split struct {
 	connectors.Split
 	index    int
+	gone     bool                // it was deleted, and that is allowed
 	position connectors.Position // behind what is planned; the planner's
 	latest   connectors.Position // as last seen; the planner's
 	pin      connectors.Position // availableNow: where it ends; the planner's
@@ -100,6 +103,9 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 	var from map[connectors.SplitID]connectors.Position
 	if err == nil && len(fresh) > 0 {
 		from, err = s.enumerator.Start(ctx, ids, initial)
+		if err == nil && !initial && s.run.cfg.Source.Mode == Structured {
+			err = s.fromEarliest(ctx, from)
+		}
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -111,41 +117,129 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 			return s.fail(fmt.Errorf("split %s has no start position", sp.ID))
 		}
 		s.add(sp, p)
+		if s.intake != nil {
+			s.intake.follow(sp, p)
+		}
 		s.run.emit(engines.Discovered{Split: sp.ID, From: p})
 	}
+	return nil
+}
+
+// fromEarliest makes splits that were found later begin at their first record, as
+// structured streaming does whatever the source says. Where that is not the
+// first one ever, records are gone. The lock is held.
+func (s *source) fromEarliest(ctx context.Context, from map[connectors.SplitID]connectors.Position) error {
+	ids := make([]connectors.SplitID, 0, len(from))
+	for id := range from {
+		ids = append(ids, id)
+	}
+	bounds, err := s.enumerator.Bounds(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for id := range from {
+		if at := bounds[id].Earliest; at > 0 {
+			if err := s.lost(id, 0, at, "were deleted before the split was found"); err != nil {
+				return err
+			}
+		}
+		from[id] = bounds[id].Earliest
+	}
+	return nil
+}
+
+// lost decides about records that are not there any more: nil when the job may
+// go on without them.
+func (s *source) lost(id connectors.SplitID, from, until connectors.Position, why string) error {
+	if s.run.cfg.Source.Mode != Structured {
+		return fmt.Errorf("split %s: records from position %d to %d %s", id, from, until, why)
+	}
+	if s.run.cfg.Source.FailOnDataLoss {
+		return fmt.Errorf("split %s: records from position %d to %d %s; source.failOnDataLoss: false goes on without them", id, from, until, why)
+	}
+	s.run.rt.Log.Warn("records are lost", "job", s.run.job.Name, "split", id, "from", from, "until", until, "why", why)
+	s.run.emit(engines.DataLost{Split: id, From: from, Until: until})
 	return nil
 }
 
 // bounds asks for the ends of all splits in one call and checks that what was
 // planned up to still joins on.
 func (s *source) bounds(ctx context.Context) error {
-	if len(s.splits) == 0 {
+	if s.intake != nil {
+		for _, x := range s.splits {
+			x.latest = s.intake.end(x.ID)
+		}
 		return nil
 	}
-	ids := make([]connectors.SplitID, len(s.splits))
-	for i, x := range s.splits {
-		ids[i] = x.ID
+	ids := make([]connectors.SplitID, 0, len(s.splits))
+	for _, x := range s.splits {
+		if !x.gone {
+			ids = append(ids, x.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
 	}
 	s.mu.Lock()
 	bounds, err := s.enumerator.Bounds(ctx, ids)
 	s.mu.Unlock()
 	if err != nil {
+		if s.run.cfg.Source.Mode == Structured && !s.run.cfg.Source.FailOnDataLoss {
+			return s.leave(ctx, err)
+		}
 		return s.fail(err)
 	}
 	for _, x := range s.splits {
+		if x.gone {
+			continue
+		}
 		b, ok := bounds[x.ID]
 		if !ok {
 			return s.fail(fmt.Errorf("split %s is gone", x.ID))
 		}
 		if x.position < b.Earliest {
-			return s.fail(fmt.Errorf("split %s: records from position %d on were deleted before they were read; the first one there is %d", x.ID, x.position, b.Earliest))
+			if err := s.lost(x.ID, x.position, b.Earliest, "were deleted before they were read"); err != nil {
+				return s.fail(err)
+			}
+			x.position = b.Earliest
 		}
 		if x.position > b.Latest {
-			return s.fail(fmt.Errorf("split %s: position %d lies behind its end %d: it was cut or made anew", x.ID, x.position, b.Latest))
+			if err := s.lost(x.ID, b.Latest, x.position, "are behind its end now: it was cut or made anew"); err != nil {
+				return s.fail(err)
+			}
+			x.position = b.Latest
 		}
 		x.latest = b.Latest
 	}
 	return nil
+}
+
+// leave goes on without the splits that have been deleted; cause is returned
+// when there is none.
+func (s *source) leave(ctx context.Context, cause error) error {
+	s.mu.Lock()
+	found, err := s.enumerator.Discover(ctx)
+	s.mu.Unlock()
+	if err != nil {
+		return s.fail(errors.Join(cause, err))
+	}
+	exists := map[connectors.SplitID]bool{}
+	for _, sp := range found {
+		exists[sp.ID] = true
+	}
+	left := false
+	for _, x := range s.splits {
+		if !x.gone && !exists[x.ID] {
+			if err := s.lost(x.ID, x.position, x.latest, "went with their split"); err != nil {
+				return s.fail(err)
+			}
+			x.gone, x.latest, left = true, x.position, true
+		}
+	}
+	if !left {
+		return s.fail(cause)
+	}
+	return s.bounds(ctx)
 }
 
 // publish commits positions to the outside system.

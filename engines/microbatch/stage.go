@@ -378,7 +378,12 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 	}
 	for _, n := range f.Sources {
 		src := r.sourceOf(n)
-		reader, err := n.Source.Reader(g.ctx, r.env(n))
+		var reader connectors.Reader
+		if src.intake != nil {
+			reader = &blockReader{in: src.intake}
+		} else {
+			reader, err = n.Source.Reader(g.ctx, r.env(n))
+		}
 		if err != nil {
 			return fmt.Errorf("source %q: %w", n.Name, err)
 		}

@@ -1,0 +1,452 @@
+package microbatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"sync"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/engines/microbatch/schedule"
+	"streamduel/state"
+)
+
+const blockPrefix = "block-"
+
+// intake is a source in receiver mode: what its receivers have stored and no
+// batch has finished. Tasks read from here instead of from the connector.
+type intake struct {
+	source *source
+	cfg    ReceiverConfig
+	log    *state.Folder // the write-ahead log; nil without one
+
+	mu     sync.Mutex
+	stocks map[connectors.SplitID]*stock
+	order  []*stock
+	next   int64         // number of the next logged block
+	logged []loggedBlock // still needed, oldest first
+	frozen bool          // at a failpoint: nothing more is stored
+}
+
+// stock is what there is of a split.
+type stock struct {
+	split     connectors.Split
+	end       connectors.Position // behind the blocks that are stored
+	committed connectors.Position // what the outside system was told
+	chunks    []*chunk
+}
+
+type loggedBlock struct {
+	number int64
+	ends   engines.Positions
+}
+
+// newIntake opens a source's write-ahead log and takes its blocks in.
+func newIntake(s *source, cfg ReceiverConfig, folder *state.Folder) (*intake, error) {
+	in := &intake{source: s, cfg: cfg, stocks: map[connectors.SplitID]*stock{}}
+	if !cfg.WriteAheadLog {
+		return in, nil
+	}
+	var err error
+	if in.log, err = folder.Sub("received-" + s.node.UID); err != nil {
+		return nil, err
+	}
+	numbers, err := in.log.Numbered(blockPrefix)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range numbers {
+		in.next = n + 1
+		data, err := in.log.Read(logName(blockPrefix, n))
+		if errors.Is(err, state.ErrTorn) && i == len(numbers)-1 {
+			// Nobody was told that it was received, so it comes again.
+			if err := in.log.Remove(logName(blockPrefix, n)); err != nil {
+				return nil, err
+			}
+			break
+		}
+		var b block
+		if err == nil {
+			b, err = decodeBlock(data)
+		}
+		if err != nil {
+			return nil, s.fail(fmt.Errorf("write-ahead log: %s: %w", logName(blockPrefix, n), err))
+		}
+		in.put(b, n)
+	}
+	return in, nil
+}
+
+// put makes a block's chunks available. The lock is held, or not needed yet.
+func (in *intake) put(b block, number int64) {
+	ends := engines.Positions{}
+	for _, c := range b {
+		st := in.stocks[c.split.ID]
+		if st == nil {
+			st = &stock{split: c.split, end: c.from}
+			in.stocks[c.split.ID] = st
+		}
+		st.chunks = append(st.chunks, c)
+		st.end = c.until
+		ends[c.split.ID] = c.until
+	}
+	if in.log != nil {
+		in.logged = append(in.logged, loggedBlock{number, ends})
+	}
+}
+
+// follow begins to receive a split behind what is stored of it, at the earliest
+// from a position.
+func (in *intake) follow(sp connectors.Split, from connectors.Position) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	st := in.stocks[sp.ID]
+	if st == nil {
+		st = &stock{split: sp, end: from}
+		in.stocks[sp.ID] = st
+	}
+	st.end = max(st.end, from)
+	st.committed = from
+	in.order = append(in.order, st)
+}
+
+// end returns behind which position nothing of a split is stored.
+func (in *intake) end(id connectors.SplitID) connectors.Position {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.stocks[id].end
+}
+
+// release forgets what a batch has finished.
+func (in *intake) release(done engines.Positions) error {
+	in.mu.Lock()
+	for id, until := range done {
+		if st := in.stocks[id]; st != nil {
+			n := sort.Search(len(st.chunks), func(i int) bool { return st.chunks[i].until > until })
+			clear(st.chunks[:n])
+			st.chunks = st.chunks[n:]
+		}
+	}
+	var files []int64
+	for len(in.logged) > 0 {
+		needed := false
+		for id, end := range in.logged[0].ends {
+			needed = needed || end > done[id]
+		}
+		if needed {
+			break
+		}
+		files = append(files, in.logged[0].number)
+		in.logged = in.logged[1:]
+	}
+	in.mu.Unlock()
+	for _, n := range files {
+		if err := in.log.Remove(logName(blockPrefix, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeze lets nothing more be stored and returns what the outside system was
+// told: from there a restart receives.
+func (in *intake) freeze() engines.Positions {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.frozen = true
+	at := engines.Positions{}
+	for id, st := range in.stocks {
+		at[id] = st.committed
+	}
+	return at
+}
+
+// store keeps a block: durably where there is a log, then for the next batch to
+// take, and only then is the outside system told.
+func (in *intake) store(ctx context.Context, b block) error {
+	if len(b) == 0 {
+		return nil
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.frozen {
+		return context.Canceled
+	}
+	r := in.source.run
+	if err := r.attempt.Check(); err != nil {
+		return schedule.Permanent{Err: err}
+	}
+	number := in.next
+	if in.log != nil {
+		if err := in.log.Create(logName(blockPrefix, number), b.encode()); err != nil {
+			return fmt.Errorf("write-ahead log: %w", err)
+		}
+		in.next++
+	}
+	in.put(b, number)
+	ends := map[connectors.SplitID]splitRange{}
+	for _, c := range b {
+		ends[c.split.ID] = splitRange{Until: c.until}
+	}
+	if err := in.source.publish(ctx, ends); err != nil {
+		return err
+	}
+	for id, rg := range ends {
+		in.stocks[id].committed = rg.Until
+	}
+	return nil
+}
+
+// receive is a receiver: it runs until ctx ends. What it has in hand is then
+// stored, if last says so.
+func (in *intake) receive(ctx context.Context, k int, last func() bool) error {
+	reader, err := in.source.node.Source.Reader(ctx, in.source.run.env(in.source.node))
+	if err != nil {
+		return in.source.fail(err)
+	}
+	defer reader.Close()
+	tick := time.NewTicker(in.cfg.BlockInterval.Std())
+	defer tick.Stop()
+	ended := make(chan struct{})
+	due := make(chan struct{}, 1)
+	var wait sync.WaitGroup
+	wait.Go(func() { // a poll that waits for data is woken for its block
+		for {
+			select {
+			case <-tick.C:
+				select {
+				case due <- struct{}{}:
+				default:
+				}
+				reader.Wake()
+			case <-ended:
+				return
+			}
+		}
+	})
+	defer wait.Wait()
+	defer close(ended)
+	var held block
+	at := map[connectors.SplitID]connectors.Position{}
+	pace := time.Now()
+	for {
+		in.mu.Lock()
+		for i := k; i < len(in.order); i += in.cfg.Receivers {
+			st := in.order[i]
+			if _, ok := at[st.split.ID]; !ok {
+				at[st.split.ID] = st.end
+				err = errors.Join(err, reader.Assign(connectors.Assignment{Split: st.split, From: st.end, Until: connectors.NoEnd}))
+			}
+		}
+		in.mu.Unlock()
+		var b *connectors.Batch
+		if err == nil {
+			b, err = reader.Poll(ctx)
+		}
+		if errors.Is(err, io.EOF) { // no split yet
+			err = nil
+			select {
+			case <-ctx.Done():
+			case <-due:
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			return in.source.fail(err)
+		}
+		if err == nil && b != nil && (len(b.Records) > 0 || b.Next > at[b.Split.ID]) && b.Split.ID != "" {
+			held = held.add(at[b.Split.ID], b)
+			at[b.Split.ID] = b.Next
+			pace = in.paced(ctx, pace, len(b.Records))
+		}
+		if ctx.Err() != nil {
+			if last() {
+				return in.store(context.WithoutCancel(ctx), held)
+			}
+			return nil
+		}
+		select {
+		case <-due:
+			if err := in.store(ctx, held); err != nil {
+				return err
+			}
+			held = nil
+		default:
+		}
+	}
+}
+
+// paced waits until n records may have been received at the receiver's limit,
+// counted from pace, and returns from when the next ones count.
+func (in *intake) paced(ctx context.Context, pace time.Time, n int) time.Time {
+	rate := in.source.run.limit.current() / float64(in.cfg.Receivers)
+	if m := float64(in.cfg.MaxRate); m > 0 && (rate == 0 || m < rate) {
+		rate = m
+	}
+	now := time.Now()
+	if rate == 0 {
+		return now
+	}
+	if pace.Before(now) {
+		pace = now
+	}
+	pace = pace.Add(time.Duration(float64(n) / rate * 1e9))
+	t := time.NewTimer(pace.Sub(now))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return pace
+}
+
+// blockReader gives a task the ranges of a batch from what was received.
+type blockReader struct {
+	in     *intake
+	assign []connectors.Assignment
+	batch  connectors.Batch
+}
+
+var _ connectors.Reader = (*blockReader)(nil)
+
+// Assign takes the ranges of the next batch.
+func (r *blockReader) Assign(a ...connectors.Assignment) error {
+	r.assign = append(r.assign[:0], a...)
+	return nil
+}
+
+// Unassign is not used by this engine.
+func (r *blockReader) Unassign(...connectors.SplitID) {}
+
+// Poll returns the next chunk.
+func (r *blockReader) Poll(ctx context.Context) (*connectors.Batch, error) {
+	for i := range r.assign {
+		a := &r.assign[i]
+		if a.From >= a.Until {
+			continue
+		}
+		c, end := r.in.find(a.Split.ID, a.From)
+		if c == nil || c.until > a.Until {
+			return nil, fmt.Errorf("split %s: no received block holds position %d: it was lost", a.Split.ID, a.From)
+		}
+		a.From = c.until
+		r.batch = connectors.Batch{Split: a.Split, Records: c.records, Next: c.until, Latest: end, Done: c.until == a.Until}
+		return &r.batch, ctx.Err()
+	}
+	return nil, io.EOF
+}
+
+// Wake has nothing to wake: Poll never waits.
+func (r *blockReader) Wake() {}
+
+// Close has nothing to close.
+func (r *blockReader) Close() error { return nil }
+
+func (in *intake) find(id connectors.SplitID, at connectors.Position) (*chunk, connectors.Position) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	st := in.stocks[id]
+	if st == nil {
+		return nil, 0
+	}
+	i := sort.Search(len(st.chunks), func(i int) bool { return st.chunks[i].until > at })
+	if i == len(st.chunks) || st.chunks[i].from != at {
+		return nil, 0
+	}
+	return st.chunks[i], st.end
+}
+
+// receivers are the long-running tasks of a job in receiver mode.
+type receivers struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+	mu     sync.Mutex
+	ending bool // as asked
+	last   bool // what is in hand is to be stored at the end
+	err    error
+}
+
+// refuseReceivers says what a job in receiver mode cannot be.
+func (r *run) refuseReceivers() error {
+	wal := r.cfg.Source.Receiver.WriteAheadLog
+	n := 0
+	for _, s := range r.sources {
+		if s.node.Source.Describe().Bounded {
+			return fmt.Errorf("source %q ends by itself: receivers follow sources that do not; use another source.mode", s.node.Name)
+		}
+		n += r.cfg.Source.Receiver.Receivers
+	}
+	switch {
+	case r.exactlyOnce:
+		return errors.New("source.mode is receiver: a receiver cannot be exactly-once, because a block and the position that it ends at are not one write; use another mode or at-least-once with source.receiver.writeAheadLog")
+	case r.job.Guarantee == connectors.AtLeastOnce && !wal:
+		return errors.New("source.mode is receiver without a write-ahead log: blocks are lost at a crash, so the job cannot be at-least-once; set source.receiver.writeAheadLog")
+	case r.job.Guarantee == connectors.AtMostOnce && wal:
+		return errors.New("source.receiver.writeAheadLog is set: blocks are read again after a crash, so the job cannot be at-most-once")
+	case n >= r.cfg.cores():
+		return fmt.Errorf("%d receivers occupy all of %d cores and no batch would run: more cores, or fewer source.receiver.receivers", n, r.cfg.cores())
+	}
+	return nil
+}
+
+// startReceivers hands the receivers to the scheduler, ahead of all batches.
+func (r *run) startReceivers() {
+	rs := &receivers{}
+	rs.ctx, rs.cancel = context.WithCancel(r.ctx)
+	last := func() bool {
+		rs.mu.Lock()
+		defer rs.mu.Unlock()
+		return rs.last
+	}
+	for i, s := range r.sources {
+		w := &work{
+			job: schedule.Job{ID: int64(-1 - i), Pool: r.cfg.Scheduler.ReceiverPool, Stages: []schedule.Stage{{Tasks: make([]schedule.Task, r.cfg.Source.Receiver.Receivers)}}},
+			run: func(a *attempt) error { return s.intake.receive(rs.ctx, a.Task, last) }, cancel: rs.cancel, ctx: rs.ctx,
+		}
+		rs.wait.Go(func() {
+			err := r.dispatcher.do(w)
+			rs.mu.Lock()
+			defer rs.mu.Unlock()
+			if err != nil && !rs.ending && r.ctx.Err() == nil {
+				rs.err = fmt.Errorf("receiving: %w", err)
+				r.cancel()
+			}
+		})
+	}
+	r.receivers = rs
+}
+
+// end stops the receivers. What they have in hand becomes a last block if finish
+// says so.
+func (rs *receivers) end(finish bool) error {
+	if rs == nil {
+		return nil
+	}
+	rs.mu.Lock()
+	rs.ending, rs.last = true, rs.last || finish
+	rs.mu.Unlock()
+	rs.cancel()
+	rs.wait.Wait()
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.err
+}
+
+// received reports whether blocks wait for a batch. It is the planner's.
+func (r *run) received() bool {
+	if r.receivers == nil {
+		return false
+	}
+	for _, s := range r.sources {
+		for _, x := range s.splits {
+			if s.intake.end(x.ID) > x.position {
+				return true
+			}
+		}
+	}
+	return false
+}

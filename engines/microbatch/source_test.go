@@ -1,0 +1,315 @@
+package microbatch
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/pipeline"
+)
+
+// TestGrowthBySourceMode: three partitions appear, are written to before and
+// after the job can know of them.
+func TestGrowthBySourceMode(t *testing.T) {
+	for _, c := range []struct {
+		mode   SourceMode
+		latest bool // the source's reset
+		lost   int
+	}{
+		{Fixed, false, 3 * 80}, // never seen
+		{Assignment, false, 0},
+		{Assignment, true, 3 * 50}, // what was written before the discovery
+		{Structured, true, 0},      // begins at earliest whatever the source says
+	} {
+		t.Run(fmt.Sprint(c.mode, ", latest ", c.latest), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, 2, connectors.AtLeastOnce)
+				b.config.Interval = Duration(100 * time.Millisecond)
+				b.config.Source.Mode = c.mode
+				b.config.Source.MetadataAge = Duration(10 * time.Second)
+				b.topic.latest = c.latest
+				b.topic.fill(100, 7)
+				p := b.start()
+				<-time.After(time.Second)
+				b.topic.grow(5)
+				b.topic.fill(5*50, 7) // before: 50 in each
+				<-time.After(8 * time.Second)
+				if n := len(p.all("discovered")); n != 2 {
+					t.Errorf("%d splits are known before the metadata's age", n)
+				}
+				<-time.After(2 * time.Second)
+				b.topic.fill(5*30, 7) // after
+				<-time.After(time.Second)
+				p.stopNow()
+				b.expect(0, c.lost)
+			})
+		})
+	}
+}
+
+// TestDataLoss: what structured mode finds gone fails the job, or is told and
+// left, if that is allowed.
+func TestDataLoss(t *testing.T) {
+	for name, c := range map[string]struct {
+		happens func(*topic)
+		says    string
+		lost    []engines.DataLost
+		rows    int
+	}{
+		"retention":  {func(x *topic) { x.earliest[1] = 70 }, "split in/1: records from position 50 to 70 were deleted before they were read", []engines.DataLost{{Split: "in/1", From: 50, Until: 70}}, 2*50 + 50 + 30},
+		"made anew":  {func(x *topic) { x.parts[1] = x.parts[1][:20] }, "split in/1: records from position 20 to 50 are behind its end now", []engines.DataLost{{Split: "in/1", From: 20, Until: 50}}, 2*50 + 50},
+		"deleted":    {func(x *topic) { x.deleted = map[int]bool{1: true} }, "split in/1 is gone", []engines.DataLost{{Split: "in/1", From: 50, Until: 50}}, 2*50 + 50},
+		"found late": {func(x *topic) { x.parts = append(x.parts, slices.Clone(x.parts[1])); x.earliest[2] = 40 }, "split in/2: records from position 0 to 40 were deleted before the split was found", []engines.DataLost{{Split: "in/2", From: 0, Until: 40}}, 2*50 + 2*50 + 60},
+	} {
+		for _, allowed := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", allowed ", allowed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := newBed(t, 2, connectors.AtLeastOnce)
+					b.config.Interval = Duration(100 * time.Millisecond)
+					b.config.Source.Mode = Structured
+					b.config.Source.FailOnDataLoss = !allowed
+					b.discovery = time.Second
+					b.graph = func() *pipeline.Graph { return plainGraph(b.topic, b.store) }
+					b.topic.fill(100, 7)
+					p := b.start()
+					<-time.After(550 * time.Millisecond)
+					b.topic.mu.Lock()
+					seq := len(b.topic.parts[0])
+					for i := range 50 {
+						for k := range 2 {
+							b.topic.parts[k] = append(b.topic.parts[k], connectors.Record{Value: event{int32(k), int64(seq + i), 1, 0}.bytes(), Offset: int64(seq + i)})
+						}
+					}
+					c.happens(b.topic)
+					b.topic.mu.Unlock()
+					if !allowed {
+						err := p.Wait()
+						p.cancel()
+						if err == nil || !strings.Contains(err.Error(), c.says) {
+							t.Errorf("the job ended with %v", err)
+						}
+						return
+					}
+					<-time.After(2 * time.Second)
+					p.stopNow()
+					var lost []engines.DataLost
+					for _, e := range p.all("dataLost") {
+						lost = append(lost, e.(engines.DataLost))
+					}
+					if !slices.Equal(lost, c.lost) || len(b.store.rows()) != c.rows {
+						t.Errorf("lost %v and %d rows, want %v and %d", lost, len(b.store.rows()), c.lost, c.rows)
+					}
+				})
+			})
+		}
+	}
+}
+
+func receiving(t testing.TB, partitions int, wal bool) *bed {
+	g := connectors.AtMostOnce
+	if wal {
+		g = connectors.AtLeastOnce
+	}
+	b := newBed(t, partitions, g)
+	b.config.Cores = 4
+	b.config.Source.Mode = Receiver
+	b.config.Source.Receiver = ReceiverConfig{Receivers: 2, BlockInterval: Duration(20 * time.Millisecond), WriteAheadLog: wal}
+	b.config.Interval = Duration(100 * time.Millisecond)
+	b.discovery = time.Second
+	return b
+}
+
+// TestReceiver: everything arrives once over stops that are graceful; new splits
+// are found; the log of received blocks is emptied.
+func TestReceiver(t *testing.T) {
+	for _, wal := range []bool{false, true} {
+		for _, clock := range []ClockKind{Skipping, Queueing} {
+			t.Run(fmt.Sprint("log ", wal, ", ", clock), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := receiving(t, 3, wal)
+					b.config.Clock = clock
+					b.topic.fill(300, 7)
+					for i, mode := range []engines.StopMode{engines.StopCheckpoint, engines.StopDrain} {
+						p := b.start()
+						<-time.After(330 * time.Millisecond)
+						b.topic.grow(4 + i)
+						<-time.After(time.Second)
+						b.topic.fill(200, 7)
+						<-time.After(5 * time.Millisecond) // received, and in no block yet
+						p.stop(mode)
+						b.expect(0, 0)
+					}
+					if err := b.counts(); err != nil {
+						t.Error(err)
+					}
+					left, err := filepath.Glob(filepath.Join(b.dir, "received-in", "block-*"))
+					if err != nil || len(left) > 0 {
+						t.Errorf("left of the log: %v, %v", left, err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestReceiverCrash: without the log what was received and not processed is
+// lost, exactly as the point announces; with it the crash table of at-least-once
+// holds.
+func TestReceiverCrash(t *testing.T) {
+	for _, wal := range []bool{false, true} {
+		for _, point := range []string{"M0", "M1", "M2", "M3", "M4"} {
+			t.Run(fmt.Sprint("log ", wal, ", ", point), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := receiving(t, 3, wal)
+					p := b.startArmed(point, 2)
+					b.topic.fill(100, 7)
+					<-time.After(150 * time.Millisecond) // the first batch
+					b.topic.fill(50, 7)
+					<-time.After(20 * time.Millisecond)
+					b.topic.fill(30, 7) // another block of the second batch
+					if p.Wait() == nil {
+						t.Fatal("no crash")
+					}
+					p.cancel()
+					told := <-p.crashed
+					b.topic.fill(40, 7) // while it is down
+					p = b.start()
+					<-time.After(time.Second)
+					p.stopNow()
+					copies, losses := 0, 0
+					switch {
+					case !wal && point < "M2":
+						losses = 80
+					case !wal && point == "M2":
+						if losses = int(told.missing); losses < 1 || losses > 40 {
+							t.Errorf("%d lost in the middle of 80", losses)
+						}
+					case wal && point == "M2":
+						copies = int(told.acked)
+					case wal && point == "M3":
+						copies = 80
+					}
+					if !wal && int(told.missing) != losses {
+						t.Errorf("the point announced %d losses, want %d", told.missing, losses)
+					}
+					if wal && int(told.acked) != copies {
+						t.Errorf("the point announced %d copies, want %d", told.acked, copies)
+					}
+					b.expect(copies, losses)
+				})
+			})
+		}
+	}
+}
+
+// TestTornBlock: the newest block of the log was never acknowledged, so it is
+// received again; damage further back is refused.
+func TestTornBlock(t *testing.T) {
+	for name, i := range map[string]int{"the newest": 1, "an older one": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := receiving(t, 1, true)
+				b.config.Source.Receiver.Receivers = 1
+				b.config.Interval = Duration(time.Hour)
+				p := b.start()
+				<-time.After(time.Millisecond)
+				b.topic.fill(10, 3)
+				<-time.After(50 * time.Millisecond)
+				b.topic.fill(10, 3)
+				<-time.After(50 * time.Millisecond)
+				p.stop(engines.StopNow)
+				if i == 1 { // the process died before it told the outside
+					b.topic.committed["in/0"] = 10
+				}
+				tear(t, filepath.Join(b.dir, "received-in", fmt.Sprint("block-", i)))
+				b.config.Interval = Duration(100 * time.Millisecond)
+				p, err := b.tryStart("", 0)
+				if i == 0 {
+					if err == nil || !strings.Contains(err.Error(), "write-ahead log: block-0") {
+						t.Errorf("start: %v", err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(time.Second)
+				p.stopNow()
+				b.expect(0, 0)
+			})
+		})
+	}
+}
+
+// TestReceiverRate: the limit holds where records are received.
+func TestReceiverRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := receiving(t, 4, true)
+		b.config.Source.Receiver.MaxRate = 100
+		b.topic.fill(4000, 7)
+		p := b.start()
+		<-time.After(5*time.Second + 50*time.Millisecond)
+		got := p.Gauges().Consumed // two receivers
+		p.stopNow()
+		if got < 950 || got > 1050 {
+			t.Errorf("%d records in 5 s at 200 a second", got)
+		}
+	})
+}
+
+func TestReceiverRefusals(t *testing.T) {
+	for want, edit := range map[string]func(*bed){
+		"cannot be exactly-once":               func(b *bed) { b.guarantee = connectors.ExactlyOnce },
+		"set source.receiver.writeAheadLog":    func(b *bed) { b.guarantee = connectors.AtLeastOnce },
+		"cannot be at-most-once":               func(b *bed) { b.config.Source.Receiver.WriteAheadLog = true },
+		"2 receivers occupy all of 2 cores":    func(b *bed) { b.config.Cores = 2 },
+		`source "in" ends by itself`:           func(b *bed) { b.topic.bounded = true },
+		"source.failOnDataLoss: false in mode": func(b *bed) { b.config.Source.FailOnDataLoss = false },
+		"source.mode: one of":                  func(b *bed) { b.config.Source.Mode = "x" },
+	} {
+		b := receiving(t, 1, false)
+		edit(b)
+		if _, err := b.tryStart("", 0); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// TestReceiverFails: a receiver that fails again and again fails the job.
+func TestReceiverFails(t *testing.T) {
+	b := receiving(t, 2, true)
+	p := b.start()
+	b.topic.mu.Lock()
+	b.topic.broken = fmt.Errorf("the broker has left")
+	close(b.topic.changed)
+	b.topic.changed = make(chan struct{})
+	b.topic.mu.Unlock()
+	err := p.Wait()
+	p.cancel()
+	if err == nil || !strings.Contains(err.Error(), "receiving: task") || !strings.Contains(err.Error(), "the broker has left") {
+		t.Errorf("the job ended with %v", err)
+	}
+}
+
+func FuzzBlock(f *testing.F) {
+	b := block{}.add(3, &connectors.Batch{Split: connectors.Split{ID: "a/1", Partition: 1}, Next: 9, Records: []connectors.Record{
+		{Key: []byte("k"), Value: nil, Offset: 3, Timestamp: -1, Headers: []connectors.Header{{Key: "h", Value: []byte("v")}}}, {Value: []byte{}, Offset: 8}}})
+	f.Add(b.encode())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b, err := decodeBlock(data)
+		if err != nil {
+			return
+		}
+		again, err := decodeBlock(b.encode())
+		if err != nil || !bytes.Equal(again.encode(), b.encode()) {
+			t.Errorf("not the same: %v", err)
+		}
+	})
+}
