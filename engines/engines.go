@@ -148,6 +148,17 @@ type Run interface {
 	Gauges() Gauges
 }
 
+// Savepointer is a Run that can be copied into a folder from which a job can be
+// started again, at another parallelism too.
+type Savepointer interface {
+	// Savepoint takes a savepoint and returns the path of its folder, which is in
+	// dir.
+	Savepoint(ctx context.Context, dir string) (path string, err error)
+	// StopWithSavepoint takes a savepoint of the job's end and returns when it has
+	// ended; mode is StopDrain or StopCheckpoint.
+	StopWithSavepoint(ctx context.Context, mode StopMode, dir string) (path string, err error)
+}
+
 // Gauges is an engine's view of itself. It explains results and never is one.
 type Gauges struct {
 	Consumed      int64    `json:"consumed"`            // records taken from the sources

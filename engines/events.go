@@ -115,10 +115,20 @@ type (
 	CheckpointCompleted struct {
 		Checkpoint int64   `json:"checkpoint"`
 		Duration   float64 `json:"durationMillis"`
-		Durable    float64 `json:"durableMillis"`   // of that, writing and syncing
-		Bytes      int64   `json:"bytes"`           // written for it
-		FullBytes  int64   `json:"fullBytes"`       // and those that it shares with checkpoints before
-		Alignment  float64 `json:"alignmentMillis"` // longest over the subtasks
+		Durable    float64 `json:"durableMillis"` // of that, writing and syncing
+		Bytes      int64   `json:"bytes"`         // written for it
+		FullBytes  int64   `json:"fullBytes"`     // and those that it shares with checkpoints before
+		Savepoint  bool    `json:"savepoint,omitempty"`
+		// Unaligned: barriers have overtaken records, which are in it.
+		Unaligned     bool                `json:"unaligned,omitempty"`
+		InFlightBytes int64               `json:"inFlightBytes,omitempty"`
+		Subtasks      []SubtaskCheckpoint `json:"subtasks,omitempty"`
+		Alignment     float64             `json:"alignmentMillis"` // longest over the subtasks
+	}
+	// SavepointCompleted tells where a savepoint is.
+	SavepointCompleted struct {
+		Checkpoint int64  `json:"checkpoint"`
+		Path       string `json:"path"`
 	}
 	// CheckpointFailed tells why one was given up.
 	CheckpointFailed struct {
@@ -126,6 +136,19 @@ type (
 		Reason     string `json:"reason"`
 	}
 )
+
+// SubtaskCheckpoint is the life of a checkpoint in one subtask: how long its
+// barrier took to come, how long the others took to come after the first, what
+// was done between two records and what beside them. Times are milliseconds.
+type SubtaskCheckpoint struct {
+	Name          string  `json:"name"`
+	StartDelay    float64 `json:"startDelayMillis"`
+	Alignment     float64 `json:"alignmentMillis"`
+	Sync          float64 `json:"syncMillis"`
+	Async         float64 `json:"asyncMillis"`
+	Bytes         int64   `json:"bytes,omitempty"`
+	InFlightBytes int64   `json:"inFlightBytes,omitempty"`
+}
 
 // Kind names the event.
 func (Started) Kind() string             { return "started" }
@@ -145,6 +168,7 @@ func (BatchCompleted) Kind() string      { return "batchCompleted" }      // Kin
 func (RateLimited) Kind() string         { return "rateLimited" }         // Kind names the event.
 func (CheckpointTriggered) Kind() string { return "checkpointTriggered" } // Kind names the event.
 func (CheckpointCompleted) Kind() string { return "checkpointCompleted" } // Kind names the event.
+func (SavepointCompleted) Kind() string  { return "savepointCompleted" }  // Kind names the event.
 func (CheckpointFailed) Kind() string    { return "checkpointFailed" }    // Kind names the event.
 func (FailpointReached) Kind() string    { return "failpointReached" }    // Kind names the event.
 

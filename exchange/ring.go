@@ -24,6 +24,7 @@ type Ring struct {
 	bytes    int
 	buffers  int
 	notify   func()
+	urgent   func() // for priority elements; nil is notify
 }
 
 // NewRing returns an empty ring. notify is called, from the writer's goroutine,
@@ -59,9 +60,74 @@ func (r *Ring) PushPriority(event any) {
 	r.mu.Lock()
 	r.priority = append(r.priority, Element{Event: event, Priority: true})
 	r.mu.Unlock()
-	if r.notify != nil {
+	r.hurry()
+}
+
+// OnPriority makes f be called for priority elements in place of notify. It is
+// called before the ring is used.
+func (r *Ring) OnPriority(f func()) { r.urgent = f }
+
+func (r *Ring) hurry() {
+	switch {
+	case r.urgent != nil:
+		r.urgent()
+	case r.notify != nil:
 		r.notify()
 	}
+}
+
+// Overtake is PushPriority of an event that knows what it overtakes: make is
+// called with all waiting elements, while the ring is locked.
+func (r *Ring) Overtake(make func(waiting []Element) any) {
+	r.mu.Lock()
+	r.priority = append(r.priority, Element{Event: make(r.waiting(r.n)), Priority: true})
+	r.mu.Unlock()
+	r.hurry()
+}
+
+// Promote takes the first waiting event that match accepts out of the queue and
+// puts what make returns, called with the elements before it, into the priority
+// lane. It reports whether there was such an event.
+func (r *Ring) Promote(match func(event any) bool, make func(before []Element) any) bool {
+	r.mu.Lock()
+	for i := range r.n {
+		if e := r.items[r.at(i)]; e.Event == nil || !match(e.Event) {
+			continue
+		}
+		r.priority = append(r.priority, Element{Event: make(r.waiting(i)), Priority: true})
+		for ; i < r.n-1; i++ {
+			r.items[r.at(i)] = r.items[r.at(i+1)]
+		}
+		r.items[r.at(r.n-1)] = Element{}
+		r.n--
+		r.mu.Unlock()
+		r.hurry()
+		return true
+	}
+	r.mu.Unlock()
+	return false
+}
+
+func (r *Ring) at(i int) int { return (r.head + i) & (len(r.items) - 1) }
+
+func (r *Ring) waiting(n int) []Element {
+	es := make([]Element, n)
+	for i := range es {
+		es[i] = r.items[r.at(i)]
+	}
+	return es
+}
+
+// PopPriority takes the next priority element; ok is false when there is none.
+func (r *Ring) PopPriority() (e Element, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.priority) == 0 {
+		return e, false
+	}
+	e = r.priority[0]
+	r.priority = r.priority[1:]
+	return e, true
 }
 
 // Pop takes the next element; ok is false when there is none.

@@ -344,7 +344,8 @@ func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
 	flags := b.Flags & (exchange.Timestamps | exchange.Origins)
 	d := b.Data
 	off := b.Off
-	for off < len(d) {
+	end := t.sliceEnd(off, len(d))
+	for off < end {
 		if t.pressure.Starved > 0 || t.err != nil {
 			b.Off = off
 			return false, t.err
@@ -364,7 +365,17 @@ func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
 		next(v, c)
 	}
 	b.Off = off
-	return true, t.err
+	return off == len(d), t.err
+}
+
+func (in *input[T]) Part() []byte { return in.parts }
+
+// sliceEnd returns where a slice of a buffer of n bytes ends.
+func (t *Task) sliceEnd(off, n int) int {
+	if t.slice > 0 {
+		return min(n, off+t.slice)
+	}
+	return n
 }
 
 func (in *input[T]) feedPart(b *exchange.Buffer) (done bool, err error) {

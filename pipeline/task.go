@@ -61,6 +61,9 @@ type TaskConfig struct {
 	// Wake is called from any goroutine when Complete has something to do. Without
 	// it the task waits itself (see mail).
 	Wake func()
+	// Slice is how many bytes of a buffer Feed takes in at once; 0 takes all of
+	// it. An engine that has other things to do between two slices sets it.
+	Slice int
 	// Origins makes records carry their origin to the sinks.
 	Origins bool
 }
@@ -80,6 +83,7 @@ type Task struct {
 	written   int64
 	origins   bool
 	at        string // the record that a panic happened at
+	slice     int
 	operators []operator
 	sources   map[*Node]SourceHead
 	outputs   []Output
@@ -128,7 +132,12 @@ type Input interface {
 	// Feed pushes the buffer's records; done is false when an output was
 	// starved before its end: call it again with the same buffer. The buffer
 	// still belongs to the caller.
+	//
+	// done is also false behind a slice (see TaskConfig.Slice).
 	Feed(b *exchange.Buffer) (done bool, err error)
+	// Part returns the bytes of a record of which not all parts have come, and
+	// nil otherwise. They belong to the input.
+	Part() []byte
 }
 
 // Source returns the head of a source of the fragment.
@@ -299,7 +308,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 		State: state.NewSetOf(state.SetConfig{
 			Job: f.graph.Name, Subtask: cfg.Subtask, Parallelism: f.Parallelism, MaxParallelism: cfg.MaxParallelism,
 		}),
-		watermark: NoTime, now: NoTime, origins: cfg.Origins,
+		watermark: NoTime, now: NoTime, origins: cfg.Origins, slice: cfg.Slice,
 		sources: map[*Node]SourceHead{}, wake: cfg.Wake, mail: mail{arrived: make(chan struct{}, 1)},
 	}
 	t.ctx = Ctx{Timestamp: NoTime, task: t}

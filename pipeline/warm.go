@@ -55,7 +55,8 @@ func (in *input[T]) feedAhead(b *exchange.Buffer) (done bool, err error) {
 	t, c, a := in.task, &in.task.ctx, in.ahead
 	flags := b.Flags & (exchange.Timestamps | exchange.Origins)
 	d, off := b.Data, b.Off
-	for off < len(d) {
+	end := in.task.sliceEnd(off, len(d))
+	for off < end {
 		n, err := in.fill(d, off, flags)
 		if err != nil {
 			b.Off = off
@@ -73,5 +74,5 @@ func (in *input[T]) feedAhead(b *exchange.Buffer) (done bool, err error) {
 		}
 	}
 	b.Off = off
-	return true, t.err
+	return off == len(d), t.err
 }

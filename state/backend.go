@@ -11,7 +11,9 @@ import (
 // Backend makes the stores in which keyed tables are kept. A set without one
 // keeps them in memory.
 type Backend interface {
-	// Name names the backend and its format; a snapshot is read by its own.
+	// Name names the backend and its format; a snapshot is read by its own. What
+	// stands before the slash is also the name of the folder, in the job's, that
+	// the shared files lie in.
 	Name() string
 	// CacheBytes is the memory that the tables of a subtask may keep of their
 	// entries, decoded.

@@ -268,6 +268,9 @@ func (f *Folder) copy(name, path string) (err error) {
 	return os.Rename(tmp.Name(), filepath.Join(f.dir, name))
 }
 
+// Stat describes a file, which may be one of a folder inside.
+func (f *Folder) Stat(name string) (fs.FileInfo, error) { return os.Stat(filepath.Join(f.dir, name)) }
+
 // Remove deletes a file; one that is not there is fine. After a crash of the
 // machine it may be back, until a file has been written in the folder.
 func (f *Folder) Remove(name string) error {

@@ -83,6 +83,8 @@ type Command struct {
 	Arm      *Arm      `json:"arm,omitempty"`
 	Throttle *Throttle `json:"throttle,omitempty"`
 	Stop     *Stop     `json:"stop,omitempty"`
+	// Savepoint asks for a savepoint in a folder.
+	Savepoint *Savepoint `json:"savepoint,omitempty"`
 }
 
 // Throttle limits the job's sinks together; null lifts the limit.
@@ -90,9 +92,16 @@ type Throttle struct {
 	RecordsPerSecond *float64 `json:"recordsPerSecond"`
 }
 
-// Stop ends the job: drain, checkpoint or now.
+// Stop ends the job: drain, checkpoint or now; the first two with a savepoint in
+// a folder, if one is named.
 type Stop struct {
-	Mode string `json:"mode"`
+	Mode      string `json:"mode"`
+	Savepoint string `json:"savepoint,omitempty"`
+}
+
+// Savepoint names the folder that a savepoint's own folder is made in.
+type Savepoint struct {
+	Dir string `json:"dir"`
 }
 
 // Answer is the event that answers a command.

@@ -292,10 +292,22 @@ func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
 			}
 		}
 		w.gate.Throttle(rate)
+	case c.Savepoint != nil, c.Stop != nil && c.Stop.Savepoint != "":
+		s, ok := run.(engines.Savepointer)
+		if !ok {
+			return fmt.Errorf("engine %s takes no savepoints", e.Name())
+		}
+		var err error
+		if c.Stop != nil {
+			_, err = s.StopWithSavepoint(context.Background(), engines.StopMode(c.Stop.Mode), c.Stop.Savepoint)
+		} else {
+			_, err = s.Savepoint(context.Background(), c.Savepoint.Dir) // an event names the path
+		}
+		return err
 	case c.Stop != nil:
 		return run.Stop(context.Background(), engines.StopMode(c.Stop.Mode))
 	default:
-		return errors.New("the command is none of arm, throttle, stop")
+		return errors.New("the command is none of arm, throttle, stop, savepoint")
 	}
 	return nil
 }

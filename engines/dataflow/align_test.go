@@ -8,31 +8,31 @@ import (
 
 func TestAlignment(t *testing.T) {
 	a := newAligner(3, true)
-	expect(t, a.barrier(0, 1), verdict{first: true})
+	expect(t, a.barrier(0, 1, false), verdict{first: true})
 	expect(t, a.blocked, []bool{true, false, false})
-	expect(t, a.barrier(2, 1), verdict{})
-	expect(t, a.barrier(1, 1), verdict{complete: true})
+	expect(t, a.barrier(2, 1, false), verdict{})
+	expect(t, a.barrier(1, 1, false), verdict{complete: true})
 	expect(t, a.blocked, []bool{false, false, false})
 	// A newer barrier ends an older checkpoint, whose others are then ignored.
-	expect(t, a.barrier(0, 2), verdict{first: true})
-	expect(t, a.barrier(1, 3), verdict{first: true, aborted: 2})
+	expect(t, a.barrier(0, 2, false), verdict{first: true})
+	expect(t, a.barrier(1, 3, false), verdict{first: true, aborted: 2})
 	expect(t, a.blocked, []bool{false, true, false})
-	expect(t, a.barrier(2, 2), verdict{})
-	expect(t, a.barrier(0, 3), verdict{})
+	expect(t, a.barrier(2, 2, false), verdict{})
+	expect(t, a.barrier(0, 3, false), verdict{})
 	// The coordinator gives it up.
 	expect(t, a.abort(3), true)
 	expect(t, a.blocked, []bool{false, false, false})
-	expect(t, a.barrier(2, 3), verdict{})
-	expect(t, a.barrier(0, 4), verdict{first: true})
+	expect(t, a.barrier(2, 3, false), verdict{})
+	expect(t, a.barrier(0, 4, false), verdict{first: true})
 	expect(t, a.abort(3), false) // an old word does not end a new checkpoint
 	expect(t, a.blocked, []bool{true, false, false})
 }
 
 func TestCountedBarriersBlockNothing(t *testing.T) {
 	a := newAligner(2, false)
-	expect(t, a.barrier(1, 7), verdict{first: true})
+	expect(t, a.barrier(1, 7, false), verdict{first: true})
 	expect(t, a.blocked, []bool{false, false})
-	expect(t, a.barrier(0, 7), verdict{complete: true})
+	expect(t, a.barrier(0, 7, false), verdict{complete: true})
 }
 
 // TestEveryCheckpointIsCompleteOnceAndNothingStaysBlocked: whatever order the
@@ -60,7 +60,7 @@ func TestEveryCheckpointIsCompleteOnceAndNothingStaysBlocked(t *testing.T) {
 			if rapid.IntRange(0, 9).Draw(t, "skip") == 0 && at[ch] < checkpoints {
 				at[ch]++ // a source that failed to emit one
 			}
-			v := a.barrier(ch, at[ch])
+			v := a.barrier(ch, at[ch], false)
 			if v.complete {
 				completed[at[ch]]++
 			}

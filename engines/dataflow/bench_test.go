@@ -105,7 +105,7 @@ func throughExchange[T any](b *testing.B, c codec.Codec[T], give pipeline.Decode
 	down := &bench{box: newMailbox()}
 	down.in = newInlet(down.box)
 	up := &bench{box: newMailbox()}
-	rings := []*exchange.Ring{down.in.add(fs[0].Out[0])}
+	rings := []*exchange.Ring{down.in.add(fs[0].Out[0], 0)}
 	up.out = newOutlet(context.Background(), rings, DefaultConfig().Buffers, func() { up.box.signal(sigRoom) }, &usage{})
 	if up.pipe, err = fs[0].Build(pipeline.TaskConfig{Host: up, Job: 1, MaxParallelism: 128}); err != nil {
 		b.Fatal(err)

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,6 +23,9 @@ import (
 func (r *run) build() (err error) {
 	for _, n := range r.job.Graph.Nodes() {
 		r.eventTime = r.eventTime || n.Watermarks != nil
+	}
+	if err := r.adopt(); err != nil {
+		return err
 	}
 	if r.attempt, err = state.NextAttempt(r.job.Folder, r.job.Name); err != nil {
 		return err
@@ -194,7 +198,7 @@ func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.W
 		Env: r.env(n), Subtask: subtask, Parallelism: parallelism, Guarantee: r.job.Guarantee,
 		// One epoch is open, and one is listed by each checkpoint that is kept or
 		// under way or has been given up.
-		Pool: 2 + r.cfg.Checkpoint.Retained + r.cfg.Checkpoint.TolerableFailures,
+		Pool: 1 + r.cfg.Checkpoint.Concurrent + r.cfg.Checkpoint.Retained + r.cfg.Checkpoint.TolerableFailures,
 	}
 	if r.broken {
 		env.Pool++ // commits run ahead of the metadata, so releases lag by one
@@ -210,6 +214,11 @@ func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.W
 func (r *run) openTasks(from *checkpoints.Checkpoint) error {
 	if err := r.allHaveOperators(from); err != nil {
 		return err
+	}
+	if from != nil {
+		if err := r.onlyThere(from); err != nil {
+			return err
+		}
 	}
 	r.rings = map[ringKey][]*exchange.Ring{}
 	at := map[schedule.Subtask]*seat{}
@@ -293,12 +302,28 @@ func (r *run) allHaveOperators(from *checkpoints.Checkpoint) error {
 			known[n.UID] = true
 		}
 	}
-	for _, s := range from.Metadata.States {
-		if !known[s.Operator] {
-			return fmt.Errorf("checkpoint %d has state of operator %q, the job has not", from.ID, s.Operator)
-		}
+	for _, e := range r.sources {
+		known[e.node.UID] = true
 	}
-	return nil
+	var errs []error
+	refuse := func(what, operator string) {
+		if known[operator] {
+			return
+		}
+		known[operator] = true // once
+		if r.cfg.AllowNonRestored {
+			r.rt.Log.Warn("part of a checkpoint is not restored", "checkpoint", from.ID, "what", what, "operator", operator)
+			return
+		}
+		errs = append(errs, fmt.Errorf("checkpoint %d has %s of operator %q, the job has not; allowNonRestored: true drops it", from.ID, what, operator))
+	}
+	for _, s := range from.Metadata.States {
+		refuse("state", s.Operator)
+	}
+	for _, s := range from.Sources {
+		refuse("positions", s.Operator)
+	}
+	return errors.Join(errs...)
 }
 
 // connect makes a ring for every pair of the tasks that an edge joins. What an
@@ -321,7 +346,7 @@ func (r *run) connect(of map[*pipeline.Fragment]map[int]*task) {
 					if e.Effective(r.job.Parallelism) == pipeline.Forward && i != j {
 						continue
 					}
-					rings[j] = t.in.add(e)
+					rings[j] = t.in.add(e, i)
 				}
 				r.rings[ringKey{e, i}] = rings
 			}
@@ -341,7 +366,8 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	t.pipe, err = f.Build(pipeline.TaskConfig{
 		Context: t.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
 		Host: t, Origins: r.job.Origins, Backend: r.backend,
-		Wake: func() { t.box.signal(sigData) }, // only wakes: the loop looks for itself
+		Slice: slice * 16,
+		Wake:  func() { t.box.signal(sigData) }, // only wakes: the loop looks for itself
 	})
 	if err != nil {
 		return err
@@ -360,6 +386,9 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 		t.valve = newValve(len(t.in.channels), r.cfg.Watermark == TaskMax)
 	}
 	if from != nil {
+		if err := t.refill(from); err != nil {
+			return fmt.Errorf("restoring checkpoint %d: %w", from.ID, err)
+		}
 		if n := statefulOperator(f); n != nil {
 			if err := t.pipe.RestoreFrom(from.States(n.UID)...); err != nil {
 				return fmt.Errorf("restoring checkpoint %d: %w", from.ID, err)

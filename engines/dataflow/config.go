@@ -23,6 +23,11 @@ type Config struct {
 	// and Slots how many places each has; 0 gives each as many as the job needs.
 	TaskManagers int `json:"taskManagers"`
 	Slots        int `json:"slots,omitempty"`
+	// RestoreFrom is the folder of a savepoint that a job without checkpoints
+	// begins from. AllowNonRestored lets it begin although some of the savepoint's
+	// state, or a checkpoint's, belongs to operators that the job has not.
+	RestoreFrom      string `json:"restoreFrom,omitempty"`
+	AllowNonRestored bool   `json:"allowNonRestored,omitempty"`
 	// WatermarkInterval is how often sources emit watermarks.
 	WatermarkInterval Duration `json:"watermarkInterval"`
 	// Watermark says how the splits of a source make its watermark: min (Flink's,
@@ -44,6 +49,15 @@ type Checkpoint struct {
 	// TolerableFailures is how many checkpoints in a row may fail before the job
 	// fails.
 	TolerableFailures int `json:"tolerableFailures"`
+	// Concurrent is how many may be under way at once. With a pause between two
+	// there is always one.
+	Concurrent int `json:"concurrent"`
+	// Unaligned lets barriers overtake records, which become part of the
+	// checkpoint: at once, or when a checkpoint has not been gathered within
+	// AlignedTimeout. Exactly-once only, one at a time; such a checkpoint is gone
+	// back to at the same parallelism only.
+	Unaligned      bool     `json:"unaligned"`
+	AlignedTimeout Duration `json:"alignedTimeout"`
 	// Retained is how many completed checkpoints are kept.
 	Retained int `json:"retained"`
 }
@@ -69,7 +83,7 @@ type Buffers struct {
 func DefaultConfig() Config {
 	return Config{
 		BufferTimeout: BufferTimeout(10 * time.Millisecond),
-		Checkpoint:    Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Retained: 1},
+		Checkpoint:    Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Concurrent: 1, Retained: 1},
 		Buffers:       Buffers{Size: exchange.Size, ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
 		Restart: Restart{
 			Strategy: RestartNone, Attempts: 1, Failures: 1, Interval: Duration(time.Minute), Delay: Duration(time.Second),
@@ -95,6 +109,9 @@ func (c *Config) Validate() error {
 	check(c.Checkpoint.Timeout > 0, "checkpoint.timeout", "a duration above 0s")
 	check(c.Checkpoint.MinPause >= 0, "checkpoint.minPause", "a duration of 0s or more")
 	check(c.Checkpoint.TolerableFailures >= 0 && c.Checkpoint.TolerableFailures <= 100, "checkpoint.tolerableFailures", "0 to 100")
+	check(c.Checkpoint.Concurrent >= 1 && c.Checkpoint.Concurrent <= 16, "checkpoint.concurrent", "1 to 16")
+	check(!c.Checkpoint.Unaligned || c.Checkpoint.Concurrent == 1, "checkpoint.unaligned", "with concurrent 1 only: what two checkpoints overtake cannot be told apart")
+	check(c.Checkpoint.AlignedTimeout == 0 || c.Checkpoint.Unaligned, "checkpoint.alignedTimeout", "only with unaligned: true")
 	check(c.Checkpoint.Retained >= 1 && c.Checkpoint.Retained <= 100, "checkpoint.retained", "1 to 100")
 	check(c.Buffers.Size >= exchange.MinSize && c.Buffers.Size <= exchange.Size, "buffers.size", "256 to 32768 bytes")
 	check(c.Buffers.ExclusivePerChannel >= 1 && c.Buffers.ExclusivePerChannel <= 1024, "buffers.exclusivePerChannel", "1 to 1024: a channel without a buffer of its own could wait for ever")

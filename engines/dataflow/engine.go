@@ -72,6 +72,9 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 	if cfg.TaskManagers > 1 {
 		return nil, fmt.Errorf("dataflow: taskManagers: value %d: bench plan shows it; a running job has 1 task manager, in its worker's process", cfg.TaskManagers)
 	}
+	if cfg.Checkpoint.Unaligned && job.Guarantee != connectors.ExactlyOnce {
+		return nil, fmt.Errorf("dataflow: checkpoint.unaligned: the job is %s: only exactly-once aligns at all, so set it to false", job.Guarantee)
+	}
 	if job.Folder == nil {
 		return nil, fmt.Errorf("job %q: it has no folder for checkpoints", job.Name)
 	}

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"streamduel/exchange"
 	"streamduel/pipeline"
@@ -19,22 +20,28 @@ type inlet struct {
 	head   int
 	n      int
 	queued []bool
+
+	urgent  atomic.Int32 // how many priority elements wait
+	hurried []int        // their channels
 }
 
 // channel is one upstream subtask of one edge.
 type channel struct {
 	edge  *pipeline.Edge
+	from  int // the upstream subtask
 	ring  *exchange.Ring
 	input pipeline.Input
+	flags uint8 // what the frames in its buffers carry, as far as seen
 }
 
 func newInlet(box *mailbox) *inlet { return &inlet{box: box} }
 
 // add adds a channel and returns its ring.
-func (in *inlet) add(e *pipeline.Edge) *exchange.Ring {
+func (in *inlet) add(e *pipeline.Edge, from int) *exchange.Ring {
 	ch := len(in.channels)
 	r := exchange.NewRing(func() { in.arrived(ch) })
-	in.channels = append(in.channels, channel{edge: e, ring: r})
+	r.OnPriority(func() { in.hurry(ch) })
+	in.channels = append(in.channels, channel{edge: e, from: from, ring: r})
 	in.queued = append(in.queued, false)
 	in.ready = make([]int, len(in.channels))
 	return r
@@ -44,6 +51,33 @@ func (in *inlet) add(e *pipeline.Edge) *exchange.Ring {
 func (in *inlet) arrived(ch int) {
 	in.enqueue(ch)
 	in.box.signal(sigData)
+}
+
+// hurry is called by a writer for a priority element.
+func (in *inlet) hurry(ch int) {
+	in.mu.Lock()
+	in.hurried = append(in.hurried, ch)
+	in.urgent.Add(1)
+	in.mu.Unlock()
+	in.box.signal(sigData)
+}
+
+// nextUrgent takes a priority element, whether its channel is blocked or not.
+func (in *inlet) nextUrgent() (ch int, e exchange.Element, ok bool) {
+	in.mu.Lock()
+	if len(in.hurried) == 0 {
+		in.mu.Unlock()
+		return 0, e, false
+	}
+	ch = in.hurried[0]
+	in.hurried = in.hurried[1:]
+	in.urgent.Add(-1)
+	in.mu.Unlock()
+	e, ok = in.channels[ch].ring.PopPriority()
+	if in.channels[ch].ring.Len() > 0 {
+		in.enqueue(ch) // the ring does not tell of what comes while a priority element waits
+	}
+	return ch, e, ok
 }
 
 func (in *inlet) enqueue(ch int) {

@@ -3,6 +3,8 @@ package dataflow
 import (
 	"sync"
 	"sync/atomic"
+
+	"streamduel/engines/dataflow/checkpoints"
 )
 
 // signal is mail without content: however often it is sent, it is handled once.
@@ -69,9 +71,11 @@ type (
 	// trigger begins a checkpoint at a source. After the last one the source
 	// reads no more.
 	trigger struct {
-		id   int64
+		barrier
 		last bool
 	}
+	// overtake makes a checkpoint's barriers overtake what is before them.
+	overtake struct{ id int64 }
 	// durable tells a subtask with sinks that a checkpoint is durable. Nothing
 	// before oldest is kept any more.
 	durable struct{ id, oldest int64 }
@@ -83,7 +87,12 @@ type (
 
 // The events that travel in rings, in order with the records.
 type (
-	barrier   struct{ id int64 }
+	barrier struct {
+		id        int64
+		started   int64 // monotonic nanoseconds of the trigger
+		unaligned bool  // it has overtaken
+		overtaken []checkpoints.Frames
+	}
 	watermark struct{ at int64 }
 	idleness  struct{ idle bool }
 	end       struct{}

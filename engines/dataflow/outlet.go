@@ -117,6 +117,25 @@ func (o *outlet) Emit(ch int, b *exchange.Buffer) {
 	o.rings[ch].Push(exchange.Element{Buffer: b})
 }
 
+// overtake puts a barrier before everything that waits in the channels, with
+// copies of it: a snapshot that the barrier causes must hold them.
+func (o *outlet) overtake(b barrier) {
+	for _, r := range o.rings {
+		if r != nil {
+			r.Overtake(func(waiting []exchange.Element) any { return b.over(waiting) })
+		}
+	}
+}
+
+// promote does that to a barrier that is already on its way.
+func (o *outlet) promote(b barrier) {
+	for _, r := range o.rings {
+		if r != nil {
+			r.Promote(func(event any) bool { w, ok := event.(barrier); return ok && w.id == b.id }, func(before []exchange.Element) any { return b.over(before) })
+		}
+	}
+}
+
 // broadcast puts an event into all channels, behind what was emitted.
 func (o *outlet) broadcast(event any) {
 	for _, r := range o.rings {

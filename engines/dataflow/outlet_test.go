@@ -39,7 +39,7 @@ func TestNoBufferIsLostAndNoWriterWaitsForEver(t *testing.T) {
 			in := newInlet(box)
 			rings := make([]*exchange.Ring, channels)
 			for ch := range rings {
-				rings[ch] = in.add(nil)
+				rings[ch] = in.add(nil, 0)
 			}
 			writerBox := newMailbox()
 			o := newOutlet(ctx, rings, buffers, func() { writerBox.signal(sigRoom) }, &usage{})
@@ -128,7 +128,7 @@ func TestNoBufferIsLostAndNoWriterWaitsForEver(t *testing.T) {
 // TestAFullChannelDoesNotKeepTheOthersWaiting: the inlet is fair.
 func TestAFullChannelDoesNotKeepTheOthersWaiting(t *testing.T) {
 	in := newInlet(newMailbox())
-	a, b := in.add(nil), in.add(nil)
+	a, b := in.add(nil, 0), in.add(nil, 0)
 	for range 5 {
 		a.Push(exchange.Element{Event: "a"})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,7 +150,11 @@ func (c *coordinator) takeDown(g *region, reason error) error {
 	r.rt.Log.Warn("restarting tasks", "tasks", g.names(), "delay", delay, "error", reason)
 	r.emit(engines.Restarting{Tasks: g.names(), Error: reason.Error(), Delay: millis(delay)})
 	if !g.down {
-		c.giveUp(fmt.Errorf("tasks are restarted: %w", reason))
+		for _, p := range slices.Clone(c.under) {
+			if !p.committing {
+				c.giveUp(p, fmt.Errorf("tasks are restarted: %w", reason))
+			}
+		}
 		g.cancel()
 	}
 	down := g.down // after a restart that failed it is closed already
@@ -187,9 +192,9 @@ func (c *coordinator) restart(g *region) error {
 	c.run.emit(engines.Restarted{Tasks: g.names(), Checkpoint: id})
 	for _, s := range g.seats {
 		delete(c.ended, s)
-		if p := c.current; p != nil && p.committing && len(s.fragment.Sinks) > 0 {
+		if len(c.under) > 0 && c.under[0].committing && len(s.fragment.Sinks) > 0 {
 			// Its commit was part of the recovery.
-			if err := c.committedAt(s, p.id); err != nil {
+			if err := c.committedAt(s, c.under[0].id); err != nil {
 				return err
 			}
 		}

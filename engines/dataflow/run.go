@@ -235,7 +235,7 @@ func (r *run) Stop(ctx context.Context, mode engines.StopMode) error {
 	case engines.StopNow:
 		r.finish(mode)
 	case engines.StopDrain, engines.StopCheckpoint:
-		r.coordinator.tell(stopping{mode})
+		r.coordinator.tell(stopping{mode, savepoint{}})
 	default:
 		return fmt.Errorf("stop mode %q: allowed are %s, %s, %s", mode, engines.StopDrain, engines.StopCheckpoint, engines.StopNow)
 	}

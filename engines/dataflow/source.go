@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync/atomic"
 
+	"streamduel/clock"
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
@@ -31,10 +32,9 @@ type sourceReader struct {
 	next   int    // first record of it not pushed
 	window connectors.Batch
 
-	last int64 // checkpoint to take when reading has stopped, or 0
-	kept bool  // reading stops for that, which is not the stream's end
-	idle bool  // all splits are idle: said so downstream
-
+	last barrier // of the checkpoint to take when reading has stopped
+	kept bool    // reading stops for that, which is not the stream's end
+	idle bool    // all splits are idle: said so downstream
 }
 
 // split is a split that this subtask reads.
@@ -143,10 +143,10 @@ func (s *sourceReader) position(p connectors.Position) {
 // end of the stream.
 func (s *sourceReader) over() (progressed bool, err error) {
 	t := s.task
-	if s.last != 0 {
-		id := s.last
-		s.last = 0
-		return true, t.checkpoint(id, 0)
+	if s.last.id != 0 {
+		b := s.last
+		s.last = barrier{}
+		return true, t.checkpoint(b, clock.Mono())
 	}
 	if s.kept {
 		return false, nil

@@ -30,12 +30,15 @@ type task struct {
 	source *sourceReader // of a fragment with a source
 	in     *inlet        // of one without
 
-	align      *aligner
-	alignSince int64 // monotonic nanoseconds
-	valve      *valve
-	ended      int // channels that have ended
-	current    *exchange.Buffer
-	currentCh  int
+	align     *aligner
+	since     map[int64]int64 // monotonic nanoseconds of the first barriers of what is gathered
+	passed    barrier         // the last that was sent on
+	overtakes int64           // the checkpoint that is to overtake
+	over      *overtaking
+	valve     *valve
+	ended     int // channels that have ended
+	current   *exchange.Buffer
+	currentCh int
 
 	target  int64 // watermark to reach
 	moving  bool  // it has not reached all operators
@@ -73,6 +76,11 @@ func (t *task) execute() (err error) {
 	for t.ctx.Err() == nil {
 		if err := t.mail(); err != nil {
 			return t.wrap(err)
+		}
+		if t.in != nil && t.in.urgent.Load() > 0 {
+			if err := t.urgent(); err != nil {
+				return t.wrap(err)
+			}
 		}
 		if did, err := t.pipe.Complete(); err != nil {
 			return t.wrap(err)
@@ -131,16 +139,16 @@ func (t *task) handle(message any) error {
 	case durable:
 		return t.commit(m)
 	case abortCheckpoint:
-		if t.align != nil && t.align.abort(m.id) {
-			t.in.unblock()
-		}
+		t.abort(m.id)
+	case overtake:
+		return t.overtake(m.id)
 	case trigger:
 		if m.last && !t.ending {
-			t.source.last, t.source.kept = m.id, true
+			t.source.last, t.source.kept = m.barrier, true
 			t.source.fetch.stop()
 			return nil
 		}
-		return t.checkpoint(m.id, 0)
+		return t.checkpoint(m.barrier, clock.Mono())
 	case drain:
 		t.source.fetch.stop()
 	default:
@@ -225,6 +233,7 @@ func (t *task) events() (progressed bool, err error) {
 		return false, nil
 	}
 	if e.Buffer != nil {
+		t.keep(ch, e.Buffer)
 		t.current, t.currentCh = e.Buffer, ch
 		t.shown.held.Store(int64(e.Buffer.Records))
 		t.shown.heldBytes.Store(int64(len(e.Buffer.Data)))
@@ -232,7 +241,7 @@ func (t *task) events() (progressed bool, err error) {
 	}
 	switch e := e.Event.(type) {
 	case barrier:
-		return true, t.barrier(ch, e.id)
+		return true, t.barrier(ch, e)
 	case watermark:
 		if t.valve.watermark(ch, e.at) {
 			t.target, t.moving = t.valve.out, true
@@ -312,25 +321,6 @@ func (t *task) broadcast(event any) {
 	for _, o := range t.outlets {
 		o.broadcast(event)
 	}
-}
-
-// barrier takes a barrier of an input channel.
-func (t *task) barrier(ch int, id int64) error {
-	v := t.align.barrier(ch, id)
-	if v.aborted != 0 {
-		t.run.coordinator.tell(declined{t, v.aborted, fmt.Errorf("%s: the barrier of checkpoint %d came first", t.name, id)})
-	}
-	if v.first {
-		t.alignSince = clock.Mono()
-		t.run.failpoint("D1", id)
-	}
-	if v.aborted != 0 || v.complete {
-		t.in.unblock()
-	}
-	if !v.complete {
-		return nil
-	}
-	return t.checkpoint(id, time.Duration(clock.Mono()-t.alignSince))
 }
 
 // close gives back what the subtask holds. It is called once, when none of its

@@ -35,6 +35,12 @@ type Metadata struct {
 	Sources        []Source `json:"sources"`
 	States         []State  `json:"states,omitempty"`
 	Sinks          []Sink   `json:"sinks,omitempty"`
+	// Taken is when it was triggered, in Unix milliseconds.
+	Taken int64 `json:"taken,omitempty"`
+	// Channels hold what an unaligned checkpoint's barriers have overtaken.
+	Channels []Channels `json:"channels,omitempty"`
+	// SharedIn is the folder of the shared files, in the job's.
+	SharedIn string `json:"sharedIn,omitempty"`
 }
 
 // Source is a source operator's splits.
@@ -244,6 +250,13 @@ func (s *Store) open(id int64) (c *Checkpoint, err error) {
 			(&Checkpoint{states: states}).Close()
 		}
 	}()
+	for _, ch := range m.Channels {
+		f, err := s.folder.Open(ch.File)
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint %d, operator %q, subtask %d, records on their way: %w", id, ch.Operator, ch.Subtask, err)
+		}
+		states[ch.File] = f
+	}
 	for _, st := range m.States {
 		f, err := s.folder.Open(st.File)
 		if err == nil {
@@ -305,6 +318,9 @@ func (s *Store) WriteState(id int64, attempt, fragment, subtask int, data []byte
 // Complete writes a checkpoint's metadata: when it returns, the checkpoint is
 // durable. It fails when another process has written this checkpoint.
 func (s *Store) Complete(m *Metadata) error {
+	if s.backend != nil {
+		m.SharedIn, _, _ = strings.Cut(s.backend.Name(), "/")
+	}
 	b, err := encode(m)
 	if err != nil {
 		return err
