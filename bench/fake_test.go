@@ -59,6 +59,7 @@ type microbatchConfig struct {
 	Rate     struct {
 		Cap int `json:"maxRecordsPerBatch"`
 	} `json:"rate"`
+	Watermark string `json:"watermark"`
 }
 
 func (c *microbatchConfig) Validate() error {
@@ -76,6 +77,8 @@ type dataflowConfig struct {
 	Buffers struct {
 		Size int `json:"size"`
 	} `json:"buffers"`
+	WatermarkInterval time.Duration `json:"watermarkInterval"`
+	Watermark         string        `json:"watermark"`
 }
 
 // fakeEngine is known to scenario files and never started.

@@ -190,7 +190,8 @@ func (c *cell) prepare(ctx context.Context) error {
 	return err
 }
 
-// startAll starts the load process and the worker and waits until both are
+// startAll starts the load process and, unless the job is to be started on a
+// backlog, the worker, and waits until both are
 // ready.
 func (c *cell) startAll(ctx context.Context) error {
 	var err error
@@ -199,6 +200,9 @@ func (c *cell) startAll(ctx context.Context) error {
 	}
 	if err := c.makeJob(); err != nil {
 		return err
+	}
+	if c.spec.Scenario.Backlog() {
+		return nil // it is started on what the first phase leaves behind
 	}
 	return c.startWorker(ctx)
 }
@@ -309,6 +313,15 @@ func (c *cell) worker() *proc.Child {
 	return c.child
 }
 
+// ended is closed when the worker's process is; nil, which never is, while there
+// is none.
+func (c *cell) ended() <-chan struct{} {
+	if w := c.worker(); w != nil {
+		return w.Done()
+	}
+	return nil
+}
+
 // obituary says in one line why the worker has ended.
 func (c *cell) obituary() error {
 	if f := c.engine.failure(); f != "" {
@@ -403,7 +416,7 @@ func (c *cell) await(ctx context.Context, limit time.Duration, ok func() bool) b
 		}
 		select {
 		case <-tick.C:
-		case <-c.worker().Done():
+		case <-c.ended():
 			if c.death = c.obituary(); !ok() {
 				return false
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"streamduel/clock"
 	"streamduel/harness/load"
 	"streamduel/harness/plan"
 	"streamduel/harness/proc"
@@ -25,6 +26,7 @@ type loadProc struct {
 	appended map[int32]int64 // global partition → when its first record was acknowledged
 	epoch    int64           // index from which grown partitions are used; 0 for none
 	broken   error           // the parent's plan could not follow
+	acked    int64           // records acknowledged, as last told
 }
 
 func startLoad(ctx context.Context, c *cell) (*loadProc, error) {
@@ -94,6 +96,11 @@ func (l *loadProc) line(x proc.Line) {
 		if err != nil {
 			l.broken = fmt.Errorf("the load's end does not fit the plan: %w", err)
 		}
+	case "progress":
+		var p load.Progress
+		if x.Decode(&p) == nil {
+			l.acked = p.Acked + p.Errors
+		}
 	case "failure":
 		var f load.Failure
 		if x.Decode(&f) == nil {
@@ -152,6 +159,13 @@ func (l *loadProc) failure() error {
 	default:
 	}
 	return nil
+}
+
+// stored reports whether all that was due by now has been acknowledged.
+func (l *loadProc) stored() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acked >= l.c.plan.Count(clock.Mono())
 }
 
 // sent returns how many records went to each input partition.

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"syscall"
@@ -83,6 +84,12 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 	if err := c.sleepUntil(ctx, at); err != nil {
 		return 0, err
 	}
+	if c.worker() == nil && !p.Backlog {
+		if err := c.startWorker(ctx); err != nil && c.death == nil || c.death != nil {
+			return 0, err
+		}
+		c.mark(clock.Mono(), runs.MarkStarted, "job started on the backlog")
+	}
 	undo := func(context.Context) error { return nil }
 	switch {
 	case p.Throttle != nil:
@@ -101,6 +108,9 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 	}
 	if err := c.sleepUntil(ctx, earliest-ahead); err != nil || c.death != nil {
 		return 0, err
+	}
+	if p.Backlog && !c.await(ctx, drainLimit, c.load.stored) {
+		return 0, errors.Join(ctx.Err(), fmt.Errorf("phase %s: the load was not stored within %s of its end", p.Name, drainLimit))
 	}
 	if p.Until != "" {
 		limit := time.Duration(p.AtMost) - time.Duration(clock.Mono()-at)
@@ -133,7 +143,7 @@ func (c *cell) sleepUntil(ctx context.Context, mono int64) error {
 	select {
 	case <-t.C:
 		return nil
-	case <-c.worker().Done():
+	case <-c.ended():
 		c.death = c.obituary()
 		return nil
 	case <-c.load.done():

@@ -182,6 +182,9 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 		s.VisibleNew = rate(last.visibleNew, x.visibleNew)
 	}
 	w := c.worker()
+	if w == nil { // the job has not been started
+		return r.keepRow(x, s), 0, 0
+	}
 	u := w.Usage()
 	if w.PID() == pid {
 		s.CPU = math.Max(float64(u.CPU-cpu)/1e9/over, 0)
@@ -189,10 +192,14 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 	if u.RSS > 0 { // a dead process has none, which is not zero
 		s.RSS = float64(u.RSS)
 	}
+	return r.keepRow(x, s), u.CPU, w.PID()
+}
+
+func (r *recorder) keepRow(x row, s runs.Sample) row {
 	x.sample = s
 	r.mu.Lock()
 	r.rows = append(r.rows, x)
 	r.mu.Unlock()
-	r.keep(c.w.Series.Write(s))
-	return x, u.CPU, w.PID()
+	r.keep(r.c.w.Series.Write(s))
+	return x
 }

@@ -9,8 +9,26 @@ import (
 	"streamduel/workloads"
 )
 
-// shape is the offered load of the scenario.
+// shape is the offered load of the scenario, and how its records lie in the
+// partitions and in event time.
 func (c *cell) shape() (plan.Shape, error) {
+	s := c.spec.Scenario
+	out, err := c.rate()
+	if err != nil {
+		return out, err
+	}
+	if s.Backlog() {
+		out = out.Cut(time.Duration(s.Phases[0].Duration))
+	}
+	out.Weights, out.EventSpeed = s.Load.Weights, s.Load.EventTime.Speed
+	for _, d := range s.Load.EventTime.Lag {
+		out.Lag = append(out.Lag, time.Duration(d))
+	}
+	return out, nil
+}
+
+// rate is the offered rate over time.
+func (c *cell) rate() (plan.Shape, error) {
 	l := c.spec.Scenario.Load
 	rate := float64(l.Rate)
 	if l.Speed > 0 {

@@ -51,6 +51,9 @@ func findings(groups []*group, floors *runs.Floors) []Finding {
 	for _, g := range groups {
 		add(crashFinding(g))
 	}
+	for _, gs := range byScenario(groups) {
+		add(lateFinding(gs))
+	}
 	add(countsFinding(groups))
 	for _, g := range control {
 		add(costFinding(g, floors))

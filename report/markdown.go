@@ -42,6 +42,9 @@ func writeMarkdown(to io.Writer, v *View) error {
 		if !s.Crash.Empty() {
 			markdownTable(w, md(s.Name)+": measured beside predicted", s.Crash)
 		}
+		if !s.Late.Empty() {
+			markdownTable(w, md(s.Name)+": late records", s.Late)
+		}
 	}
 	if !v.Cells.Empty() {
 		markdownTable(w, "Cells", v.Cells)

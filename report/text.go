@@ -97,6 +97,12 @@ func writeText(to io.Writer, v *View, o Options) error {
 		}
 	}
 
+	for _, s := range v.Scenarios {
+		if !s.Late.Empty() {
+			fmt.Fprintf(w, "\n%s %s\n", p.bold("Late records"), p.dim("("+clean(s.Name)+": results + late + filtered + lost = sent)"))
+			writeTable(w, s.Late, p)
+		}
+	}
 	if !v.Cells.Empty() {
 		t := cellText(v.Cells)
 		note := "counts that a crash predicts stand in brackets"

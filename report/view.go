@@ -40,7 +40,10 @@ type ScenarioView struct {
 	Groups                 []GroupView
 	// Crash compares what a crash did with what was predicted; empty for
 	// other scenarios.
-	Crash   Table
+	Crash Table
+	// Late sets side by side what came behind the watermark; empty where nothing
+	// did.
+	Late    Table
 	Figures Table
 	// Failures are cells that died, with what they said last.
 	Failures []Failure
@@ -206,20 +209,28 @@ func Build(f *runs.Folder) *View {
 	v.Floors = floorTable(s.Floors)
 	v.Audits = auditTable(s)
 	v.Environment = environment(s)
+	for _, gs := range byScenario(groups) {
+		v.Scenarios = append(v.Scenarios, scenarioView(f, gs, v.Engines))
+	}
+	return v
+}
+
+// byScenario cuts the groups where the scenario changes.
+func byScenario(groups []*group) (out [][]*group) {
 	for i := 0; i < len(groups); {
 		j := i
 		for j < len(groups) && groups[j].scenario == groups[i].scenario {
 			j++
 		}
-		v.Scenarios = append(v.Scenarios, scenarioView(f, groups[i:j], v.Engines))
+		out = append(out, groups[i:j])
 		i = j
 	}
-	return v
+	return out
 }
 
 func scenarioView(f *runs.Folder, groups []*group, styles []EngineStyle) ScenarioView {
 	name := groups[0].scenario
-	sv := ScenarioView{Name: name, Anchor: anchor(name), Crash: crashTable(groups), Figures: figureTable(groups)}
+	sv := ScenarioView{Name: name, Anchor: anchor(name), Crash: crashTable(groups), Late: lateTable(groups), Figures: figureTable(groups)}
 	for _, s := range f.Summary.Run.Scenarios {
 		if s.Name == name {
 			sv.Question = s.Question

@@ -210,6 +210,7 @@ const (
 	MarkAppended     = "appended"     // first record in a new partition
 	MarkDiscovered   = "discovered"   // first record of a new partition read
 	MarkFirstResult  = "firstResult"  // first new result visible
+	MarkStarted      = "started"      // the job was started, on a backlog
 	MarkKilled       = "killed"       // the worker died
 	MarkRestarted    = "restarted"    // a new worker was started
 	MarkFirstVisible = "firstVisible" // first result committed after a restart
@@ -228,6 +229,8 @@ type Records struct {
 	// Late are inputs that came behind the watermark and were sent, with
 	// their ids, to the accounted topic.
 	Late *int64 `json:"late,omitempty"`
+	// Filtered are inputs that contribute to no result, by the workload's oracle.
+	Filtered *int64 `json:"filtered,omitempty"`
 	// Unexpected are outputs that no input explains.
 	Unexpected *int64 `json:"unexpected,omitempty"`
 	// Reordered are outputs that overtook an earlier one of their key.

@@ -16,7 +16,7 @@ type Cell struct {
 	ID         string
 	File       *File
 	Scenario   *Scenario
-	Labels     []string // the matrix's values, such as "interval=500ms"
+	Labels     []string // the matrix's values that concern the engine, such as "interval=500ms"
 	Engine     EngineBlock
 	Guarantee  Guarantee
 	Repetition int // from 1
@@ -26,7 +26,7 @@ type Cell struct {
 func (c *Cell) Gates() []Gate {
 	var out []Gate
 	for _, g := range c.Scenario.Gates {
-		if g.Applies(c.Engine.Name, c.Guarantee) {
+		if g.Applies(c.Engine.Name, c.Guarantee, c.Labels) {
 			out = append(out, g)
 		}
 	}
@@ -99,9 +99,13 @@ func cellsOf(f *File, v Variant, g Guarantee, rep int, only []string) []*Cell {
 		if len(only) > 0 && !slices.Contains(only, e.Name) {
 			continue
 		}
+		labels, ok := labels(v.Choices, e.Name)
+		if !ok {
+			continue
+		}
 		row = append(row, &Cell{
-			ID:   cellID(f.Name, e.Name, string(g), v.Labels, rep),
-			File: f, Scenario: v.Scenario, Labels: v.Labels,
+			ID:   cellID(f.Name, e.Name, string(g), labels, rep),
+			File: f, Scenario: v.Scenario, Labels: labels,
 			Engine: e, Guarantee: g, Repetition: rep,
 		})
 	}

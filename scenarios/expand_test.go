@@ -52,16 +52,41 @@ func TestAMatrixMakesACellOfEachValue(t *testing.T) {
 		t.Fatalf("%d variants", len(f.Variants))
 	}
 	last := f.Variants[5]
-	if got := strings.Join(last.Labels, " "); got != "interval=2s rate=3k/s" {
-		t.Errorf("labels %q", got)
+	if got := last.Choices; len(got) != 2 || got[0] != (Choice{"interval=2s", "microbatch", false}) || got[1] != (Choice{"rate=3k/s", "", false}) {
+		t.Errorf("choices %+v", got)
 	}
 	micro, _ := last.Scenario.Engines.Get("microbatch")
 	if micro.Config.(*microConfig).Interval != 2*time.Second || last.Scenario.Load.Rate != 3000 {
 		t.Errorf("%+v %v", micro.Config, last.Scenario.Load.Rate)
 	}
 	cells, err := Expand([]*File{f}, ExpandOptions{})
-	if err != nil || len(cells) != 24 || cells[0].ID != "duel.microbatch.at-least-once.interval=100ms.rate=1k-s.1" {
+	if err != nil || len(cells) != 18 || cells[0].ID != "duel.microbatch.at-least-once.interval=100ms.rate=1k-s.1" {
 		t.Errorf("%v %d %s", err, len(cells), cells[0].ID)
+	}
+}
+
+// TestAnEnginesAxisIsItsOwn: it makes no cells of the other engines, and gates
+// can be of one value.
+func TestAnEnginesAxisIsItsOwn(t *testing.T) {
+	src := strings.Replace(goodScenario, "gates:\n", "gates:\n  - dataflow interval=2s: records.losses == 1\n  - microbatch interval=1s at-least-once: records.losses == 2\n", 1)
+	f := mustLoad(t, src+"matrix: { engines.microbatch.interval: [100ms, 1s], engines.dataflow.checkpoint.interval: [1s, 2s] }\n")
+	cells, err := Expand([]*File{f}, ExpandOptions{Engines: []string{"microbatch"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"duel.microbatch.at-least-once.interval=100ms.1", "duel.microbatch.exactly-once.interval=100ms.1",
+		"duel.microbatch.at-least-once.interval=1s.1", "duel.microbatch.exactly-once.interval=1s.1",
+	}, "\n")
+	if got := ids(cells); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	for _, c := range cells {
+		for _, g := range c.Gates() {
+			if g.Label != "" && c.ID != "duel.microbatch.at-least-once.interval=1s.1" {
+				t.Errorf("gate %s applies to %s", g.Expression(), c.ID)
+			}
+		}
 	}
 }
 

@@ -14,12 +14,14 @@ import (
 //	microbatch at-least-once: records.duplicates == crash.expected.duplicates
 //	all: latencyMillis.event.steady.p99 < 5000
 //
-// The scope is "all", an engine, a guarantee, or both separated by a blank.
+// The scope is "all", or an engine, a guarantee and a value of the matrix
+// (watermark=spark), any of them, separated by blanks.
 // The bound is a number, or another figure of the same cell.
 type Gate struct {
 	Scope     string    `json:"scope"`
 	Engine    string    `json:"engine,omitempty"`    // "" for every engine
 	Guarantee Guarantee `json:"guarantee,omitempty"` // "" for every guarantee
+	Label     string    `json:"label,omitempty"`     // value of the matrix, "" for every one
 	Figure    string    `json:"figure"`
 	Op        string    `json:"op"`
 	Bound     float64   `json:"bound"`
@@ -65,8 +67,9 @@ func (g Gate) Figures() []string {
 }
 
 // Applies reports whether the gate is about this cell.
-func (g Gate) Applies(engine string, guarantee Guarantee) bool {
-	return (g.Engine == "" || g.Engine == engine) && (g.Guarantee == "" || g.Guarantee == guarantee)
+func (g Gate) Applies(engine string, guarantee Guarantee, labels []string) bool {
+	return (g.Engine == "" || g.Engine == engine) && (g.Guarantee == "" || g.Guarantee == guarantee) &&
+		(g.Label == "" || contains(labels, g.Label))
 }
 
 // Eval judges a cell. A figure that the cell does not have fails the gate: no
@@ -127,12 +130,12 @@ var (
 	figurePath = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_ -]*)+$`)
 )
 
-// ParseGate reads one gate. engines are the names that a scope may give.
-func ParseGate(scope, expression string, engines []string) (Gate, error) {
+// ParseGate reads one gate. engines and labels are what a scope may name.
+func ParseGate(scope, expression string, engines, labels []string) (Gate, error) {
 	g := Gate{Scope: strings.Join(strings.Fields(scope), " ")}
 	words := strings.Fields(scope)
-	if len(words) == 0 || len(words) > 2 {
-		return g, fmt.Errorf("the scope is all, an engine, a guarantee, or an engine and a guarantee")
+	if len(words) == 0 || len(words) > 3 {
+		return g, fmt.Errorf("the scope is all, or any of an engine, a guarantee and a value of the matrix")
 	}
 	for _, w := range words {
 		switch {
@@ -141,11 +144,14 @@ func ParseGate(scope, expression string, engines []string) (Gate, error) {
 			g.Guarantee = Guarantee(w)
 		case contains(engines, w) && g.Engine == "":
 			g.Engine = w
+		case contains(labels, w) && g.Label == "":
+			g.Label = w
 		default:
 			allowed := append([]string{"all"}, engines...)
 			for _, k := range Guarantees() {
 				allowed = append(allowed, string(k))
 			}
+			allowed = append(allowed, labels...)
 			return g, fmt.Errorf("unknown scope %q: %s", w, oneOf(w, allowed))
 		}
 	}
@@ -219,13 +225,13 @@ func (gs *Gates) decodeNode(d *decoder, n *node, path string) {
 
 // finishGates parses the gates once engines and phases are known.
 func (d *decoder) finishGates(s *Scenario) {
-	engines := s.Engines.Names()
+	engines, labels := s.Engines.Names(), s.Matrix.allLabels()
 	phases := make([]string, len(s.Phases))
 	for i, p := range s.Phases {
 		phases[i] = p.Name
 	}
 	for _, raw := range d.gates {
-		g, err := ParseGate(raw.scope, raw.expression, engines)
+		g, err := ParseGate(raw.scope, raw.expression, engines, labels)
 		if err != nil && d.someEngineUnknown {
 			continue
 		}

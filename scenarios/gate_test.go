@@ -16,7 +16,7 @@ func TestGatesAreParsedAndShown(t *testing.T) {
 		{"microbatch  at-least-once", "records.duplicates == crash.expected.duplicates", "microbatch at-least-once: records.duplicates == crash.expected.duplicates"},
 		{"at-least-once microbatch", "records.sent >= -1.5", "at-least-once microbatch: records.sent >= -1.5"},
 	} {
-		g, err := ParseGate(c.scope, c.expression, testEngines)
+		g, err := ParseGate(c.scope, c.expression, testEngines, nil)
 		if err != nil || g.Expression() != c.shown {
 			t.Errorf("%s: %s → %s, %v", c.scope, c.expression, g.Expression(), err)
 		}
@@ -28,7 +28,7 @@ func TestGatesAreParsedAndShown(t *testing.T) {
 		{"all", "records.losses == NaN"}, {"all", "records.losses == 5s"}, {"all", "records.losses == 0 == 0"},
 		{"all", "records.losses == 0x10"}, {"all", "records.losses === 0"},
 	} {
-		if g, err := ParseGate(c[0], c[1], testEngines); err == nil {
+		if g, err := ParseGate(c[0], c[1], testEngines, nil); err == nil {
 			t.Errorf("%q: %q was accepted as %+v", c[0], c[1], g)
 		} else if strings.Contains(err.Error(), "\n") {
 			t.Errorf("more than one line: %v", err)
@@ -63,7 +63,7 @@ func TestGatesAreEvaluated(t *testing.T) {
 		{"cost.x < 5", false, "cost.x is missing, must be < 5"},
 		{"records.losses == records.late", false, "records.late is missing, to which records.losses = 0 is compared"},
 	} {
-		g, err := ParseGate("all", c.expression, testEngines)
+		g, err := ParseGate("all", c.expression, testEngines, nil)
 		if err != nil {
 			t.Errorf("%s: %v", c.expression, err)
 			continue
@@ -96,13 +96,13 @@ func FuzzGate(f *testing.F) {
 	f.Add("microbatch exactly-once", "latencyMillis.event.steady.p99 < 5e3")
 	f.Add("all", "records.duplicates == crash.expected.duplicates")
 	f.Fuzz(func(t *testing.T, scope, expression string) {
-		g, err := ParseGate(scope, expression, testEngines)
+		g, err := ParseGate(scope, expression, testEngines, nil)
 		if err != nil {
 			return
 		}
 		// What was accepted means the same when it is written down.
 		s, e, _ := strings.Cut(g.Expression(), ": ")
-		again, err := ParseGate(s, e, testEngines)
+		again, err := ParseGate(s, e, testEngines, nil)
 		if err != nil || again != g {
 			t.Errorf("%q %q: %+v, written and read: %+v %v", scope, expression, g, again, err)
 		}

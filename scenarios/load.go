@@ -36,7 +36,7 @@ type File struct {
 
 // Variant is one combination of a matrix.
 type Variant struct {
-	Labels   []string // such as "interval=500ms"; empty without a matrix
+	Choices  []Choice // on the matrix's axes; empty without a matrix
 	Scenario *Scenario
 }
 
@@ -95,7 +95,7 @@ func Parse(name, dir string, src []byte, opts Options) (*File, error) {
 	}
 	for _, c := range combos {
 		s := base
-		if len(c.labels) > 0 {
+		if len(c.choices) > 0 {
 			var more Problems
 			s, more = decodeScenario(name, dir, c.root, opts.Vocabulary)
 			problems = append(problems, more...)
@@ -103,7 +103,7 @@ func Parse(name, dir string, src []byte, opts Options) (*File, error) {
 		if opts.Quick {
 			s.Quicken()
 		}
-		file.Variants = append(file.Variants, Variant{Labels: c.labels, Scenario: s})
+		file.Variants = append(file.Variants, Variant{Choices: c.choices, Scenario: s})
 	}
 	if len(problems) > 0 {
 		return nil, problems.sorted()

@@ -27,9 +27,26 @@ type Load struct {
 
 	// RecordSize of generated records. 0: as the workload defines.
 	RecordSize Bytes `json:"recordSize,omitempty"`
+	// Weights deal the records out unevenly: how many of each turn go to each
+	// partition of the input topic, one number a partition. Partitions that are
+	// added later get 1.
+	Weights []int `json:"weights,omitempty"`
+	// EventTime sets event time apart from the schedule.
+	EventTime EventTime `json:"eventTime,omitzero"`
+
 	// Speed: a replay workload offers its records by their own event times,
 	// this many times faster, instead of at Rate.
 	Speed float64 `json:"speed,omitempty"`
+}
+
+// EventTime of generated records, where a workload takes it from the schedule.
+type EventTime struct {
+	// Speed is how fast event time passes: at 60 a second of the load holds a
+	// minute of it. Default 1.
+	Speed float64 `json:"speed,omitempty"`
+	// Lag is how far the event times of each partition lie behind, one duration a
+	// partition.
+	Lag []Duration `json:"lag,omitempty"`
 }
 
 // Shape is how the offered rate moves.

@@ -79,8 +79,8 @@ func replace(t *testing.T, old, with string) string {
 
 func TestEveryMistakeIsOneLineThatSaysWhatIsAllowed(t *testing.T) {
 	for _, c := range []struct{ name, old, with, want string }{
-		{"misspelt field", "rate: 5000/s", "raet: 5000/s", `duel.yaml:8:13: load.raet: unknown field "raet": one of rate, shape, steps, to, over, peak, every, for, amplitude, period, file, recordSize, speed (did you mean "rate"?)`},
-		{"misspelt engine field", "interval: 250ms", "intreval: 250ms", `duel.yaml:10:17: engines.microbatch.intreval: unknown field "intreval": one of interval, rate (did you mean "interval"?)`},
+		{"misspelt field", "rate: 5000/s", "raet: 5000/s", `duel.yaml:8:13: load.raet: unknown field "raet": one of rate, shape, steps, to, over, peak, every, for, amplitude, period, file, recordSize, weights, eventTime, speed (did you mean "rate"?)`},
+		{"misspelt engine field", "interval: 250ms", "intreval: 250ms", `duel.yaml:10:17: engines.microbatch.intreval: unknown field "intreval": one of interval, rate, watermark (did you mean "interval"?)`},
 		{"impossible nested engine value", "interval: 250ms", "interval: 250ms, rate: { maxRecordsPerBatch: -5 }", `duel.yaml:10:62: engines.microbatch.rate.maxRecordsPerBatch: value "-5": 0 (no cap) or more`},
 		{"misspelt nested engine field", "checkpoint: { interval: 1s }", "checkpoint: { intervall: 1s }", `duel.yaml:11:52: engines.dataflow.checkpoint.intervall: unknown field "intervall": one of interval, unaligned (did you mean "interval"?)`},
 		{"negative rate", "5000/s", "-1", `duel.yaml:8:19: load.rate: value "-1": a rate above 0 with its unit, such as 5000/s, 10k/s or 600/min`},
@@ -89,7 +89,7 @@ func TestEveryMistakeIsOneLineThatSaysWhatIsAllowed(t *testing.T) {
 		{"duration without unit", "duration: 5s", "duration: 5", `duel.yaml:14:31: phases[0].duration: value "5": a duration of 0s to 720h with its unit, such as 500ms, 2s or 1m30s; the unit is missing`},
 		{"phase of 0s", "duration: 5s", "duration: 0s", `duel.yaml:14:31: phases[0].duration: value "0s": a duration above 0s, such as 5s`},
 		{"unknown engine", "microbatch: { interval: 250ms }", "microbach: { interval: 250ms }", `duel.yaml:10:3: engines.microbach: unknown engine "microbach": one of dataflow, microbatch (did you mean "microbatch"?), or any name with a command of its own`},
-		{"unknown workload", "keyed-count", "keyed-cuont", `duel.yaml:5:19: workload.name: value "keyed-cuont": one of keyed-count, pass-through (did you mean "keyed-count"?)`},
+		{"unknown workload", "keyed-count", "keyed-cuont", `duel.yaml:5:19: workload.name: value "keyed-cuont": one of keyed-count, pass-through, ysb (did you mean "keyed-count"?)`},
 		{"bad parameter", "keys: 10", "keys: 0", `duel.yaml:5:48: workload.params.keys: value "0": 1 or more`},
 		{"parameter of a wrong type", "keys: 10", "keys: ten", `duel.yaml:5:48: workload.params.keys: value "ten": must be a whole number, not text`},
 		{"unknown guarantee", "at-least-once, exactly-once]", "at-least-once, exactly-ones]", `duel.yaml:12:29: guarantees[1]: value "exactly-ones": one of at-most-once, at-least-once, exactly-once (did you mean "exactly-once"?)`},

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -57,10 +58,54 @@ func (m *Matrix) decodeNode(d *decoder, n *node, path string) {
 	}
 }
 
+// Choice is the value that a variant has on one axis.
+type Choice struct {
+	Label  string // "interval=500ms"
+	Engine string // that the axis belongs to, "" for one that all engines share
+	First  bool   // it is the axis' first value
+}
+
 // combination is one choice of a value for each axis.
 type combination struct {
-	labels []string // "interval=500ms"
-	root   *node
+	choices []Choice
+	root    *node
+}
+
+// labels are the choices that concern an engine. An axis of another engine does
+// not make a cell: the engine would only run again with the same configuration.
+// ok is false for such a repetition.
+func labels(choices []Choice, engine string) (out []string, ok bool) {
+	for _, c := range choices {
+		switch {
+		case c.Engine == "" || c.Engine == engine:
+			out = append(out, c.Label)
+		case !c.First:
+			return nil, false
+		}
+	}
+	return out, true
+}
+
+// engine returns the engine whose configuration the axis varies, "" if none.
+func (a Axis) engine() string {
+	rest, ok := strings.CutPrefix(a.Path, "engines.")
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, ".")
+	return name
+}
+
+// allLabels lists what a gate's scope may name.
+func (m Matrix) allLabels() (out []string) {
+	for _, axis := range m {
+		for _, v := range axis.Values {
+			if l := m.label(axis) + "=" + v; !contains(out, l) {
+				out = append(out, l)
+			}
+		}
+	}
+	return out
 }
 
 // combinations grafts every choice onto a copy of the tree, the last axis
@@ -81,8 +126,8 @@ func (m Matrix) combinations(root *node) ([]combination, Problems) {
 					problems = append(problems, ps...)
 					continue
 				}
-				labels := append(append([]string{}, c.labels...), m.label(axis)+"="+axis.Values[i])
-				next = append(next, combination{labels, tree})
+				choice := Choice{m.label(axis) + "=" + axis.Values[i], axis.engine(), i == 0}
+				next = append(next, combination{append(slices.Clone(c.choices), choice), tree})
 			}
 		}
 		out = next
@@ -90,10 +135,14 @@ func (m Matrix) combinations(root *node) ([]combination, Problems) {
 	return out, problems
 }
 
-// label is the shortest end of the path that tells the axis from the others.
+// label is the last part of the path, if that tells the axis from the others
+// that a cell can have with it, else the whole path.
 func (m Matrix) label(axis Axis) string {
 	last := axis.Path[strings.LastIndex(axis.Path, ".")+1:]
 	for _, other := range m {
+		if a, b := axis.engine(), other.engine(); a != "" && b != "" && a != b {
+			continue // no cell has both
+		}
 		if other.Path != axis.Path && strings.HasSuffix(other.Path, "."+last) {
 			return axis.Path
 		}

@@ -146,6 +146,11 @@ type Phase struct {
 	// AtMost bounds a phase that waits; when it passes, the cell fails.
 	AtMost Duration `json:"atMost,omitempty"`
 
+	// Backlog: the job does not run yet. The load is offered in this phase only,
+	// which is the first; the job is started on what it has left behind, with the
+	// next phase.
+	Backlog bool `json:"backlog,omitempty"`
+
 	Throttle *Throttle `json:"throttle,omitempty"`
 	Grow     *Grow     `json:"grow,omitempty"`
 	Crash    *Crash    `json:"crash,omitempty"`
@@ -155,6 +160,9 @@ type Phase struct {
 
 // DefaultFaultAtMost bounds a crash or kill phase that names no bound itself.
 const DefaultFaultAtMost = Duration(30e9)
+
+// Backlog reports whether the job is started on a backlog.
+func (s *Scenario) Backlog() bool { return len(s.Phases) > 0 && s.Phases[0].Backlog }
 
 // Fault names what is done in the phase: throttle, grow, crash, kill, pause,
 // or "" for nothing.

@@ -21,6 +21,7 @@ func (d *decoder) validate(s *Scenario, dir string) {
 	d.validateLoad(&s.Load, dir)
 	d.validateEngines(s)
 	d.validatePhases(s)
+	d.validateBacklog(s)
 	d.finishGates(s)
 }
 
@@ -133,11 +134,47 @@ func (d *decoder) validateLoad(l *Load, dir string) {
 			d.complain("load.file", err.Error())
 		}
 	}
+	d.validateSpread(l)
 	if d.given("load.recordSize") && (l.RecordSize < 1 || l.RecordSize > 1<<20) {
 		d.complain("load.recordSize", "1B to 1MiB")
 	}
 	if d.given("load.speed") && (l.Speed <= 0 || l.Speed > 1e6) {
 		d.complain("load.speed", "a factor above 0, such as 10 for ten times as fast as the records' own times")
+	}
+}
+
+func (d *decoder) validateSpread(l *Load) {
+	for i, w := range l.Weights {
+		if w < 1 || w > 1000 {
+			d.complain(fmt.Sprintf("load.weights[%d]", i), "1 to 1000: how many records of a turn go to the partition")
+		}
+	}
+	if v := l.EventTime.Speed; d.given("load.eventTime.speed") && !(v > 0 && v <= 1e6) {
+		d.complain("load.eventTime.speed", "a factor above 0, such as 60 for a minute of event time in each second of the load")
+	}
+}
+
+// validateBacklog checks what only a whole scenario can tell.
+func (d *decoder) validateBacklog(s *Scenario) {
+	for _, list := range []struct {
+		path string
+		n    int
+	}{{"load.weights", len(s.Load.Weights)}, {"load.eventTime.lag", len(s.Load.EventTime.Lag)}} {
+		if d.given(list.path) && list.n != s.Topics.Partitions {
+			d.complain(list.path, fmt.Sprintf("one for each of the %d partitions of the input topic", s.Topics.Partitions))
+		}
+	}
+	for i := range s.Phases {
+		p, path := &s.Phases[i], fmt.Sprintf("phases[%d]", i)
+		switch {
+		case !p.Backlog:
+		case i > 0:
+			d.complain(path+".backlog", "the first phase only: the job is started when it is over")
+		case len(s.Phases) == 1:
+			d.complain(path+".backlog", "a phase behind it in which the job runs, such as { name: catch-up, until: drained, atMost: 60s }")
+		case p.Until != "" || p.Fault() != "":
+			d.complain(path+".backlog", "a duration and nothing else: there is no job yet to wait for or to disturb")
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ type microConfig struct {
 	Rate     struct {
 		Cap int64 `json:"maxRecordsPerBatch"`
 	} `json:"rate"`
+	Watermark string `json:"watermark"`
 }
 
 func (c *microConfig) Validate() error {
@@ -36,6 +37,12 @@ type flowConfig struct {
 	Buffers struct {
 		Size int `json:"size"`
 	} `json:"buffers"`
+	WatermarkInterval time.Duration `json:"watermarkInterval"`
+	Watermark         string        `json:"watermark"`
+}
+
+type ysbParams struct {
+	Delay time.Duration `json:"delay"`
 }
 
 type countParams struct {
@@ -61,13 +68,14 @@ func testVocabulary() Vocabulary {
 		Workloads: map[string]WorkloadSpec{
 			"keyed-count":  {New: func() any { return &countParams{Keys: 1000} }},
 			"pass-through": {},
+			"ysb":          {New: func() any { return &ysbParams{} }},
 		},
 		StateBackends: []string{"memory", "lsm"},
 		KnownFigure: func(path string, phases ...string) bool {
 			parts := strings.Split(path, ".")
 			switch parts[0] {
 			case "records":
-				return len(parts) == 2 && contains([]string{"sent", "visible", "duplicates", "losses", "unexpected", "reordered", "stateOvercount", "stateLosses"}, parts[1])
+				return len(parts) == 2 && contains([]string{"sent", "visible", "duplicates", "losses", "late", "unexpected", "reordered", "stateOvercount", "stateLosses"}, parts[1])
 			case "latencyMillis":
 				return len(parts) == 4 && contains(phases, parts[2])
 			case "throughput":

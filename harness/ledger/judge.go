@@ -16,7 +16,7 @@ func (l *Ledger) finishValues(r *Result, s sent) {
 	if v.oracle == nil {
 		return
 	}
-	r.HasOracle, r.HasLosses, r.Filtered = true, true, v.filtered
+	r.HasOracle, r.HasLosses, r.Filtered, r.Counted = true, true, v.filtered, v.counted
 	r.HasState = v.kind != workloads.Delta
 	names := make([]string, 0, len(v.cells))
 	for k := range v.cells {
@@ -131,6 +131,11 @@ func (r *Result) Records(consumed *int64) *runs.Records {
 	if r.HasLosses {
 		rec.Losses = n(r.Losses)
 	}
+	// Where an input contributes several times, visible ones are no inputs, and
+	// this figure would only mislead.
+	if r.HasOracle && (r.HasIDs || r.Expected == r.Counted) {
+		rec.Filtered = n(r.Filtered)
+	}
 	if r.HasIDs {
 		rec.Reordered = n(r.Reordered)
 	}
@@ -196,6 +201,9 @@ func (r *Result) Balanced() error {
 	if !r.HasIDs {
 		if r.HasOracle && r.Visible+r.Losses != r.Expected {
 			return fmt.Errorf("%d contributions expected, but %d visible + %d lost", r.Expected, r.Visible, r.Losses)
+		}
+		if got := r.Counted + r.Late + r.Filtered; r.HasOracle && got != r.Sent {
+			return fmt.Errorf("%d inputs sent, but %d contribute to results + %d late + %d filtered = %d", r.Sent, r.Counted, r.Late, r.Filtered, got)
 		}
 		return nil
 	}

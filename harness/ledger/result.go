@@ -64,8 +64,10 @@ type Result struct {
 	// Rows are all outputs seen, closing rows left out; Malformed those of them
 	// that could not be parsed.
 	Rows, Malformed int64
-	// Filtered inputs contribute to nothing by the oracle.
-	Filtered int64
+	// Filtered inputs contribute to nothing by the oracle, Counted ones do: where
+	// rows have no ids, the inputs of the contributions that Expected counts. What
+	// was late is neither.
+	Filtered, Counted int64
 	// Both is the number of inputs seen in the results and in the late topic;
 	// each is one of the duplicates.
 	Both int64

@@ -53,6 +53,7 @@ type values struct {
 	emit    func(key []byte, window, value int64)
 
 	filtered int64
+	counted  int64 // inputs that contribute to something
 	visible  int64 // contributions
 	copies   int64 // rows, or for Delta contributions, that were copies
 	rowSeen  map[uint64]struct{}
@@ -71,7 +72,7 @@ func (v *values) restart() {
 	if v.l.cfg.Accounting.Oracle != nil {
 		v.oracle = v.l.cfg.Accounting.Oracle()
 	}
-	v.next, v.filtered, v.dirty = 0, 0, false
+	v.next, v.filtered, v.counted, v.dirty = 0, 0, 0, false
 	v.epochs = len(v.l.plan.Epochs())
 	for _, c := range v.cells {
 		c.inputs, c.value, c.hash = 0, 0, 0
@@ -129,7 +130,10 @@ func (v *values) evaluate(in workloads.Input, late bool) {
 	v.payload, _ = v.l.cfg.Generator.Append(v.payload[:0], v.in)
 	v.emitted = false
 	v.oracle.Add(v.in, v.payload, late, v.emit)
-	if !v.emitted && !late {
+	switch {
+	case v.emitted:
+		v.counted++
+	case !late:
 		v.filtered++
 	}
 }

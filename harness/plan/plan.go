@@ -45,6 +45,7 @@ type layout struct {
 	limit  int64 // records; above it there are only closing records
 	epochs []Epoch
 	global [][]int32 // for each epoch, its partitions' global numbers
+	turns  []*turn   // for each epoch
 	parts  []Partition
 	number map[Partition]int32
 	slots  [][]slot // for each global partition, where it stands in the epochs
@@ -125,6 +126,11 @@ func (p *Plan) Append(from int64, partitions []Partition) (Epoch, error) {
 			e.First[i] = l.count(g, from)
 			l.slots[g] = append(slices.Clone(l.slots[g]), slot{len(l.epochs), int64(i), e.First[i]})
 		}
+		weights := make([]int64, len(global))
+		for i, g := range global {
+			weights[i] = p.shape.weight(g)
+		}
+		l.turns = append(slices.Clone(l.turns), newTurn(weights))
 		l.epochs = append(slices.Clone(l.epochs), e)
 		l.global = append(slices.Clone(l.global), global)
 		return nil
@@ -249,8 +255,8 @@ func (p *Plan) Locate(i int64) (partition int32, sequence int64) {
 
 func (l *layout) locate(i int64, e int) (partition int32, sequence int64) {
 	ep := &l.epochs[e]
-	k, n := i-ep.From, int64(len(ep.Partitions))
-	return l.global[e][k%n], ep.First[k%n] + k/n
+	place, before := l.turns[e].find(i-ep.From, int64(len(ep.Partitions)))
+	return l.global[e][place], ep.First[place] + before
 }
 
 func (l *layout) epoch(i int64) int {
@@ -272,11 +278,13 @@ func (p *Plan) Index(partition int32, sequence int64) (i int64, ok bool) {
 	s := slots[k]
 	e := &l.epochs[s.epoch]
 	d := sequence - s.first
-	n := int64(len(e.Partitions))
-	if d < 0 || d > (math.MaxInt64-e.From-s.place)/n {
+	if d < 0 {
 		return 0, false
 	}
-	i = e.From + d*n + s.place
+	if i, ok = l.turns[s.epoch].index(s.place, d, int64(len(e.Partitions))); !ok || i > math.MaxInt64-e.From {
+		return 0, false
+	}
+	i += e.From
 	end := l.limit
 	if s.epoch+1 < len(l.epochs) {
 		end = min(end, l.epochs[s.epoch+1].From)
@@ -310,11 +318,7 @@ func (l *layout) count(partition int32, i int64) int64 {
 		if s.epoch+1 < len(l.epochs) {
 			end = min(end, l.epochs[s.epoch+1].From)
 		}
-		n := int64(len(l.epochs[s.epoch].Partitions))
-		if d := end - from - s.place; d > 0 {
-			return s.first + (d+n-1)/n
-		}
-		return s.first
+		return s.first + l.turns[s.epoch].count(s.place, end-from, int64(len(l.epochs[s.epoch].Partitions)))
 	}
 	return 0
 }
@@ -344,8 +348,8 @@ func (c *Cursor) Due(i int64) int64 { return c.p.due(c.p.now.Load(), i, &c.segme
 func (c *Cursor) Input(i int64) workloads.Input {
 	l := c.p.now.Load()
 	in := workloads.Input{Index: i, Scheduled: c.p.due(l, i, &c.segment)}
-	in.EventTime = (in.Scheduled + l.wall) / 1e6
-	if i >= l.limit {
+	in.EventTime = c.p.shape.eventTime(l, in.Scheduled)
+	if i >= l.limit { // a closing record lies behind all others, whatever lags
 		in.Partition = int32(i - l.limit)
 		in.Sequence = l.count(in.Partition, l.limit)
 		return in
@@ -356,6 +360,7 @@ func (c *Cursor) Input(i int64) workloads.Input {
 		c.epoch = e
 	}
 	in.Partition, in.Sequence = l.locate(i, e)
+	in.EventTime -= c.p.shape.lag(in.Partition)
 	return in
 }
 

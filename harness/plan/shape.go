@@ -21,6 +21,7 @@ type Shape struct {
 	Loop int `json:"loop,omitempty"`
 	// Tail is the rate after the last segment, if there is no loop.
 	Tail float64 `json:"tail,omitempty"`
+	Spread
 }
 
 // Point is a rate at a time since the start of the load.
@@ -100,7 +101,7 @@ func (s *Shape) add(length time.Duration, from, to float64) {
 
 // Cut is the shape up to d and nothing behind it. A loop is written out.
 func (s Shape) Cut(d time.Duration) Shape {
-	var out Shape
+	out := Shape{Spread: s.Spread}
 	left := d
 	take := func(g Segment) bool {
 		if left <= 0 {
@@ -177,7 +178,7 @@ func (s Shape) Validate() error {
 			return fmt.Errorf("load shape: the repeated part offers no record")
 		}
 	}
-	return nil
+	return s.Spread.validate()
 }
 
 // MaxRate is the highest rate in records per second: above it the schedule's

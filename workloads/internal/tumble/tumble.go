@@ -91,11 +91,17 @@ func Count[K comparable, T any](k *pipeline.Keyed[K, T], name string, cfg Config
 		windows := pipeline.Table(s, "windows", panesCodec)
 		tooLate := pipeline.Emitter(s, tag)
 		return pipeline.Function[K, T, Row[K]]{
-			Element: func(v T, c *pipeline.KeyedCtx[K], _ func(Row[K])) {
+			Element: func(v T, c *pipeline.KeyedCtx[K], emit func(Row[K])) {
 				e := of(v, c.Ctx)
 				p := pane{fires: cfg.Start(c.Timestamp) + cfg.Size - 1, count: 1, hash: e.Hash}
 				if e.Closing {
 					p = pane{fires: cfg.shows(c.Timestamp), count: -1, hash: uint64(uint32(e.Partition))}
+					if p.fires <= c.Watermark() {
+						// Another partition's took the watermark here, under a policy that
+						// takes the largest. It does not move again, so no timer would fire.
+						emit(Row[K]{Key: c.Key(), Closing: true, Partition: e.Partition})
+						return
+					}
 				} else if p.fires <= c.Watermark() {
 					tooLate(v)
 					return

@@ -1,0 +1,45 @@
+package report
+
+import (
+	"strings"
+	"testing"
+
+	"streamduel/runs"
+)
+
+func lateGroups(unaccounted int64) []*group {
+	cell := func(engine, policy string, late int64) runs.Cell {
+		return runs.Cell{
+			Scenario: "catch-up", Workload: "ysb", Engine: engine, Guarantee: "at-least-once", Variant: []string{"watermark=" + policy},
+			Records: &runs.Records{Sent: new(int64(3000)), Visible: new(1000 - late - unaccounted), Late: new(late), Filtered: new(int64(2000)), Losses: new(int64(0))},
+		}
+	}
+	cells := []runs.Cell{cell("microbatch", "spark", 125), cell("dataflow", "min", 0)}
+	return groupCells(cells, stylesOf(cells))
+}
+
+// TestLateRecordsAreSetSideBySide: a sentence over all cells of a scenario, a row
+// for each, and a count that does not add up is not passed over.
+func TestLateRecordsAreSetSideBySide(t *testing.T) {
+	groups := lateGroups(0)
+	f, ok := lateFinding(groups)
+	want := "Behind the watermark, so in no window: microbatch, watermark=spark dropped 125 of 1,000 (12.5 %). " +
+		"Nothing was late under dataflow, watermark=min. Results, late, filtered and lost records add up to what was sent, exactly, in 2 cells."
+	if !ok || f.Sentence != want || f.Status != statusGood {
+		t.Errorf("%v %q\n%s", ok, f.Status, f.Sentence)
+	}
+	table := lateTable(groups)
+	if got := strings.Join(table.Rows[0].Cells, " | "); got != "microbatch | watermark=spark | at-least-once | 3,000 | 875 | 125 | 12.5 % | 2,000 | 0 | 0" {
+		t.Errorf("row %s", got)
+	}
+	groups = lateGroups(3)
+	if f, _ := lateFinding(groups); f.Status != statusBad || !strings.Contains(f.Sentence, "do not add up") {
+		t.Errorf("%q %s", f.Status, f.Sentence)
+	}
+	if r := lateTable(groups).Rows[0]; r.Status != statusBad || r.Cells[9] != "3" {
+		t.Errorf("row %+v", r)
+	}
+	if _, ok := lateFinding(groups[1:]); ok {
+		t.Error("a finding where nothing was late")
+	}
+}
