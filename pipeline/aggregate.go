@@ -52,7 +52,6 @@ func Aggregate[K comparable, T, A, R any](k *Keyed[K, T], name string, f Aggrega
 			emit(f.Result(*acc))
 		}}
 	})
-	out.from[0].node.Mergeable = f.Merge != nil
 	return out
 }
 
@@ -139,6 +138,5 @@ func keep[K comparable, T any](k *Keyed[K, T], name string, make func() func(acc
 		}}
 	})
 	out.codec = k.s.codec
-	out.from[0].node.Mergeable = true
 	return out
 }

@@ -96,9 +96,6 @@ type Node struct {
 	Unchained bool
 	// StartsChain keeps engines from chaining the operator to its input.
 	StartsChain bool
-	// Mergeable says that the operator's results over parts of a key's records
-	// can be merged, so that an engine may combine before an exchange.
-	Mergeable bool
 	// SlotGroup names the slot-sharing group that the operator was put into; ""
 	// if none (see Group).
 	SlotGroup string

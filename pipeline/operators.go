@@ -180,6 +180,5 @@ func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T
 		}}
 	})
 	out.codec = k.s.codec
-	out.from[0].node.Mergeable = true
 	return out
 }

@@ -96,7 +96,6 @@ func AggregateTwoStage[K comparable, T, A, R any](k *Keyed[K, T], name string, o
 			emit(f.Result(*acc))
 		}}
 	})
-	merged.from[0].node.Mergeable = true
 	return merged
 }
 

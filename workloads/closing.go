@@ -38,8 +38,14 @@ func Closings[T any](closing *pipeline.Stream[T], name string, h Horizon, partit
 	return pipeline.Process(pipeline.KeyBy(partitions, func(p int32) int32 { return p }), name,
 		func(s *pipeline.Setup[int32]) pipeline.Function[int32, int32, int32] {
 			return pipeline.Function[int32, int32, int32]{
-				Element: func(_ int32, c *pipeline.KeyedCtx[int32], _ func(int32)) {
-					c.EventTimer(h.Shows(c.Timestamp))
+				Element: func(p int32, c *pipeline.KeyedCtx[int32], emit func(int32)) {
+					if at := h.Shows(c.Timestamp); at > c.Watermark() {
+						c.EventTimer(at)
+						return
+					}
+					// Another partition's took the watermark here, under a policy that
+					// takes the largest. It does not move again, so no timer would fire.
+					emit(p)
 				},
 				EventTimer: func(_ int64, c *pipeline.KeyedCtx[int32], emit func(int32)) { emit(c.Key()) },
 			}

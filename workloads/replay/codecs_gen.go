@@ -13,7 +13,7 @@ type itemCodec struct{}
 
 var _ codec.Codec[item] = itemCodec{}
 
-const itemCodecID = "replay.item/1#2fea4efd7e"
+const itemCodecID = "replay.item/1#fbdee9d031"
 
 // ID names the encoding: the types in it, their versions and sums over their fields.
 func (itemCodec) ID() string { return itemCodecID }
@@ -42,7 +42,7 @@ func (itemCodec) Functions() (func([]byte, item) []byte, func([]byte) (item, int
 }
 
 func sizeItem(v *item) int {
-	n := 13
+	n := 21
 	n += codec.SizeUvarint(uint64(len(v.key))) + len(v.key)
 	return n
 }
@@ -50,8 +50,9 @@ func sizeItem(v *item) int {
 func appendItem(dst []byte, v item) []byte {
 	dst = append(binary.AppendUvarint(dst, uint64(len(v.key))), v.key...)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.time))
-	dst = codec.Bool{}.Append(dst, bool(v.closing))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.sequence))
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(v.partition))
+	dst = codec.Bool{}.Append(dst, bool(v.closing))
 	return dst
 }
 
@@ -61,17 +62,18 @@ func decodeItem(src []byte) (v item, n int, err error) {
 		return v, n, err
 	}
 	n += m
-	if len(src)-n < 13 {
+	if len(src)-n < 21 {
 		return v, n, codec.ErrShort
 	}
-	b1 := src[n : n+13 : n+13]
+	b1 := src[n : n+21 : n+21]
 	v.time = int64(binary.LittleEndian.Uint64(b1[0:]))
-	if b1[8] > 1 {
+	v.sequence = int64(binary.LittleEndian.Uint64(b1[8:]))
+	v.partition = int32(binary.LittleEndian.Uint32(b1[16:]))
+	if b1[20] > 1 {
 		return v, n, codec.ErrBool
 	}
-	v.closing = b1[8] == 1
-	v.partition = int32(binary.LittleEndian.Uint32(b1[9:]))
-	n += 13
+	v.closing = b1[20] == 1
+	n += 21
 	return v, n, nil
 }
 
@@ -85,7 +87,7 @@ type countedCodec struct{}
 
 var _ codec.Codec[counted] = countedCodec{}
 
-const countedCodecID = "replay.counted/1#0a1c488946+replay.item/1#2fea4efd7e"
+const countedCodecID = "replay.counted/1#0a1c488946+replay.item/1#fbdee9d031"
 
 // ID names the encoding: the types in it, their versions and sums over their fields.
 func (countedCodec) ID() string { return countedCodecID }
@@ -142,5 +144,140 @@ func decodeCounted(src []byte) (v counted, n int, err error) {
 
 func cloneCounted(v counted) counted {
 	v.item = cloneItem(v.item)
+	return v
+}
+
+// countsCodec encodes counts, version 1.
+type countsCodec struct{}
+
+var _ codec.Codec[counts] = countsCodec{}
+
+const countsCodecID = "replay.counts/1#44b1967129"
+
+// ID names the encoding: the types in it, their versions and sums over their fields.
+func (countsCodec) ID() string { return countsCodecID }
+
+// Version returns the type's version.
+func (countsCodec) Version() int { return 1 }
+
+// Size returns how many bytes Append takes for v.
+func (countsCodec) Size(v counts) int { return sizeCounts(&v) }
+
+// Append appends v.
+func (countsCodec) Append(dst []byte, v counts) []byte { return appendCounts(dst, v) }
+
+// Decode reads a value.
+func (countsCodec) Decode(src []byte) (counts, int, error) { return decodeCounts(src) }
+
+// Clone returns a value that shares nothing with v or a decoder's input.
+func (countsCodec) Clone(v counts) counts { return v }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (countsCodec) Isolate(v counts) counts { return v }
+
+// Functions returns what Append and Decode call; see codec.Functions.
+func (countsCodec) Functions() (func([]byte, counts) []byte, func([]byte) (counts, int, error)) {
+	return appendCounts, decodeCounts
+}
+
+func sizeCounts(*counts) int { return 16 }
+
+func appendCounts(dst []byte, v counts) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.count))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.hash))
+	return dst
+}
+
+func decodeCounts(src []byte) (v counts, n int, err error) {
+	if len(src)-n < 16 {
+		return v, n, codec.ErrShort
+	}
+	b1 := src[n : n+16 : n+16]
+	v.count = int64(binary.LittleEndian.Uint64(b1[0:]))
+	v.hash = uint64(binary.LittleEndian.Uint64(b1[8:]))
+	n += 16
+	return v, n, nil
+}
+
+// rowCodec encodes row, version 1.
+type rowCodec struct{}
+
+var _ codec.Codec[row] = rowCodec{}
+
+const rowCodecID = "replay.row/1#426bd0e15a+replay.counts/1#44b1967129"
+
+// ID names the encoding: the types in it, their versions and sums over their fields.
+func (rowCodec) ID() string { return rowCodecID }
+
+// Version returns the type's version.
+func (rowCodec) Version() int { return 1 }
+
+// Size returns how many bytes Append takes for v.
+func (rowCodec) Size(v row) int { return sizeRow(&v) }
+
+// Append appends v.
+func (rowCodec) Append(dst []byte, v row) []byte { return appendRow(dst, v) }
+
+// Decode reads a value.
+func (rowCodec) Decode(src []byte) (row, int, error) { return decodeRow(src) }
+
+// Clone returns a value that shares nothing with v or a decoder's input.
+func (rowCodec) Clone(v row) row { return cloneRow(v) }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (rowCodec) Isolate(v row) row { return cloneRow(v) }
+
+// Functions returns what Append and Decode call; see codec.Functions.
+func (rowCodec) Functions() (func([]byte, row) []byte, func([]byte) (row, int, error)) {
+	return appendRow, decodeRow
+}
+
+func sizeRow(v *row) int {
+	n := 13
+	n += codec.SizeUvarint(uint64(len(v.key))) + len(v.key)
+	n += sizeCounts(&v.counts)
+	return n
+}
+
+func appendRow(dst []byte, v row) []byte {
+	dst = append(binary.AppendUvarint(dst, uint64(len(v.key))), v.key...)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.window))
+	dst = appendCounts(dst, v.counts)
+	dst = codec.Bool{}.Append(dst, bool(v.closing))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(v.partition))
+	return dst
+}
+
+func decodeRow(src []byte) (v row, n int, err error) {
+	var m int
+	if v.key, m, err = (codec.StringView{}).Decode(src[n:]); err != nil {
+		return v, n, err
+	}
+	n += m
+	if len(src)-n < 8 {
+		return v, n, codec.ErrShort
+	}
+	b1 := src[n : n+8 : n+8]
+	v.window = int64(binary.LittleEndian.Uint64(b1[0:]))
+	n += 8
+	if v.counts, m, err = decodeCounts(src[n:]); err != nil {
+		return v, n, err
+	}
+	n += m
+	if len(src)-n < 5 {
+		return v, n, codec.ErrShort
+	}
+	b2 := src[n : n+5 : n+5]
+	if b2[0] > 1 {
+		return v, n, codec.ErrBool
+	}
+	v.closing = b2[0] == 1
+	v.partition = int32(binary.LittleEndian.Uint32(b2[1:]))
+	n += 5
+	return v, n, nil
+}
+
+func cloneRow(v row) row {
+	v.key = string(codec.StringView{}.Clone(string(v.key)))
 	return v
 }

@@ -24,6 +24,7 @@ type fields struct {
 	arrivalAt           int
 	columns             int
 	unit                string
+	ids                 bool // records carry their ids
 }
 
 // picked are the values of a record's fields. They may be views of the record.

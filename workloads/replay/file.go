@@ -207,7 +207,7 @@ func (g *generator) Closing(dst []byte, in workloads.Input) (value, key []byte) 
 	dst = append(dst, closingMark...)
 	dst = strconv.AppendInt(dst, int64(in.Partition), 10)
 	dst = append(dst, `,"time":`...)
-	dst = strconv.AppendInt(dst, g.p.windows().ClosingTime(g.last), 10)
+	dst = strconv.AppendInt(dst, g.p.horizon().ClosingTime(g.last), 10)
 	return append(dst, '}'), nil
 }
 

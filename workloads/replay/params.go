@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"streamduel/workloads"
-	"streamduel/workloads/internal/tumble"
 )
 
 // Params are the workload's parameters.
@@ -139,6 +138,6 @@ func (p *Params) checkFields() (errs []error) {
 	return errs
 }
 
-func (p *Params) windows() tumble.Config {
-	return tumble.Config{Size: p.Window.Milliseconds(), Delay: p.Delay.Milliseconds()}
+func (p *Params) horizon() workloads.Horizon {
+	return workloads.Horizon{After: p.Window, Delay: p.Delay}
 }

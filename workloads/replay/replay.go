@@ -8,8 +8,8 @@
 // of event time with the late records on a topic of their own. A record carries
 // no id of ours, so the job carries origins from input to output.
 //
-// Outputs are count,kind,key of a running count, the rows of package tumble of
-// windows, and the key of a late record.
+// Outputs are count,kind,key of a running count, the rows of package windowrow
+// of windows, and the key of a late record.
 package replay
 
 import (
@@ -17,19 +17,19 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"unsafe"
 
 	"streamduel/codec"
 	"streamduel/codec/json"
 	"streamduel/connectors"
 	"streamduel/pipeline"
+	"streamduel/pipeline/window"
 	"streamduel/workloads"
 	"streamduel/workloads/idrecord"
-	"streamduel/workloads/internal/tumble"
+	"streamduel/workloads/internal/windowrow"
 )
 
-//go:generate go run streamduel/cmd/codecgen -type item,counted
+//go:generate go run streamduel/cmd/codecgen -type item,counted,counts,row
 
 // Workload returns the workload.
 func Workload() *workloads.Workload {
@@ -63,8 +63,9 @@ func of(params any) (*Params, error) {
 type item struct {
 	key       string `codec:"view"`
 	time      int64  // Unix milliseconds
+	sequence  int64  // with the partition the record's id, where there are windows
+	partition int32  // also of a closing record
 	closing   bool
-	partition int32 // of a closing record
 }
 
 func (f *fields) decode(r *connectors.Record) (item, error) {
@@ -79,7 +80,15 @@ func (f *fields) decode(r *connectors.Record) (item, error) {
 	if err != nil {
 		return item{}, fmt.Errorf("field %q: %w", f.event, err)
 	}
-	return item{key: view(v.key), time: at}, nil
+	e := item{key: view(v.key), time: at}
+	if f.ids {
+		o, ok := connectors.FindOrigin(r.Headers)
+		if !ok {
+			return e, errNoID
+		}
+		e.partition, e.sequence = o.Partition, o.Sequence
+	}
+	return e, nil
 }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
@@ -110,25 +119,29 @@ type counted struct {
 	count int64
 }
 
-type row = tumble.Row[string]
+// row is a finished window of a key, or a closing record.
+type row struct {
+	key    string `codec:"view"`
+	window int64
+	counts
+	closing   bool
+	partition int32 // of a closing record
+}
 
-var rowCodec = codec.Struct("replay row/1", func(dst []byte, r row) []byte {
-	dst = itemCodec{}.Append(dst, item{key: r.Key, time: r.Window, closing: r.Closing, partition: r.Partition})
-	return codec.Int64{}.Append(codec.Int64{}.Append(dst, r.Count), int64(r.Hash))
-}, func(src []byte) (r row, n int, err error) {
-	e, n, err := itemCodec{}.Decode(src)
-	if err != nil {
-		return r, n, err
-	}
-	if len(src) < n+16 {
-		return r, n, codec.ErrShort
-	}
-	r = row{Key: e.key, Window: e.time, Closing: e.closing, Partition: e.partition}
-	r.Count, _, _ = codec.Int64{}.Decode(src[n:])
-	h, _, _ := codec.Int64{}.Decode(src[n+8:])
-	r.Hash = uint64(h)
-	return r, n + 16, nil
-}, func(r row) row { r.Key = strings.Clone(r.Key); return r })
+// counts are how many records, and the sum of their ids' hashes.
+type counts struct {
+	count int64
+	hash  uint64
+}
+
+var counting = window.Aggregator[item, counts, counts]{
+	Add: func(c counts, e item) counts {
+		return counts{c.count + 1, c.hash + workloads.HashID(e.partition, e.sequence)}
+	},
+	Merge:  func(a, b counts) counts { return counts{a.count + b.count, a.hash + b.hash} },
+	Result: func(c counts) counts { return c },
+	Codec:  countsCodec{},
+}
 
 func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	p, err := of(params)
@@ -145,21 +158,31 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.ids = p.Window > 0
 	g := pipeline.New("replay")
 	records := pipeline.From(g, "records", io.Source(io.Input), f.decode,
 		pipeline.EventTime(func(e item) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(itemCodec{})
-	byKey := pipeline.KeyBy(records, func(e item) string { return e.key }).KeyCodec(codec.StringView{})
+	counted := records
+	if p.Window > 0 {
+		counted = pipeline.Filter(records, "open", func(e item) bool { return !e.closing })
+	}
+	byKey := pipeline.KeyBy(counted, func(e item) string { return e.key }).KeyCodec(codec.StringView{})
 	if p.Window == 0 {
 		pipeline.To(pipeline.Process(byKey, "count", count).Codec(countedCodec{}), "counts", io.Sink(io.Output), encode)
 		return g, nil
 	}
-	rows, late := tumble.Count(byKey, "count", p.windows(), func(e item, c *pipeline.Ctx) tumble.Element {
-		return tumble.Element{Hash: workloads.HashID(c.Origin.Partition, c.Origin.Sequence), Closing: e.closing, Partition: e.partition}
+	late := pipeline.NewTag[item]("late")
+	windows := window.On(byKey, window.TumblingEventTime(p.Window)).SideOutputLate(late)
+	rows := window.AggregateWith(windows, "count", counting, func(c *window.Context[string], n counts, emit func(row)) {
+		emit(row{key: c.Key(), window: c.Window().Start, counts: n})
+	}).Codec(rowCodec{})
+	closings := pipeline.Filter(records, "closing", func(e item) bool { return e.closing })
+	ends := pipeline.Map(workloads.Closings(closings, "end", p.horizon(), func(e item) int32 { return e.partition }), "ended",
+		func(partition int32) row { return row{closing: true, partition: partition} }).Codec(rowCodec{})
+	pipeline.To(pipeline.Union(rows, ends), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) {
+		windowrow.Append(out, r.window, r.count, r.hash, r.closing, r.partition, r.key)
 	})
-	pipeline.To(rows.Codec(rowCodec), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) {
-		tumble.AppendRow(out, r.Window, r.Count, r.Hash, r.Closing, r.Partition, r.Key)
-	})
-	pipeline.To(late.Codec(itemCodec{}), "late", io.Sink(io.Late), func(e item, out *connectors.Record) {
+	pipeline.To(pipeline.Side(rows, late).Codec(itemCodec{}), "late", io.Sink(io.Late), func(e item, out *connectors.Record) {
 		out.Key = append(out.Key, e.key...)
 		out.Value = append(out.Value, e.key...)
 	})
@@ -218,7 +241,7 @@ func accounting(params any, _ uint64) (workloads.Accounting, error) {
 
 var (
 	errOutput = errors.New("not an output of the form count,kind,key with widths 12, 1 and any")
-	errNoID   = errors.New("the output has no " + connectors.OriginHeader + " header, from which its id is taken")
+	errNoID   = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
 )
 
 func parse(r *connectors.Record, late bool, row *workloads.Row) error {
@@ -252,7 +275,7 @@ func parse(r *connectors.Record, late bool, row *workloads.Row) error {
 
 func parseWindows(r *connectors.Record, late bool, row *workloads.Row) error {
 	if !late {
-		return tumble.ParseRow(r.Value, row)
+		return windowrow.Parse(r.Value, row)
 	}
 	o, ok := connectors.FindOrigin(r.Headers)
 	if !ok {

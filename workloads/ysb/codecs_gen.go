@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 
 	"streamduel/codec"
-	"streamduel/workloads/internal/tumble"
 )
 
 // parsedCodec encodes parsed, version 1.
@@ -85,7 +84,7 @@ type projectedCodec struct{}
 
 var _ codec.Codec[projected] = projectedCodec{}
 
-const projectedCodecID = "ysb.projected/1#6e8a2227fc"
+const projectedCodecID = "ysb.projected/1#ac3ccc3e23"
 
 // ID names the encoding: the types in it, their versions and sums over their fields.
 func (projectedCodec) ID() string { return projectedCodecID }
@@ -114,7 +113,7 @@ func (projectedCodec) Functions() (func([]byte, projected) []byte, func([]byte) 
 }
 
 func sizeProjected(v *projected) int {
-	n := 13
+	n := 12
 	n += codec.SizeUvarint(uint64(len(v.ad))) + len(v.ad)
 	return n
 }
@@ -123,7 +122,6 @@ func appendProjected(dst []byte, v projected) []byte {
 	dst = append(binary.AppendUvarint(dst, uint64(len(v.ad))), v.ad...)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.sequence))
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(v.partition))
-	dst = codec.Bool{}.Append(dst, bool(v.closing))
 	return dst
 }
 
@@ -133,17 +131,13 @@ func decodeProjected(src []byte) (v projected, n int, err error) {
 		return v, n, err
 	}
 	n += m
-	if len(src)-n < 13 {
+	if len(src)-n < 12 {
 		return v, n, codec.ErrShort
 	}
-	b1 := src[n : n+13 : n+13]
+	b1 := src[n : n+12 : n+12]
 	v.sequence = int64(binary.LittleEndian.Uint64(b1[0:]))
 	v.partition = int32(binary.LittleEndian.Uint32(b1[8:]))
-	if b1[12] > 1 {
-		return v, n, codec.ErrBool
-	}
-	v.closing = b1[12] == 1
-	n += 13
+	n += 12
 	return v, n, nil
 }
 
@@ -206,12 +200,64 @@ func decodeViewed(src []byte) (v viewed, n int, err error) {
 	return v, n, nil
 }
 
-// rowCodec encodes tumble.Row[int64], version 1.
+// tallyCodec encodes tally, version 1.
+type tallyCodec struct{}
+
+var _ codec.Codec[tally] = tallyCodec{}
+
+const tallyCodecID = "ysb.tally/1#44b1967129"
+
+// ID names the encoding: the types in it, their versions and sums over their fields.
+func (tallyCodec) ID() string { return tallyCodecID }
+
+// Version returns the type's version.
+func (tallyCodec) Version() int { return 1 }
+
+// Size returns how many bytes Append takes for v.
+func (tallyCodec) Size(v tally) int { return sizeTally(&v) }
+
+// Append appends v.
+func (tallyCodec) Append(dst []byte, v tally) []byte { return appendTally(dst, v) }
+
+// Decode reads a value.
+func (tallyCodec) Decode(src []byte) (tally, int, error) { return decodeTally(src) }
+
+// Clone returns a value that shares nothing with v or a decoder's input.
+func (tallyCodec) Clone(v tally) tally { return v }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (tallyCodec) Isolate(v tally) tally { return v }
+
+// Functions returns what Append and Decode call; see codec.Functions.
+func (tallyCodec) Functions() (func([]byte, tally) []byte, func([]byte) (tally, int, error)) {
+	return appendTally, decodeTally
+}
+
+func sizeTally(*tally) int { return 16 }
+
+func appendTally(dst []byte, v tally) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.count))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.hash))
+	return dst
+}
+
+func decodeTally(src []byte) (v tally, n int, err error) {
+	if len(src)-n < 16 {
+		return v, n, codec.ErrShort
+	}
+	b1 := src[n : n+16 : n+16]
+	v.count = int64(binary.LittleEndian.Uint64(b1[0:]))
+	v.hash = uint64(binary.LittleEndian.Uint64(b1[8:]))
+	n += 16
+	return v, n, nil
+}
+
+// rowCodec encodes row, version 1.
 type rowCodec struct{}
 
-var _ codec.Codec[tumble.Row[int64]] = rowCodec{}
+var _ codec.Codec[row] = rowCodec{}
 
-const rowCodecID = "ysb.row/1#2ec28edddf"
+const rowCodecID = "ysb.row/1#2a631ecf6e+ysb.tally/1#44b1967129"
 
 // ID names the encoding: the types in it, their versions and sums over their fields.
 func (rowCodec) ID() string { return rowCodecID }
@@ -220,51 +266,60 @@ func (rowCodec) ID() string { return rowCodecID }
 func (rowCodec) Version() int { return 1 }
 
 // Size returns how many bytes Append takes for v.
-func (rowCodec) Size(v tumble.Row[int64]) int { return sizeRow(&v) }
+func (rowCodec) Size(v row) int { return sizeRow(&v) }
 
 // Append appends v.
-func (rowCodec) Append(dst []byte, v tumble.Row[int64]) []byte { return appendRow(dst, v) }
+func (rowCodec) Append(dst []byte, v row) []byte { return appendRow(dst, v) }
 
 // Decode reads a value.
-func (rowCodec) Decode(src []byte) (tumble.Row[int64], int, error) { return decodeRow(src) }
+func (rowCodec) Decode(src []byte) (row, int, error) { return decodeRow(src) }
 
 // Clone returns a value that shares nothing with v or a decoder's input.
-func (rowCodec) Clone(v tumble.Row[int64]) tumble.Row[int64] { return v }
+func (rowCodec) Clone(v row) row { return v }
 
 // Isolate parts a value from its copy in a snapshot that is being written.
-func (rowCodec) Isolate(v tumble.Row[int64]) tumble.Row[int64] { return v }
+func (rowCodec) Isolate(v row) row { return v }
 
 // Functions returns what Append and Decode call; see codec.Functions.
-func (rowCodec) Functions() (func([]byte, tumble.Row[int64]) []byte, func([]byte) (tumble.Row[int64], int, error)) {
+func (rowCodec) Functions() (func([]byte, row) []byte, func([]byte) (row, int, error)) {
 	return appendRow, decodeRow
 }
 
-func sizeRow(*tumble.Row[int64]) int { return 37 }
+func sizeRow(v *row) int {
+	n := 17
+	n += sizeTally(&v.tally)
+	return n
+}
 
-func appendRow(dst []byte, v tumble.Row[int64]) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.Key))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.Window))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.Count))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.Hash))
-	dst = codec.Bool{}.Append(dst, bool(v.Closing))
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(v.Partition))
+func appendRow(dst []byte, v row) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.campaign))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.window))
+	dst = appendTally(dst, v.tally)
+	dst = codec.Bool{}.Append(dst, bool(v.closing))
 	return dst
 }
 
-func decodeRow(src []byte) (v tumble.Row[int64], n int, err error) {
-	if len(src)-n < 37 {
+func decodeRow(src []byte) (v row, n int, err error) {
+	var m int
+	if len(src)-n < 16 {
 		return v, n, codec.ErrShort
 	}
-	b1 := src[n : n+37 : n+37]
-	v.Key = int64(binary.LittleEndian.Uint64(b1[0:]))
-	v.Window = int64(binary.LittleEndian.Uint64(b1[8:]))
-	v.Count = int64(binary.LittleEndian.Uint64(b1[16:]))
-	v.Hash = uint64(binary.LittleEndian.Uint64(b1[24:]))
-	if b1[32] > 1 {
+	b1 := src[n : n+16 : n+16]
+	v.campaign = int64(binary.LittleEndian.Uint64(b1[0:]))
+	v.window = int64(binary.LittleEndian.Uint64(b1[8:]))
+	n += 16
+	if v.tally, m, err = decodeTally(src[n:]); err != nil {
+		return v, n, err
+	}
+	n += m
+	if len(src)-n < 1 {
+		return v, n, codec.ErrShort
+	}
+	b2 := src[n : n+1 : n+1]
+	if b2[0] > 1 {
 		return v, n, codec.ErrBool
 	}
-	v.Closing = b1[32] == 1
-	v.Partition = int32(binary.LittleEndian.Uint32(b1[33:]))
-	n += 37
+	v.closing = b2[0] == 1
+	n += 1
 	return v, n, nil
 }

@@ -93,7 +93,7 @@ func (g *generator) Closing(dst []byte, in workloads.Input) (value, key []byte) 
 	if g.p.Skew {
 		last += jitter
 	}
-	return event(dst, g.users[0], g.pages[0], g.ads[0], adTypes[0], closingType, g.p.windows().ClosingTime(last)), nil
+	return event(dst, g.users[0], g.pages[0], g.ads[0], adTypes[0], closingType, g.p.horizon().ClosingTime(last)), nil
 }
 
 func event(dst []byte, user, page, ad, adType, eventType string, at int64) []byte {

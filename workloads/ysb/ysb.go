@@ -22,12 +22,13 @@ import (
 	"streamduel/codec/json"
 	"streamduel/connectors"
 	"streamduel/pipeline"
+	"streamduel/pipeline/window"
 	"streamduel/workloads"
 	"streamduel/workloads/idrecord"
-	"streamduel/workloads/internal/tumble"
+	"streamduel/workloads/internal/windowrow"
 )
 
-//go:generate go run streamduel/cmd/codecgen -type parsed,projected,viewed,row
+//go:generate go run streamduel/cmd/codecgen -type parsed,projected,viewed,tally,row
 
 // Params are the workload's parameters.
 type Params struct {
@@ -42,8 +43,8 @@ type Params struct {
 	LateBy    time.Duration `json:"lateBy"`
 }
 
-func (p *Params) windows() tumble.Config {
-	return tumble.Config{Size: p.Window.Milliseconds(), Delay: p.Delay.Milliseconds()}
+func (p *Params) horizon() workloads.Horizon {
+	return workloads.Horizon{After: p.Window, Delay: p.Delay}
 }
 
 // Validate says what is allowed where a parameter is impossible.
@@ -158,19 +159,41 @@ func decode(r *connectors.Record) (parsed, error) {
 
 // viewed is a view that was joined with its campaign.
 type viewed struct {
-	campaign  int64 // −1−partition for a closing record
+	campaign  int64
 	sequence  int64
 	partition int32
 }
 
-type row = tumble.Row[int64]
+// row is a finished window of a campaign, or a closing record.
+type row struct {
+	campaign int64 // or the partition of a closing record
+	window   int64
+	tally
+	closing bool
+}
+
+// tally is how many, and the sum of their ids' hashes.
+type tally struct {
+	count int64
+	hash  uint64
+}
+
+var count = window.Aggregator[viewed, tally, tally]{
+	Add: func(n tally, v viewed) tally {
+		n.count++
+		n.hash += workloads.HashID(v.partition, v.sequence)
+		return n
+	},
+	Merge:  func(a, b tally) tally { return tally{a.count + b.count, a.hash + b.hash} },
+	Result: func(n tally) tally { return n },
+	Codec:  tallyCodec{},
+}
 
 // projected is what is left of a view: which ad, and which input it was.
 type projected struct {
 	ad        []byte `codec:"view"`
 	sequence  int64
 	partition int32
-	closing   bool
 }
 
 func build(params any, io workloads.IO) (*pipeline.Graph, error) {
@@ -181,10 +204,10 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	g := pipeline.New("ysb")
 	events := pipeline.From(g, "events", io.Source(io.Input), decode,
 		pipeline.EventTime(func(e parsed) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(parsedCodec{})
-	views := pipeline.Filter(events, "views", func(e parsed) bool { return e.kind != other })
+	views := pipeline.Filter(events, "views", func(e parsed) bool { return e.kind == view })
 	// Event time goes on beside the record, as its timestamp.
 	ads := pipeline.Map(views, "project", func(e parsed) projected {
-		return projected{e.ad, e.sequence, e.partition, e.kind == closing}
+		return projected{e.ad, e.sequence, e.partition}
 	}).Codec(projectedCodec{})
 
 	campaignOf := make(map[string]int64, p.Campaigns*p.AdsPerCampaign) // never written again
@@ -192,32 +215,35 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 		campaignOf[uuid("ad", i)] = int64(i / p.AdsPerCampaign)
 	}
 	joined := pipeline.FlatMap(ads, "join", func(e projected, emit func(viewed)) {
-		if e.closing {
-			emit(viewed{-1 - int64(e.partition), e.sequence, e.partition})
-			return
-		}
 		if campaign, ok := campaignOf[string(e.ad)]; ok {
 			emit(viewed{campaign, e.sequence, e.partition})
 		}
 	}).Codec(viewedCodec{})
+	late := pipeline.NewTag[viewed]("late")
 	byCampaign := pipeline.KeyBy(joined, func(v viewed) int64 { return v.campaign })
-	rows, late := tumble.Count(byCampaign, "count", p.windows(), func(v viewed, _ *pipeline.Ctx) tumble.Element {
-		return tumble.Element{Hash: workloads.HashID(v.partition, v.sequence), Closing: v.campaign < 0, Partition: v.partition}
-	})
+	windows := window.On(byCampaign, window.TumblingEventTime(p.Window)).SideOutputLate(late)
+	rows := window.AggregateWith(windows, "count", count, func(c *window.Context[int64], n tally, emit func(row)) {
+		emit(row{campaign: c.Key(), window: c.Window().Start, tally: n})
+	}).Codec(rowCodec{})
+
+	closings := pipeline.Filter(events, "closing", func(e parsed) bool { return e.kind == closing })
+	ends := pipeline.Map(workloads.Closings(closings, "end", p.horizon(), func(e parsed) int32 { return e.partition }), "ended",
+		func(partition int32) row { return row{campaign: int64(partition), closing: true} }).Codec(rowCodec{})
+
 	names := uuids("campaign", p.Campaigns)
-	pipeline.To(rows.Codec(rowCodec{}), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) { encode(r, names, out) })
-	pipeline.To(late.Codec(viewedCodec{}), "late", io.Sink(io.Late), encodeLate)
+	pipeline.To(pipeline.Union(rows, ends), "counts", io.Sink(io.Output), func(r row, out *connectors.Record) { encode(r, names, out) })
+	pipeline.To(pipeline.Side(rows, late).Codec(viewedCodec{}), "late", io.Sink(io.Late), encodeLate)
 	return g, nil
 }
 
 const lateBytes = idrecord.PartitionWidth + 1 + idrecord.SequenceWidth
 
 func encode(r row, names []string, out *connectors.Record) {
-	name := ""
-	if !r.Closing {
-		name = names[r.Key]
+	if r.closing {
+		windowrow.Append(out, 0, 0, 0, true, int32(r.campaign), "")
+		return
 	}
-	tumble.AppendRow(out, r.Window, r.Count, r.Hash, r.Closing, r.Partition, name)
+	windowrow.Append(out, r.window, r.count, r.hash, false, 0, names[r.campaign])
 }
 
 func encodeLate(v viewed, out *connectors.Record) {
@@ -250,7 +276,7 @@ func parseRow(r *connectors.Record, late bool, out *workloads.Row) error {
 		*out = workloads.Row{HasID: true, Partition: int32(p), Sequence: int64(s)}
 		return nil
 	}
-	return tumble.ParseRow(v, out)
+	return windowrow.Parse(v, out)
 }
 
 // oracle evaluates an event with the library's JSON reader and a table of its

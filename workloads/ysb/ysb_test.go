@@ -241,3 +241,12 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkJob is the whole job: parse, filter, project, join, exchange, window.
+// Its load repeats, so that nearly all but the first pass of it is late; the
+// window is as long as the load.
+func BenchmarkJob(b *testing.B) {
+	p := Workload().Params().(*Params)
+	p.Window = 24 * time.Hour
+	trial.Bench(b, Workload(), p, false)
+}

@@ -205,6 +205,28 @@ func CheckAllocations(t testing.TB, w *workloads.Workload, params any, origins b
 	}
 }
 
+// Bench measures what a record costs from the source to the sinks, on one core
+// and without broker or engine. The watermark follows each 1,000 records.
+func Bench(b *testing.B, w *workloads.Workload, params any, origins bool) {
+	b.Helper()
+	const n = 20_000
+	o := defaults(Options{Records: n, Partitions: 1, Origins: origins})
+	h := host(b, w, params, o, true)
+	records, splits := split(Inputs(b, w, params, o), 1)
+	source := sourceOf(h)
+	b.ReportAllocs()
+	for done := 0; b.Loop(); done += 1000 {
+		at := done % n
+		if err := h.Push(source, &connectors.Batch{Split: splits[0], Records: records[0][at : at+1000]}); err != nil {
+			b.Fatal(err)
+		}
+		if err := h.Watermark(h.SourceWatermark(source, splits...)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "records/s")
+}
+
 // IO is where a trial's job reads and writes.
 func IO() workloads.IO {
 	return workloads.IO{

@@ -1,4 +1,6 @@
-package tumble
+// Package windowrow is the text of a finished window's count, which workloads
+// with windows write and observers read.
+package windowrow
 
 import (
 	"errors"
@@ -20,9 +22,9 @@ const (
 	keyAt       = windowAt + windowWidth + 1
 )
 
-// AppendRow writes a row into an outgoing record, with its key as the record's
+// Append writes a row into an outgoing record, with its key as the record's
 // key.
-func AppendRow(out *connectors.Record, window, count int64, hash uint64, closing bool, partition int32, key string) {
+func Append(out *connectors.Record, window, count int64, hash uint64, closing bool, partition int32, key string) {
 	kind := byte(idrecord.Plain)
 	if closing {
 		kind = idrecord.Closing
@@ -50,8 +52,8 @@ func AppendRow(out *connectors.Record, window, count int64, hash uint64, closing
 
 var errRow = errors.New("not an output of the form count,hash,kind,window,key with widths 12,16,1,15 and any")
 
-// ParseRow reads what AppendRow wrote; the row's key aliases v.
-func ParseRow(v []byte, out *workloads.Row) error {
+// Parse reads what Append wrote; the row's key aliases v.
+func Parse(v []byte, out *workloads.Row) error {
 	if len(v) < keyAt || v[hashAt-1] != ',' || v[kindAt-1] != ',' || v[windowAt-1] != ',' || v[keyAt-1] != ',' {
 		return errRow
 	}
