@@ -178,4 +178,29 @@ type Task struct {
 	Busy    float64 `json:"busy"`    // running, waiting for a sink included
 	Blocked float64 `json:"blocked"` // waiting for a buffer or for the batches before
 	Idle    float64 `json:"idle"`
+	// BackPressure is what an engine with Flink's monitor shows of the task.
+	BackPressure *BackPressure `json:"backPressure,omitempty"`
+}
+
+// BackPressure is a task's use of time as Flink shows it: by the older
+// definition the share of 100 looks, 50 ms apart, at which the task waited for an
+// output buffer; by the newer one the milliseconds of a second.
+type BackPressure struct {
+	SampledShare  float64 `json:"sampledShare"`
+	SampledLevel  string  `json:"sampledLevel"`
+	BusyMillis    float64 `json:"busyMillisPerSecond"`
+	BlockedMillis float64 `json:"backPressuredMillisPerSecond"`
+	IdleMillis    float64 `json:"idleMillisPerSecond"`
+	Level         string  `json:"level"`
+}
+
+// BackPressureLevel names a share of time: OK ≤ 0.10 < LOW ≤ 0.50 < HIGH.
+func BackPressureLevel(share float64) string {
+	switch {
+	case share <= 0.10:
+		return "OK"
+	case share <= 0.50:
+		return "LOW"
+	}
+	return "HIGH"
 }

@@ -66,6 +66,12 @@ type (
 		Tasks      []string `json:"tasks"`
 		Checkpoint int64    `json:"checkpoint"`
 	}
+	// Stuck tells that a task has not come back from a function for so long.
+	Stuck struct {
+		Task     string  `json:"task"`
+		Function string  `json:"function"`
+		Seconds  float64 `json:"seconds"`
+	}
 	// Failed tells that the job has failed; the worker ends after it.
 	Failed struct {
 		Error string `json:"error"`
@@ -160,6 +166,7 @@ func (DataLost) Kind() string            { return "dataLost" }            // Kin
 func (Durable) Kind() string             { return "durable" }             // Kind names the event.
 func (Restarting) Kind() string          { return "restarting" }          // Kind names the event.
 func (Restarted) Kind() string           { return "restarted" }           // Kind names the event.
+func (Stuck) Kind() string               { return "stuck" }               // Kind names the event.
 func (Failed) Kind() string              { return "failed" }              // Kind names the event.
 func (Stopped) Kind() string             { return "stopped" }             // Kind names the event.
 func (Sampled) Kind() string             { return "gauges" }              // Kind names the event.

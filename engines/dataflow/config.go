@@ -28,6 +28,11 @@ type Config struct {
 	// state, or a checkpoint's, belongs to operators that the job has not.
 	RestoreFrom      string `json:"restoreFrom,omitempty"`
 	AllowNonRestored bool   `json:"allowNonRestored,omitempty"`
+	// Watchdog is how long a subtask may be in one step before the function that
+	// it is in is named; CancelTimeout how long it may take to end when it has to,
+	// before the job fails without it.
+	Watchdog      Duration `json:"watchdog"`
+	CancelTimeout Duration `json:"cancelTimeout"`
 	// WatermarkInterval is how often sources emit watermarks.
 	WatermarkInterval Duration `json:"watermarkInterval"`
 	// Watermark says how the splits of a source make its watermark: min (Flink's,
@@ -89,6 +94,7 @@ func DefaultConfig() Config {
 			Strategy: RestartNone, Attempts: 1, Failures: 1, Interval: Duration(time.Minute), Delay: Duration(time.Second),
 			Initial: Duration(time.Second), Max: Duration(time.Minute), Multiplier: 1.5, Jitter: 0.1, Reset: Duration(time.Hour),
 		},
+		Watchdog: Duration(30 * time.Second), CancelTimeout: Duration(3 * time.Minute),
 		TaskManagers:      1,
 		WatermarkInterval: Duration(200 * time.Millisecond),
 		Watermark:         MinOverSplits,
@@ -120,6 +126,8 @@ func (c *Config) Validate() error {
 	c.Restart.check(check)
 	check(c.TaskManagers >= 1 && c.TaskManagers <= 64, "taskManagers", "1 to 64")
 	check(c.Slots >= 0 && c.Slots <= 1024, "slots", "1 to 1024, or 0 for as many as the job needs")
+	check(c.Watchdog > 0, "watchdog", "a duration above 0s")
+	check(c.CancelTimeout > 0, "cancelTimeout", "a duration above 0s")
 	check(c.WatermarkInterval > 0, "watermarkInterval", "a duration above 0s")
 	policies := []WatermarkPolicy{MinOverSplits, MinOverPartitions, TaskMax, SparkMax}
 	check(slices.Contains(policies, c.Watermark), "watermark", "one of min, min-over-partitions, task-max, spark")

@@ -22,7 +22,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	want := `{"bufferTimeout":"10ms","checkpoint":{"interval":"1s","timeout":"10m0s","minPause":"0s","tolerableFailures":0,"concurrent":1,"unaligned":false,"alignedTimeout":"0s","retained":1},` +
 		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5},"restart":{"strategy":"none","attempts":1,"failures":1,"interval":"1m0s","delay":"1s",` +
-		`"initial":"1s","max":"1m0s","multiplier":1.5,"jitter":0.1,"reset":"1h0m0s"},"taskManagers":1,"watermarkInterval":"200ms","watermark":"min"}`
+		`"initial":"1s","max":"1m0s","multiplier":1.5,"jitter":0.1,"reset":"1h0m0s"},"taskManagers":1,"watchdog":"30s","cancelTimeout":"3m0s","watermarkInterval":"200ms","watermark":"min"}`
 	if string(b) != want {
 		t.Errorf("written as %s", b)
 	}
@@ -54,6 +54,8 @@ func TestConfiguration(t *testing.T) {
 		`{"restart":{"strategy":"always"}}`:                "restart.strategy: none, fixed-delay, failure-rate or exponential-delay",
 		`{"restart":{"initial":"2h"}}`:                     "restart.initial: a duration above 0s and up to restart.max",
 		`{"taskManagers":0}`:                               "taskManagers: 1 to 64",
+		`{"watchdog":"0s"}`:                                "watchdog: a duration above 0s",
+		`{"cancelTimeout":"0s"}`:                           "cancelTimeout: a duration above 0s",
 		`{"watermarkInterval":"0s"}`:                       "watermarkInterval: a duration above 0s",
 	} {
 		c := DefaultConfig()

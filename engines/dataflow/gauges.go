@@ -32,7 +32,7 @@ func (r *run) Gauges() engines.Gauges {
 		b := clip(float64(blocked-g.blocked[i]) / span)
 		s := clip(float64(idle-g.idle[i]) / span)
 		g.blocked[i], g.idle[i] = blocked, idle
-		out.Tasks = append(out.Tasks, engines.Task{Name: t.name, Busy: clip(1 - b - s), Blocked: b, Idle: s})
+		out.Tasks = append(out.Tasks, engines.Task{Name: t.name, Busy: clip(1 - b - s), Blocked: b, Idle: s, BackPressure: seat.pressure.view()})
 
 		out.Consumed += t.shown.consumed.Load()
 		out.Written += t.shown.written.Load()

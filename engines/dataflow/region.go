@@ -25,6 +25,7 @@ type seat struct {
 	source   *enumeration // of a source's seat
 	aligned  *member      // of a source's seat whose splits are aligned
 	current  atomic.Pointer[task]
+	pressure pressure
 }
 
 func (s *seat) task() *task { return s.current.Load() }
@@ -86,14 +87,17 @@ func (g *region) failed(t *task, err error) {
 }
 
 // close waits for the region's goroutines and gives back what its tasks hold.
-func (g *region) close() {
-	g.wg.Wait()
+func (g *region) close() error {
+	if err := g.wait(); err != nil {
+		return err // what they hold they may still use
+	}
 	if g.down {
-		return // it has been closed, and not opened since
+		return nil // it has been closed, and not opened since
 	}
 	for _, s := range g.seats {
 		s.task().close()
 	}
+	return nil
 }
 
 // follow takes over the counters of the task that was in the seat before.
@@ -160,7 +164,10 @@ func (c *coordinator) takeDown(g *region, reason error) error {
 	down := g.down // after a restart that failed it is closed already
 	g.down = true
 	r.wg.Go(func() {
-		g.wg.Wait()
+		if err := g.wait(); err != nil {
+			r.fail(err)
+			return
+		}
 		if !down {
 			for _, s := range g.seats {
 				s.task().close()

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
@@ -190,14 +191,23 @@ func (r *run) launch() {
 		return nil
 	})
 	r.clocks()
+	r.watch()
 	go func() {
 		r.wg.Wait()
 		r.cancel()
+		var stuck error
 		for _, g := range r.regions {
-			g.close()
+			if err := g.close(); err != nil && stuck == nil {
+				stuck = err
+			}
 		}
-		r.closeBackend()
+		if stuck == nil {
+			r.closeBackend()
+		}
 		r.mu.Lock()
+		if stuck != nil {
+			r.err = errors.Join(r.err, stuck)
+		}
 		if r.err == nil && r.mode == "" {
 			r.err = context.Cause(r.parent)
 		}

@@ -51,6 +51,9 @@ type task struct {
 
 	before    int64 // records written by the tasks in this seat before it
 	unflushed atomic.Bool
+	steps     atomic.Int64 // of its loop, for the watchdog
+	goroutine atomic.Int64
+	alive     atomic.Bool
 	shown     shown
 }
 
@@ -73,7 +76,11 @@ func (t *task) execute() (err error) {
 		}
 	}()
 	t.shown.watermark.Store(pipeline.NoTime)
-	for t.ctx.Err() == nil {
+	t.goroutine.Store(goroutineID())
+	t.alive.Store(true)
+	defer t.alive.Store(false)
+	for n := int64(1); t.ctx.Err() == nil; n++ {
+		t.steps.Store(n)
 		if err := t.mail(); err != nil {
 			return t.wrap(err)
 		}
