@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // Record is one message at the edge of a job. Its byte slices belong to
@@ -278,6 +279,12 @@ type Transactor interface {
 	// Transaction opens the job's transactional client. Opening fences every
 	// older one and aborts what it left open.
 	Transaction(ctx context.Context, env WriterEnv) (Transaction, error)
+}
+
+// Timed is a Transaction that the outside system aborts by itself when it stays
+// open for too long.
+type Timed interface {
+	Timeout() time.Duration
 }
 
 // Transaction is the micro-batch engine's view of a transactional sink: Begin,

@@ -103,6 +103,24 @@ type (
 		StateKeys       int                `json:"stateKeys"`
 		StateBytes      int64              `json:"stateBytes"`
 		Lag             int64              `json:"lag"`
+		// What StreamingQueryProgress has beside: rates in records per second, over
+		// the time since the batch before began and over the time that this one took.
+		TotalDelay             float64   `json:"totalDelayMillis"`
+		InputRowsPerSecond     float64   `json:"inputRowsPerSecond"`
+		ProcessedRowsPerSecond float64   `json:"processedRowsPerSecond"`
+		Start                  Positions `json:"startOffset"`
+		End                    Positions `json:"endOffset"`
+		// Stages of the batch, with the skew of their tasks.
+		Stages []StageMetrics `json:"stages"`
+	}
+	// StageMetrics tell of a stage's tasks in one batch. Times are milliseconds, of
+	// the attempts that succeeded.
+	StageMetrics struct {
+		Name   string  `json:"name"`
+		Tasks  int     `json:"tasks"`
+		Failed int     `json:"failedAttempts"`
+		P50    float64 `json:"taskP50Millis"`
+		Max    float64 `json:"taskMaxMillis"`
 	}
 	// RateLimited tells that the rate limit has changed.
 	RateLimited struct {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -340,6 +341,11 @@ func (t *transaction) Abort(ctx context.Context) error {
 		return fmt.Errorf("kafka sink %s: abort of transaction %s: %w", t.env.Node, t.id, err)
 	}
 	return nil
+}
+
+// Timeout implements connectors.Timed.
+func (t *transaction) Timeout() time.Duration {
+	return time.Duration(t.sink.cfg.TransactionMillis) * time.Millisecond
 }
 
 // Close implements connectors.Transaction. What is open is left to the next

@@ -52,13 +52,28 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	r.consumed.Add(b.records)
 	running := time.Now()
 	var next int64
+	var tooLong []time.Duration // attempts that outlasted a transaction
 	for attempt := 1; ; attempt++ {
 		var err error
+		try := time.Now()
 		if next, err = r.attemptBatch(b, attempt); err == nil {
 			break
 		}
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
+		}
+		if t, timeout := r.outlasted(time.Since(try)); t != nil {
+			if tooLong = append(tooLong, time.Since(try)); len(tooLong) == 2 {
+				return fmt.Errorf("batch %d: %w", b.entry.Batch, r.tooLong(t, timeout, tooLong, err))
+			}
+			r.rt.Log.Warn("the batch outlasted its transaction and is run once more", "job", r.job.Name, "batch", b.entry.Batch, "timeout", timeout, "error", err)
+			if err := r.reopen(r.ctx); err != nil {
+				return err
+			}
+			if err := r.rebuild(b); err != nil {
+				return err
+			}
+			continue
 		}
 		err = fmt.Errorf("batch %d: %w", b.entry.Batch, err)
 		if _, no := errors.AsType[final](err); no || attempt >= r.cfg.BatchAttempts {
@@ -143,6 +158,16 @@ func ends(e *offsetEntry) engines.Positions {
 	return positions
 }
 
+func starts(e *offsetEntry) engines.Positions {
+	positions := engines.Positions{}
+	for _, splits := range e.Sources {
+		for id, rg := range splits {
+			positions[id] = rg.From
+		}
+	}
+	return positions
+}
+
 // trim forgets the acknowledgements of a batch that is complete: nothing will
 // ask for them any more.
 func (r *run) trim(e *offsetEntry) {
@@ -210,7 +235,15 @@ func (r *run) completed(b *batch, begun time.Time) {
 	done := engines.BatchCompleted{
 		Batch: b.entry.Batch, Records: b.records, SchedulingDelay: scheduling, ProcessingDelay: processing,
 		Durations: b.durations, StateKeys: keys, StateBytes: bytes, Lag: b.lag,
+		TotalDelay: processing + scheduling, End: ends(b.entry), Start: starts(b.entry), Stages: b.slot.generation.Load().metrics(),
 	}
+	if took := b.durations["triggerExecution"]; took > 0 {
+		done.ProcessedRowsPerSecond = float64(b.records) / took * 1000
+	}
+	if !r.lastBegan.IsZero() && b.planned.After(r.lastBegan) {
+		done.InputRowsPerSecond = float64(b.records) / b.planned.Sub(r.lastBegan).Seconds()
+	}
+	r.lastBegan = b.planned
 	if b.watermark != noTime {
 		wm := b.watermark
 		done.WatermarkMs = &wm

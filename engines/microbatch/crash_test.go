@@ -47,6 +47,7 @@ func TestCrashMatrix(t *testing.T) {
 		by    map[connectors.Guarantee]want
 	}{
 		{"M0", map[connectors.Guarantee]want{connectors.AtMostOnce: {zero, zero}, connectors.AtLeastOnce: {zero, zero}, connectors.ExactlyOnce: {zero, zero}}},
+		{"M0t", map[connectors.Guarantee]want{connectors.AtMostOnce: {zero, zero}, connectors.AtLeastOnce: {zero, zero}, connectors.ExactlyOnce: {zero, zero}}},
 		{"M1", map[connectors.Guarantee]want{connectors.AtMostOnce: {zero, all}, connectors.AtLeastOnce: {zero, zero}, connectors.ExactlyOnce: {zero, zero}}},
 		{"M2", map[connectors.Guarantee]want{
 			connectors.AtMostOnce:  {zero, func(c crash) int { return int(c.missing) }},
@@ -59,7 +60,7 @@ func TestCrashMatrix(t *testing.T) {
 		for g, w := range c.by {
 			for _, clock := range []ClockKind{Skipping, Queueing} {
 				for _, hit := range []int{1, 4} {
-					if c.point == "M0" && clock == Queueing && hit > 1 {
+					if strings.HasPrefix(c.point, "M0") && clock == Queueing && hit > 1 {
 						continue // planned while another batch runs, which a simulated kill does not stop at once
 					}
 					t.Run(fmt.Sprintf("%s/%s/%s/%d", c.point, g, clock, hit), func(t *testing.T) {
@@ -81,7 +82,7 @@ func TestCrashMatrix(t *testing.T) {
 							}
 						}
 						b.expect(scaleTo(copies, n, told), scaleTo(losses, n, told))
-						checkReplay(t, c.point, g, told)
+						checkReplay(t, strings.TrimSuffix(c.point, "t"), g, told)
 						if c.point == "M2" && g != connectors.ExactlyOnce {
 							k := told.acked
 							if g == connectors.AtMostOnce {

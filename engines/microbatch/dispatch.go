@@ -278,6 +278,7 @@ func (r *run) runTask(g *generation, b *batch, a *attempt) (err error) {
 	s.meter.add(1)
 	defer s.meter.add(-1)
 	began := time.Now()
+	t.failed = a.N
 	err = guard(func() error { return t.process(g.ctx, b) })
 	t.took = time.Since(began)
 	if p, ok := errors.AsType[*panicked](err); ok {

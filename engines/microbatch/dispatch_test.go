@@ -67,6 +67,23 @@ func TestTaskRetries(t *testing.T) {
 				if g == connectors.ExactlyOnce && b.store.aborted > 0 {
 					t.Errorf("%d rows were aborted, although no task that writes had failed", b.store.aborted)
 				}
+				failed := 0
+				for _, c := range batches(p.all("batchCompleted")) {
+					if len(c.Stages) != 3 || c.Stages[1].Name != "count → may fail" || c.Stages[1].Tasks != 2 || c.Stages[1].Max < c.Stages[1].P50 || c.Stages[1].Max == 0 {
+						t.Errorf("batch %d: stages %+v", c.Batch, c.Stages)
+					}
+					failed += c.Stages[1].Failed
+					var n int64
+					for id := range c.End {
+						n += int64(c.End[id] - c.Start[id])
+					}
+					if n != c.Records || (c.Records > 0 && c.ProcessedRowsPerSecond <= 0) || (c.Batch > 0 && c.Records > 0 && c.InputRowsPerSecond <= 0) || c.TotalDelay != c.SchedulingDelay+c.ProcessingDelay {
+						t.Errorf("batch %+v", c)
+					}
+				}
+				if failed != int(fails) {
+					t.Errorf("%d failed attempts were told, want %d", failed, fails)
+				}
 				if got := p.Gauges(); got.QueuedBytes != 0 || got.Consumed != 600 {
 					t.Errorf("after the end %+v", got)
 				}

@@ -35,6 +35,7 @@ func (Engine) Config() any { return Default() }
 // counts batches that a crash can do something to.
 const (
 	pointBeforeLog    = "M0"
+	pointTorn         = "M0t"
 	pointLogged       = "M1"
 	pointHalfWritten  = "M2"
 	pointWritten      = "M3"
@@ -47,6 +48,7 @@ const (
 func (Engine) Points() []engines.Point {
 	return []engines.Point{
 		{Name: pointBeforeLog, Doc: "before the offset log is written"},
+		{Name: pointTorn, Doc: "the offset log's new file is there, torn"},
 		{Name: pointLogged, Doc: "offset log written, nothing processed"},
 		{Name: pointHalfWritten, Doc: "in the middle of the batch's output"},
 		{Name: pointPrepared, Doc: "exactly-once: output and offsets are in the transaction, which has not been ended"},

@@ -1,6 +1,7 @@
 package microbatch
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,23 @@ func (g *generation) written() (n int64) {
 		}
 	}
 	return n
+}
+
+// metrics tells how the tasks of the last batch ran.
+func (g *generation) metrics() (out []engines.StageMetrics) {
+	var took []time.Duration
+	for _, s := range g.stages {
+		m := engines.StageMetrics{Name: s.fragment.Name, Tasks: len(s.tasks)}
+		took = took[:0]
+		for _, t := range s.tasks {
+			took = append(took, t.took)
+			m.Failed += t.failed
+		}
+		slices.Sort(took)
+		m.P50, m.Max = millis(took[len(took)/2]), millis(took[len(took)-1])
+		out = append(out, m)
+	}
+	return out
 }
 
 // written counts the records that the sinks have taken.

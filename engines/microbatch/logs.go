@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -77,6 +79,16 @@ func (l batchLogs) planned(e *offsetEntry) error {
 		return fmt.Errorf("batch %d is in the offset log already: %w", e.Batch, err)
 	}
 	return err
+}
+
+// torn leaves what a crash in the middle of a write could leave where renaming
+// is not atomic: half an entry under its final name. It is the failpoint's.
+func (l batchLogs) torn(e *offsetEntry) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(l.folder.Path(), logName(offsetPrefix, e.Batch)), b[:len(b)/2], 0o644)
 }
 
 func (l batchLogs) committed(e commitEntry) error {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"streamduel/connectors"
 )
@@ -273,6 +274,7 @@ type store struct {
 	epoch   int
 	marks   *marks // what transactions carried; nil until first used
 	begun   int
+	timeout time.Duration // of transactions; 0 is none
 	// failWrites makes the so-manieth write from now fail, once.
 	failWrites int
 	only       []connectors.Guarantee
@@ -374,6 +376,7 @@ type storeTransaction struct {
 	positions map[connectors.SplitID]connectors.Position
 	metadata  string
 	active    bool
+	since     time.Time
 }
 
 func (t *storeTransaction) check() error {
@@ -396,7 +399,7 @@ func (t *storeTransaction) Begin(context.Context) error {
 	if t.active {
 		return errors.New("a transaction is open")
 	}
-	t.active, t.open, t.positions = true, nil, nil
+	t.active, t.open, t.positions, t.since = true, nil, nil, time.Now()
 	t.s.begun++
 	return t.check()
 }
@@ -420,6 +423,9 @@ func (t *storeTransaction) Commit(context.Context) error {
 	if err := t.check(); err != nil {
 		return err
 	}
+	if t.s.timeout > 0 && time.Since(t.since) >= t.s.timeout {
+		return errors.New("the transaction is not known any more")
+	}
 	if !t.active || t.positions == nil {
 		return errors.New("commit without prepare")
 	}
@@ -442,3 +448,10 @@ func (t *storeTransaction) Abort(context.Context) error {
 }
 
 func (t *storeTransaction) Close() error { return nil }
+
+func (t *storeTransaction) Timeout() time.Duration {
+	if t.s.timeout == 0 {
+		return time.Hour
+	}
+	return t.s.timeout
+}

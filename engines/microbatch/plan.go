@@ -124,6 +124,12 @@ func (r *run) plan(due time.Time) (*batch, error) {
 	if err := r.attempt.Check(); err != nil {
 		return nil, err
 	}
+	if b.records > 0 && r.rt.Failpoints.Armed(pointTorn) {
+		if err := r.logs.torn(e); err != nil {
+			return nil, err
+		}
+	}
+	r.hit(pointTorn, b)
 	logging := time.Now()
 	if err := r.logs.planned(e); err != nil {
 		return nil, err
@@ -137,6 +143,7 @@ func (r *run) plan(due time.Time) (*batch, error) {
 	r.nextBatch++
 	r.lastTime = now
 	b.planning = time.Since(begun)
+	b.durations["queryPlanning"] = millis(b.planning) - b.durations["latestOffset"] - b.durations["walCommit"]
 	r.planned(b)
 	until := engines.Positions{}
 	for _, splits := range e.Sources {

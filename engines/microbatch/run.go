@@ -57,6 +57,7 @@ type run struct {
 
 	// The runner's.
 	commit      commitEntry // of the last complete batch
+	lastBegan   time.Time   // when the batch before was planned
 	published   time.Time   // when positions were last published for monitoring
 	positionsMu sync.Mutex
 	durable     engines.Positions // what recovery would go on from

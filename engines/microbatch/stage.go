@@ -41,6 +41,7 @@ type task struct {
 	stateTime  time.Duration
 	taken      int64         // records read in this batch
 	took       time.Duration // by the last attempt
+	failed     int           // attempts in this batch before it
 	consumed   []consumed    // buffers to be released when the batch's attempt has succeeded
 	closed     bool
 }

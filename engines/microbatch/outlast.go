@@ -1,0 +1,46 @@
+package microbatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"streamduel/connectors"
+)
+
+// outlasted returns the sink whose transaction the outside system has given up
+// because the batch's attempt took longer than its timeout; nil when none was.
+func (r *run) outlasted(took time.Duration) (*transaction, time.Duration) {
+	for _, t := range r.transactions {
+		if timed, ok := t.tx.(connectors.Timed); ok && took >= timed.Timeout() {
+			return t, timed.Timeout()
+		}
+	}
+	return nil, 0
+}
+
+// reopen opens the sinks' transactions anew: the ones before may be beyond use,
+// and what became of them is only known from what the sink then says it holds.
+// An attempt that was superseded must not: it would fence the newer one.
+func (r *run) reopen(ctx context.Context) error {
+	if err := r.attempt.Check(); err != nil {
+		return err
+	}
+	for _, t := range r.transactions {
+		if err := t.tx.Close(); err != nil {
+			r.rt.Log.Warn("closing a transaction", "sink", t.node.Name, "error", err)
+		}
+	}
+	r.transactions = nil
+	return openTransactions(ctx, r)
+}
+
+// tooLong is the error of a batch that has outlasted its transaction twice.
+func (r *run) tooLong(t *transaction, timeout time.Duration, took []time.Duration, cause error) error {
+	limit := "none"
+	if n := r.cfg.Rate.MaxRecordsPerBatch; n > 0 {
+		limit = fmt.Sprintf("%d records", n)
+	}
+	return fmt.Errorf("sink %q: the batch took %v and again %v, longer than its transaction timeout of %v; the interval is %v and the cap on a batch (rate.maxRecordsPerBatch) %s: lower one of them or raise the timeout: %w",
+		t.node.Name, took[0].Round(time.Millisecond), took[1].Round(time.Millisecond), timeout, r.cfg.Interval.Std(), limit, cause)
+}
