@@ -45,6 +45,14 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 
 // To writes a stream to a sink.
 func To[T any](s *Stream[T], name string, sink connectors.Sink, encode Encode[T]) {
+	writeTo(s, name, sink, func(v T, r *connectors.Record) error {
+		encode(v, r)
+		return nil
+	})
+}
+
+// writeTo is To with an encoder that may fail, which fails the job.
+func writeTo[T any](s *Stream[T], name string, sink connectors.Sink, encode func(v T, r *connectors.Record) error) {
 	n := attach(s, &Node{Name: name, Kind: KindSink, Sink: sink}, Forward, nil)
 	n.build = func(b *builder, n *Node) any {
 		t, w := b.task, b.sink(n)
@@ -52,7 +60,10 @@ func To[T any](s *Stream[T], name string, sink connectors.Sink, encode Encode[T]
 		var origin connectors.Origin
 		return Receiver[T](func(v T, c *Ctx) {
 			r.Key, r.Value, r.Headers, r.Timestamp = r.Key[:0], r.Value[:0], r.Headers[:0], 0
-			encode(v, &r)
+			if err := encode(v, &r); err != nil {
+				c.Fail(err)
+				return
+			}
 			var o *connectors.Origin
 			if t.origins {
 				origin = c.Origin // a copy that does not escape into the writer's hands
