@@ -6,6 +6,7 @@ import (
 	"encoding/gob"
 	"encoding/json"
 	"errors"
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -267,14 +268,14 @@ func FuzzDecode(f *testing.F) {
 		again(t, EverythingCodec{}, b)
 		again(t, eventCodec{}, b)
 		again(t, numberCodec{}, b)
-		if v, ok := again(t, OrderCodec{}, b); ok {
+		if v, ok := again(t, OrderCodec{}, b); ok && !math.IsNaN(v.Discount) { // a NaN is not equal to itself
 			roundTrip(t, OrderCodec{}, v)
 		}
 		if v, n, err := old.Decode(b); err == nil {
 			if n > len(b) {
 				t.Fatalf("%d bytes of %d", n, len(b))
 			}
-			roundTrip(t, OrderCodec{}, v)
+			again(t, OrderCodec{}, OrderCodec{}.Append(nil, v))
 		}
 	})
 }
