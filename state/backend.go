@@ -142,6 +142,7 @@ type stored struct {
 	prefix     uint32
 	entryBytes int64
 	limit      int     // entries in the cache
+	told       int     // how many of the table's listed changes are in the store
 	used       []bool  // slots used since the hand went over them
 	hand       uint32  // of the clock that chooses what leaves
 	counts     []int64 // keys by group, from the set's first group on
@@ -171,7 +172,7 @@ func (t *Table[K, V]) storeKey(k K, g KeyGroup) []byte {
 // lookup returns a key's slot, getting it from the store when it is not in the
 // cache.
 func (t *Table[K, V]) lookup(k K) (slot uint32, ok bool) {
-	slot, ok = t.index[k]
+	slot, ok = t.find(k)
 	if t.stored == nil {
 		return slot, ok
 	}
@@ -231,11 +232,11 @@ func (t *Table[K, V]) counted(g KeyGroup, n int64) {
 // is being written changed entries stay, up to twice the limit.
 func (t *Table[K, V]) makeRoom() {
 	st := t.stored
-	if len(t.index) < st.limit {
+	if t.index.n < st.limit {
 		return
 	}
-	busy := len(t.index) < 2*st.limit && st.store.Busy()
-	leave := max(st.limit/16, 1)
+	busy := t.index.n < 2*st.limit && st.store.Busy()
+	leave := max(min(st.limit/16, 1024), 1)
 	for n := uint32(0); n < 2*t.next && leave > 0; n++ {
 		if st.hand++; st.hand >= t.next {
 			st.hand = 0
@@ -263,17 +264,50 @@ func (t *Table[K, V]) makeRoom() {
 		leave--
 	}
 	t.set.fail(st.store.Flush())
-	if len(t.changed) > 2*st.limit {
+	if len(t.changed)-st.told > 2*st.limit {
 		t.flush() // entries that came, left and came again are listed twice
 	}
 }
 
-// limitChanges puts changed entries into the store when they are many, because a
-// cut must wait for all of them.
+// A cut waits until all changed entries are in the store, so they are kept few:
+// maxChanges take some ten milliseconds. What changes often is put there once
+// for so many changes of others.
+const (
+	maxChanges = 8192
+	tellAtOnce = 64
+)
+
+// limitChanges puts the oldest changes into the store when there are many.
 func (t *Table[K, V]) limitChanges() {
-	if len(t.changed) > t.stored.limit/8 && !t.stored.store.Busy() {
-		t.flush()
+	st := t.stored
+	most := min(st.limit/8, maxChanges)
+	if len(t.changed)-st.told <= most+tellAtOnce || st.store.Busy() {
+		return
 	}
+	// Twice as many as came, to catch up with what came while it was busy.
+	until := st.told + 2*tellAtOnce
+	if behind := len(t.changed) - until; behind < most {
+		until = len(t.changed) - most
+	}
+	t.tell(until)
+	if st.told >= most { // the list moves up, at a copy a change
+		n := copy(t.changed, t.changed[st.told:])
+		t.changed, st.told = t.changed[:n], 0
+	}
+	t.set.fail(st.store.Flush())
+}
+
+// tell puts changed entries into the store, up to a place in the list of them.
+func (t *Table[K, V]) tell(until int) {
+	for _, slot := range t.changed[t.stored.told:until] {
+		switch e := t.at(slot); {
+		case e.state == slotFree:
+			e.epoch = 0 // it is not listed any more
+		case e.epoch == t.epoch:
+			t.writeBack(slot, e)
+		}
+	}
+	t.stored.told = until
 }
 
 // writeBack puts a changed entry into the store. A deleted one is freed.
@@ -296,15 +330,8 @@ func (t *Table[K, V]) writeBack(slot uint32, e *entry[K, V]) {
 
 // flush puts all changed entries into the store.
 func (t *Table[K, V]) flush() {
-	for _, slot := range t.changed {
-		switch e := t.at(slot); {
-		case e.state == slotFree:
-			e.epoch = 0 // it is not listed any more
-		case e.epoch == t.epoch:
-			t.writeBack(slot, e)
-		}
-	}
-	t.changed = t.changed[:0]
+	t.tell(len(t.changed))
+	t.changed, t.stored.told = t.changed[:0], 0
 	t.graves, t.reclaim = t.graves[:0], t.reclaim[:0]
 	t.set.fail(t.stored.store.Flush())
 }

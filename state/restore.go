@@ -416,8 +416,8 @@ func (t *Table[K, V]) reader(c *tableContents, entries int, moved bool) (applier
 			return nil
 		}, nil
 	}
-	if len(t.index) == 0 {
-		t.index = make(map[K]uint32, entries)
+	if t.index.n == 0 {
+		t.index = newIndex[K](entries)
 	}
 	now := int64(0)
 	if t.ttl != nil {
@@ -471,7 +471,7 @@ func (t *Table[K, V]) reader(c *tableContents, entries int, moved bool) (applier
 
 // recall gives the table an entry back.
 func (t *Table[K, V]) recall(k K, v V, at int64) {
-	slot, ok := t.index[k]
+	slot, ok := t.find(k)
 	if !ok {
 		slot, _ = t.insert(k, false)
 	}
@@ -483,7 +483,7 @@ func (t *Table[K, V]) recall(k K, v V, at int64) {
 
 // forget takes an entry away that a snapshot before gave back.
 func (t *Table[K, V]) forget(k K) {
-	if slot, ok := t.index[k]; ok {
+	if slot, ok := t.find(k); ok {
 		t.live--
 		t.release(slot, t.at(slot))
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"math/bits"
 	"sync/atomic"
 	"unsafe"
 
@@ -185,15 +184,9 @@ func (t *Table[K, V]) codecs() (keys, values string) { return t.keys.ID(), t.val
 
 func (t *Table[K, V]) aged() bool { return t.ttl != nil }
 
-// place is a place in Go's map, which has a control byte with each.
-type place[K comparable] struct {
-	_ K
-	_ uint32
-}
-
 // entryBytes is what an entry takes at most, without what it points to.
 func (t *Table[K, V]) entryBytes() int64 {
-	return t.slotBytes() + 2*(int64(unsafe.Sizeof(place[K]{}))+1)
+	return t.slotBytes() + indexBytes
 }
 
 func (t *Table[K, V]) slotBytes() int64 {
@@ -204,9 +197,7 @@ func (t *Table[K, V]) slotBytes() int64 {
 }
 
 func (t *Table[K, V]) bytes() int64 {
-	// The map has room for between 8/7 and 16/7 of its keys.
-	places := int64(1) << bits.Len(uint(len(t.index)*8/7))
-	return int64(len(t.chunks))<<t.shift*t.slotBytes() + places*(int64(unsafe.Sizeof(place[K]{}))+1) +
+	return int64(len(t.chunks))<<t.shift*t.slotBytes() + t.index.bytes() +
 		4*int64(cap(t.changed)+cap(t.free)+cap(t.graves)+cap(t.reclaim))
 }
 

@@ -12,7 +12,7 @@ import (
 // Table is a keyed table of one subtask. It belongs to the subtask's goroutine;
 // only snapshots taken of it may be written elsewhere.
 //
-// Entries lie in slots of small chunks, and a map leads from a key to its slot.
+// Entries lie in slots of small chunks, and an index leads from a key to its slot.
 // A snapshot takes the list of chunks and a new epoch begins; while it is being
 // written, the first change in a chunk replaces the chunk by a copy. So a
 // snapshot stops processing for the copy of that list only, and what it writes
@@ -27,7 +27,7 @@ type Table[K comparable, V any] struct {
 	// copying does.
 	isolate func(v V) V
 
-	index   map[K]uint32
+	index   index[K]
 	chunks  []*chunk[K, V]
 	shift   uint
 	mask    uint32
@@ -74,7 +74,7 @@ func NewTable[K comparable, V any](s *Set, operator, name string, keys codec.Cod
 	}
 	t := &Table[K, V]{
 		set: s, name: name, keys: keys, values: values, hash: hash,
-		index: map[K]uint32{}, epoch: 1, writers: new(atomic.Int32), spare: new(atomic.Pointer[[]uint32]),
+		index: newIndex[K](0), epoch: 1, writers: new(atomic.Int32), spare: new(atomic.Pointer[[]uint32]),
 	}
 	t.shift = chunkShift(unsafe.Sizeof(entry[K, V]{}))
 	t.mask = 1<<t.shift - 1
@@ -135,7 +135,7 @@ func (t *Table[K, V]) Get(k K) (v V, ok bool) {
 	if t.slow {
 		return t.getSlow(k)
 	}
-	slot, ok := t.index[k]
+	slot, ok := t.find(k)
 	if !ok {
 		return v, false
 	}
@@ -153,7 +153,7 @@ func (t *Table[K, V]) Ref(k K) (v *V, fresh bool) {
 	if t.slow {
 		return t.refSlow(k)
 	}
-	slot, ok := t.index[k]
+	slot, ok := t.find(k)
 	if !ok {
 		_, e := t.insert(k, true)
 		return &e.value, true
@@ -187,7 +187,7 @@ func (t *Table[K, V]) Delete(k K) {
 		t.deleteSlow(k)
 		return
 	}
-	if slot, ok := t.index[k]; ok {
+	if slot, ok := t.find(k); ok {
 		t.remove(slot)
 	}
 }
@@ -236,7 +236,7 @@ func (t *Table[K, V]) insert(k K, changed bool) (slot uint32, e *entry[K, V]) {
 	if changed {
 		t.list(e, slot)
 	}
-	t.index[e.key] = slot
+	t.index.put(e.key, slot)
 	if t.stored != nil {
 		t.stored.placed(slot)
 	}
@@ -322,7 +322,7 @@ func (t *Table[K, V]) remove(slot uint32) {
 
 // release frees a slot whose chunk is writable.
 func (t *Table[K, V]) release(slot uint32, e *entry[K, V]) {
-	delete(t.index, e.key)
+	t.index.remove(e.key, slot)
 	if t.hooks != nil {
 		t.hooks.freed(slot, e.key)
 	}

@@ -156,10 +156,13 @@ func (b *Backend) options(readOnly bool) *pebble.Options {
 		MaxManifestFileSize: 64 << 10,
 	}
 	// A read-modify-write asks for every key before it writes it, most of which
-	// are in one file: the filters keep the others from being read.
-	// Few sorted runs and index blocks of one level make such a question cheap.
+	// are in one file: the filters keep the others from being read. A compaction
+	// of the upper runs rewrites all below that they overlap, which with keys from
+	// everywhere is all of it: so they are let grow to a few. Index blocks of one
+	// level make a question cheap.
 	o.LBaseMaxBytes = 512 << 20
-	o.L0CompactionThreshold = 2
+	o.L0CompactionThreshold = 8
+	o.L0StopWritesThreshold = 32
 	for i := range o.Levels {
 		o.TargetFileSizes[i] = 16 << 20
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
