@@ -40,10 +40,22 @@ func Until(mono int64) time.Duration { return time.Duration(mono - Mono()) }
 // Clock is what an engine reads wall time from. Its offset can be stepped to
 // rehearse a clock jump without touching the machine's clock. The zero value
 // reads the machine's clock.
-type Clock struct{ offset atomic.Int64 }
+type Clock struct {
+	offset atomic.Int64
+	held   atomic.Pointer[time.Time]
+}
 
 // Now returns the wall time including the offset.
-func (c *Clock) Now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())) }
+func (c *Clock) Now() time.Time {
+	if t := c.held.Load(); t != nil {
+		return *t
+	}
+	return time.Now().Add(time.Duration(c.offset.Load()))
+}
+
+// Hold stops the wall time at t until the next Hold, for tests that say
+// themselves what time it is.
+func (c *Clock) Hold(t time.Time) { c.held.Store(&t) }
 
 // Millis returns the wall time in Unix milliseconds including the offset.
 func (c *Clock) Millis() int64 { return c.Now().UnixMilli() }

@@ -2,12 +2,15 @@ package pipelinetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"streamduel/connectors"
 	"streamduel/pipeline"
+	"streamduel/state"
+	"streamduel/state/lsm"
 )
 
 // Case is an operator under test: a job, what happens to it, and what must come
@@ -28,7 +31,12 @@ type Case struct {
 // dataflow engine does and as a micro-batch engine does, chained and not, at
 // parallelism 1 and 4, with outputs that are blocked every other time, and with
 // a snapshot and a restore, at the same and another parallelism, behind every
-// record and every move of time. It returns the first difference.
+// record and every move of time; in memory, and with state on disk. It returns
+// the first difference.
+//
+// On disk, where a run costs a hundred times as much, the ways are combined in
+// pairs: each of batches, blocked outputs, chaining and parallelism comes with
+// it, and restores behind every third step change the parallelism to and fro.
 func (c Case) Check(t testing.TB) error {
 	t.Helper()
 	for _, parallelism := range []int{1, 4} {
@@ -60,6 +68,45 @@ func (c Case) Check(t testing.TB) error {
 			}
 		}
 	}
+	return c.onDisk(t)
+}
+
+// onDisk runs the case with a backend whose caches hold next to nothing.
+func (c Case) onDisk(t testing.TB) error {
+	t.Helper()
+	g := pipeline.New("test")
+	c.Build(g)
+	if !slices.ContainsFunc(g.Nodes(), (*pipeline.Node).Stateful) {
+		return nil // nothing to be kept there
+	}
+	folder, err := state.OpenFolder(t.TempDir(), state.DurableProcess)
+	if err != nil {
+		return err
+	}
+	disk, err := lsm.Within(1)(state.BackendEnv{Folder: folder})
+	if err != nil {
+		return err
+	}
+	t.Cleanup(disk.Close)
+	single := c.split()
+	if err := c.run(t, Options{Parallelism: 1, Backend: disk}, single, 0, 0); err != nil {
+		return err
+	}
+	if err := c.run(t, Options{Parallelism: 4, Backend: disk, Unchained: true, Block: true, Buffers: 1}, c.Steps, 0, 0); err != nil {
+		return err
+	}
+	if err := c.batches(t, Options{Parallelism: 4, Backend: disk}, false); err != nil {
+		return err
+	}
+	if err := c.batches(t, Options{Parallelism: 1, Backend: disk, Unchained: true}, true); err != nil {
+		return err
+	}
+	for at := 1; at <= len(single); at += 3 {
+		from := []int{1, 4}[at%2]
+		if err := c.run(t, Options{Parallelism: from, Backend: disk}, single, at, 5-from); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -84,7 +131,7 @@ func (c Case) split() (out []Step) {
 func (c Case) run(t testing.TB, opt Options, steps []Step, at, then int) error {
 	t.Helper()
 	h := NewHarness(t, opt, c.Build)
-	way := fmt.Sprintf("%+v", opt)
+	way := opt.String()
 	for i, s := range steps {
 		var err error
 		if s.kind == stepRecords {
@@ -112,7 +159,10 @@ func (c Case) batches(t testing.TB, opt Options, restarts bool) error {
 	t.Helper()
 	opt.Await = true
 	h := NewHarness(t, opt, c.Build)
-	way := fmt.Sprintf("%+v, in batches, restarts: %v", opt, restarts)
+	way := opt.String() + ", in batches"
+	if restarts {
+		way += ", restarted behind every batch"
+	}
 	var deltas []map[string][][]byte
 	input := map[string][]*connectors.Batch{}
 	flush := func() error {
@@ -149,15 +199,58 @@ func (c Case) batches(t testing.TB, opt Options, restarts bool) error {
 	return c.compare(h, way)
 }
 
+// Player is a job that runs elsewhere, to which a case's steps are told. What
+// one step does must have been done when its call returns.
+type Player interface {
+	// Records gives a source's partition records.
+	Records(source string, partition int32, rs []connectors.Record) error
+	// Watermark moves the watermarks of all partitions of all sources, with Mark.
+	Watermark(ts int64) error
+	// Time moves processing time.
+	Time(ts int64) error
+}
+
+// Play tells a job the steps and calls behind, if it is not nil, behind each.
+func (c Case) Play(p Player, behind func(step int) error) error {
+	for i, s := range c.Steps {
+		var err error
+		switch s.kind {
+		case stepRecords:
+			err = p.Records(s.source, s.partition, s.records)
+		case stepWatermark:
+			err = p.Watermark(s.time)
+		case stepTime:
+			err = p.Time(s.time)
+		}
+		if err == nil && behind != nil {
+			err = behind(i + 1)
+		}
+		if err != nil {
+			return fmt.Errorf("step %d, %v: %w", i+1, s, err)
+		}
+	}
+	return nil
+}
+
 func (c Case) compare(h *Harness, way string) error {
 	defer h.Close()
-	sinks := h.Sinks()
+	got := map[string][]string{}
+	for _, name := range h.Sinks() {
+		got[name] = h.Texts(name)
+	}
+	return c.Compare(way, got)
+}
+
+// Compare returns how what the sinks took in some way differs from what must
+// come out.
+func (c Case) Compare(way string, texts map[string][]string) error {
+	sinks := slices.Collect(maps.Keys(texts))
 	for name := range c.Want {
 		sinks = append(sinks, name)
 	}
 	slices.Sort(sinks)
 	for _, name := range slices.Compact(sinks) {
-		got := h.Texts(name)
+		got := slices.Clone(texts[name])
 		slices.Sort(got)
 		want := strings.Fields(c.Want[name])
 		slices.Sort(want)

@@ -75,6 +75,21 @@ type Options struct {
 	Fail func(sink string, r *connectors.Record) error
 }
 
+// String describes the options in a test's message.
+func (o Options) String() string {
+	s := fmt.Sprintf("at parallelism %d", max(o.Parallelism, 1))
+	if o.Unchained {
+		s += ", unchained"
+	}
+	if o.Block {
+		s += ", blocked"
+	}
+	if o.Backend != nil {
+		s += ", backend " + o.Backend.Name()
+	}
+	return s
+}
+
 // Host is a running job.
 type Host struct {
 	Fragments []*pipeline.Fragment

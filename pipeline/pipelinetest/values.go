@@ -10,7 +10,8 @@ import (
 )
 
 // Input is a typed source of a test: its values need no codec, because a record
-// carries only which one it is. Its name is the source operator's.
+// carries only which one it is. Its name is the source operator's. Its watermarks
+// are those that the test gives: by hand in a Host, by marks in an engine.
 type Input[T any] struct {
 	name   string
 	values []stamped[T]
@@ -27,14 +28,49 @@ func NewInput[T any](name string) *Input[T] { return &Input[T]{name: name} }
 
 // Stream reads the input in a job, with event time.
 func (in *Input[T]) Stream(g *pipeline.Graph) *pipeline.Stream[T] {
-	src := pipeline.From(g, in.name, Source{Name: in.name}, func(r *connectors.Record) (int, error) {
+	src := pipeline.From(g, in.name, Source{Name: in.name}, func(r *connectors.Record) (taken, error) {
+		if r.Headers != nil {
+			return taken{mark: true, at: int64(binary.BigEndian.Uint64(r.Value))}, nil
+		}
 		i := binary.BigEndian.Uint64(r.Value)
 		if i >= uint64(len(in.values)) {
-			return 0, fmt.Errorf("pipelinetest: input %q has no value %d", in.name, i)
+			return taken{}, fmt.Errorf("pipelinetest: input %q has no value %d", in.name, i)
 		}
-		return int(i), nil
-	}, pipeline.EventTime(func(i int) int64 { return in.values[i].time }, pipeline.Watermarks{}))
-	return pipeline.Map(src, in.name+" values", func(i int) T { return in.values[i].value })
+		return taken{value: int(i), at: in.values[i].time}, nil
+	},
+		pipeline.EventTime(func(v taken) int64 { return v.at }, pipeline.Watermarks{}),
+		pipeline.Punctuated(func(v taken, _ int64) (int64, bool) { return v.at, v.mark }))
+	return pipeline.FlatMap(src.Codec(takenCodec), in.name+" values", func(v taken, emit func(T)) {
+		if !v.mark {
+			emit(in.values[v.value].value)
+		}
+	})
+}
+
+// taken is a record of an input: which value it is, or a mark.
+type taken struct {
+	value int
+	mark  bool
+	at    int64 // its event time, or the watermark
+}
+
+var takenCodec = codec.Struct("pipelinetest.taken/1", func(dst []byte, v taken) []byte {
+	return codec.Int64{}.Append(codec.Bool{}.Append(codec.Int64{}.Append(dst, int64(v.value)), v.mark), v.at)
+}, func(src []byte) (v taken, n int, err error) {
+	if len(src) < 17 {
+		return v, 0, codec.ErrShort
+	}
+	i, _, _ := codec.Int64{}.Decode(src)
+	v.value = int(i)
+	v.mark, _, _ = codec.Bool{}.Decode(src[8:])
+	v.at, _, _ = codec.Int64{}.Decode(src[9:])
+	return v, 17, nil
+}, nil)
+
+// Mark is a record that gives the split of an Input in which it lies a
+// watermark, and nothing else.
+func Mark(watermark int64) connectors.Record {
+	return connectors.Record{Value: binary.BigEndian.AppendUint64(nil, uint64(watermark)), Headers: []connectors.Header{{Key: "mark"}}}
 }
 
 // At is a step that gives the input's partition 0 values with an event time.
