@@ -129,12 +129,15 @@ func (f *format[T]) explain(b []byte, err error) error {
 	return fmt.Errorf("avro: byte %d: %w", f.end(b), err)
 }
 
-func (f *format[T]) Append(dst []byte, v T) (out []byte, err error) {
+func (f *format[T]) Append(dst []byte, v T) ([]byte, error) {
+	b, err := f.marshal(v)
+	return append(dst, b...), err
+}
+
+func (f *format[T]) marshal(v T) (b []byte, err error) {
 	defer guard("writing", &err)
-	out = dst
-	b, err := config.Marshal(f.write, v)
-	if err != nil {
-		return dst, fmt.Errorf("avro: %w", err)
+	if b, err = config.Marshal(f.write, v); err != nil {
+		return nil, fmt.Errorf("avro: %w", err)
 	}
-	return append(dst, b...), nil
+	return b, nil
 }

@@ -75,7 +75,7 @@ func member(b []byte, i int) (nameEnd, from, end int, escapes uint8, why fault) 
 			escapes |= inValue
 		}
 	} else {
-		end, escaped, why = value(b, i, MaxDepth-1)
+		end, _, why = value(b, i, MaxDepth-1)
 	}
 	return nameEnd, from, end, escapes, why
 }
