@@ -80,6 +80,7 @@ const (
 	StartEarliest  StartFrom = "earliest"
 	StartLatest    StartFrom = "latest"
 	StartCommitted StartFrom = "committed" // the positions last given to Commit, else earliest
+	StartTimestamp StartFrom = "timestamp" // the first record at or after a time, else latest
 )
 
 // Env is what an engine hands to a connector when it opens it.

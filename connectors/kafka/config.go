@@ -40,6 +40,12 @@ type SourceConfig struct {
 	// Start is where partitions without a recovered position begin at the
 	// job's very first start; earliest if empty.
 	Start connectors.StartFrom `json:"start,omitempty"`
+	// StartMillis is the time that start: timestamp means, in Unix milliseconds.
+	StartMillis int64 `json:"startMillis,omitempty"`
+	// StartPositions are where single partitions begin, whatever Start says.
+	StartPositions map[connectors.SplitID]connectors.Position `json:"startPositions,omitempty"`
+	// Bounded makes the source end where its partitions ended when the job began.
+	Bounded bool `json:"bounded,omitempty"`
 	// Reset is where partitions that appear later begin: earliest, the default,
 	// or latest, which loses what was written to them before they were found
 	// and is there to show that.
@@ -83,9 +89,20 @@ func (c *SourceConfig) setDefaults() error {
 	switch c.Start {
 	case "":
 		c.Start = connectors.StartEarliest
-	case connectors.StartEarliest, connectors.StartLatest, connectors.StartCommitted:
+	case connectors.StartEarliest, connectors.StartLatest, connectors.StartCommitted, connectors.StartTimestamp:
 	default:
-		return fmt.Errorf("kafka source: start %q: allowed are earliest, latest, committed", c.Start)
+		return fmt.Errorf("kafka source: start %q: allowed are earliest, latest, committed, timestamp", c.Start)
+	}
+	if (c.Start == connectors.StartTimestamp) != (c.StartMillis != 0) || c.StartMillis < 0 {
+		return fmt.Errorf("kafka source: startMillis %d: Unix milliseconds above 0, with start: timestamp and only with it", c.StartMillis)
+	}
+	for id, p := range c.StartPositions {
+		if _, _, err := parseSplit(id); err != nil {
+			return fmt.Errorf("kafka source: startPositions: %w", err)
+		}
+		if p < 0 {
+			return fmt.Errorf("kafka source: startPositions: %s: position %d: 0 or more", id, p)
+		}
 	}
 	switch c.Reset {
 	case "":

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -74,8 +75,26 @@ func (e *enumerator) Start(ctx context.Context, splits []connectors.SplitID, ini
 			return nil, err
 		}
 	}
+	var since map[connectors.SplitID]connectors.Position
+	if initial && e.cfg.Start == connectors.StartTimestamp {
+		if since, err = e.since(ctx, splits); err != nil {
+			return nil, err
+		}
+	}
 	out := make(map[connectors.SplitID]connectors.Position, len(splits))
 	for _, id := range splits {
+		if p, ok := e.cfg.StartPositions[id]; ok && initial {
+			b := bounds[id]
+			if p < b.Earliest || p > b.Latest {
+				return nil, fmt.Errorf("kafka source %s: startPositions: %s: position %d: the partition has %d to %d", e.env.Node, id, p, b.Earliest, b.Latest)
+			}
+			out[id] = p
+			continue
+		}
+		if p, ok := since[id]; ok {
+			out[id] = p
+			continue
+		}
 		out[id] = bounds[id].Earliest
 		if p, ok := committed[id]; ok {
 			out[id] = p
@@ -88,6 +107,31 @@ func (e *enumerator) Start(ctx context.Context, splits []connectors.SplitID, ini
 			out[id] = bounds[id].Latest
 		}
 	}
+	return out, nil
+}
+
+// since returns the position of each split's first record at or after the start
+// time, its end when there is none.
+func (e *enumerator) since(ctx context.Context, splits []connectors.SplitID) (map[connectors.SplitID]connectors.Position, error) {
+	var topics []string
+	for _, id := range splits {
+		topic, _, err := parseSplit(id)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(topics, topic) {
+			topics = append(topics, topic)
+		}
+	}
+	listed, err := kadm.NewClient(e.cl).ListOffsetsAfterMilli(ctx, e.cfg.StartMillis, topics...)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kafka source %s: positions at %d: %w", e.env.Node, e.cfg.StartMillis, err)
+	}
+	out := map[connectors.SplitID]connectors.Position{}
+	listed.Each(func(o kadm.ListedOffset) { out[splitID(o.Topic, o.Partition)] = connectors.Position(o.Offset) })
 	return out, nil
 }
 

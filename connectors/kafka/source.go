@@ -25,7 +25,7 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 
 // Describe implements connectors.Source.
 func (s *Source) Describe() connectors.SourceDescription {
-	return connectors.SourceDescription{Kind: "kafka", Replayable: true}
+	return connectors.SourceDescription{Kind: "kafka", Replayable: true, Bounded: s.cfg.Bounded}
 }
 
 // Enumerator implements connectors.Source.

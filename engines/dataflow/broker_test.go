@@ -204,7 +204,8 @@ func (r *reader) Poll(ctx context.Context) (*connectors.Batch, error) {
 			a := &r.splits[r.turn]
 			r.turn = (r.turn + 1) % len(r.splits)
 			rs := r.b.input[r.name][a.Split.Partition]
-			n := min(len(rs)-int(a.From), r.b.limit)
+			n := int(min(connectors.Position(len(rs)), a.Until) - a.From)
+			n = min(n, r.b.limit)
 			if n <= 0 {
 				continue
 			}

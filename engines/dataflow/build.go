@@ -135,7 +135,11 @@ func (r *run) begin(starts [][]assignment) error {
 	for i, s := range r.sources {
 		src := checkpoints.Source{Operator: s.node.UID}
 		for _, a := range starts[i] {
-			src.Splits = append(src.Splits, checkpoints.Split{ID: a.Split.ID, Partition: a.Split.Partition, Position: a.From})
+			sp := checkpoints.Split{ID: a.Split.ID, Partition: a.Split.Partition, Position: a.From}
+			if a.Until != connectors.NoEnd {
+				sp.Until = &a.Until
+			}
+			src.Splits = append(src.Splits, sp)
 		}
 		m.Sources = append(m.Sources, src)
 	}

@@ -65,6 +65,7 @@ func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoin
 	}
 	from := map[connectors.SplitID]connectors.Position{}
 	times := map[connectors.SplitID]*int64{}
+	until := map[connectors.SplitID]connectors.Position{}
 	if restored != nil {
 		known := map[connectors.SplitID]bool{}
 		for _, src := range restored.Sources {
@@ -74,6 +75,9 @@ func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoin
 			for _, sp := range src.Splits {
 				from[sp.ID], times[sp.ID] = sp.Position, sp.Watermark
 				known[sp.ID] = true
+				if sp.Until != nil {
+					until[sp.ID] = *sp.Until
+				}
 			}
 		}
 		for _, id := range ids {
@@ -106,9 +110,23 @@ func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoin
 		for id, p := range starts {
 			from[id] = p
 		}
+		if s.bounded {
+			// What is there now is what the job reads, however often it restarts.
+			bounds, err := s.enum.Bounds(ctx, unknown)
+			if err != nil {
+				return nil, s.wrap(err)
+			}
+			for id, b := range bounds {
+				until[id] = b.Latest
+			}
+		}
 	}
 	for _, f := range found {
-		as = append(as, s.assignment(f, from[f.ID], times[f.ID]))
+		a := s.assignment(f, from[f.ID], times[f.ID])
+		if end, ok := until[f.ID]; ok {
+			a.Until = max(end, a.From)
+		}
+		as = append(as, a)
 	}
 	return as, nil
 }

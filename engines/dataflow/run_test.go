@@ -31,6 +31,31 @@ func TestABoundedSourceIsReadToItsEndAndCommitted(t *testing.T) {
 	}
 }
 
+// TestABoundedJobReadsWhatWasThereAtItsStart, also when it is restarted with
+// more behind it.
+func TestABoundedJobReadsWhatWasThereAtItsStart(t *testing.T) {
+	for _, g := range guarantees() {
+		t.Run(string(g), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, g, 2)
+				w.b.bounded = true
+				w.b.grow("in", 3)
+				w.fill("in", 1000, 37)
+				w.rt.Gate.Throttle(2000)
+				r := w.start(context.Background())
+				w.fill("in", 500, 37)
+				time.Sleep(500 * time.Millisecond)
+				w.stop(r, engines.StopCheckpoint)
+				w.rt.Gate.Throttle(0)
+				if err := w.start(context.Background()).Wait(); err != nil {
+					t.Fatal(err)
+				}
+				expect(t, w.tally("in"), tally{losses: 1500})
+			})
+		})
+	}
+}
+
 func TestDrainingAnUnboundedSourceCommitsEverythingTakenIn(t *testing.T) {
 	for _, g := range guarantees() {
 		for _, mode := range []engines.StopMode{engines.StopDrain, engines.StopCheckpoint} {

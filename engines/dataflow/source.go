@@ -41,7 +41,8 @@ type sourceReader struct {
 type split struct {
 	connectors.Split
 	position connectors.Position
-	begun    bool // its first record has been taken in
+	until    connectors.Position // or NoEnd
+	begun    bool                // its first record has been taken in
 	splitTime
 	shown *splitView
 }
@@ -65,7 +66,7 @@ type assignment struct {
 func (s *sourceReader) assign(as assign) {
 	list := make([]connectors.Assignment, len(as))
 	for i, a := range as {
-		sp := &split{Split: a.Split, position: a.From, shown: a.view}
+		sp := &split{Split: a.Split, position: a.From, until: a.Until, shown: a.view}
 		sp.timer = s.idleTimer()
 		s.splits[a.Split.ID] = sp
 		s.order = append(s.order, sp)
@@ -166,6 +167,9 @@ func (s *sourceReader) positions() []checkpoints.Split {
 	out := make([]checkpoints.Split, len(s.order))
 	for i, sp := range s.order {
 		out[i] = checkpoints.Split{ID: sp.ID, Partition: sp.Partition, Position: sp.position}
+		if sp.until != connectors.NoEnd {
+			out[i].Until = &sp.until
+		}
 		if wm, _ := s.head.Watermark(sp.ID); wm != pipeline.NoTime {
 			out[i].Watermark = &wm
 		}

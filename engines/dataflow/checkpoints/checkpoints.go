@@ -54,6 +54,8 @@ type Split struct {
 	ID        connectors.SplitID  `json:"id"`
 	Partition int32               `json:"partition"`
 	Position  connectors.Position `json:"position"`
+	// Until is where a bounded split ends; absent where its reader knows.
+	Until *connectors.Position `json:"until,omitempty"`
 	// Watermark is what the split's generator had reached, in Unix milliseconds;
 	// absent when there was none.
 	Watermark *int64 `json:"watermark,omitempty"`
