@@ -59,7 +59,9 @@ type microbatchConfig struct {
 	Rate     struct {
 		Cap int `json:"maxRecordsPerBatch"`
 	} `json:"rate"`
-	Watermark string `json:"watermark"`
+	Cores     int            `json:"cores"`
+	Source    map[string]any `json:"source"`
+	Watermark string         `json:"watermark"`
 }
 
 func (c *microbatchConfig) Validate() error {
