@@ -14,7 +14,9 @@ type microConfig struct {
 	Rate     struct {
 		Cap int64 `json:"maxRecordsPerBatch"`
 	} `json:"rate"`
-	Watermark string `json:"watermark"`
+	Watermark string         `json:"watermark"`
+	Cores     int            `json:"cores"`
+	Source    map[string]any `json:"source"`
 }
 
 func (c *microConfig) Validate() error {
