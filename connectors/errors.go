@@ -8,3 +8,8 @@ import "errors"
 // that the outcome is unknown or that a newer process has taken over; only
 // opening the transaction anew, and asking Committed, tells which.
 var ErrRetriable = errors.New("nothing of the transaction is visible")
+
+// ErrLost marks an error of a Recoverer after which it is certain that what a
+// checkpoint lists as prepared will never be visible: the outside system has
+// given it up. Everything else has been recovered.
+var ErrLost = errors.New("their records are lost")

@@ -66,6 +66,12 @@ type (
 		Tasks      []string `json:"tasks"`
 		Checkpoint int64    `json:"checkpoint"`
 	}
+	// Lost tells that the outside system has given up prepared output, which the
+	// job goes on without because it was told to.
+	Lost struct {
+		Checkpoint int64  `json:"checkpoint"`
+		Error      string `json:"error"`
+	}
 	// Stuck tells that a task has not come back from a function for so long.
 	Stuck struct {
 		Task     string  `json:"task"`
@@ -184,6 +190,7 @@ func (DataLost) Kind() string            { return "dataLost" }            // Kin
 func (Durable) Kind() string             { return "durable" }             // Kind names the event.
 func (Restarting) Kind() string          { return "restarting" }          // Kind names the event.
 func (Restarted) Kind() string           { return "restarted" }           // Kind names the event.
+func (Lost) Kind() string                { return "lost" }                // Kind names the event.
 func (Stuck) Kind() string               { return "stuck" }               // Kind names the event.
 func (Failed) Kind() string              { return "failed" }              // Kind names the event.
 func (Stopped) Kind() string             { return "stopped" }             // Kind names the event.

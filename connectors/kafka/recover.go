@@ -168,9 +168,9 @@ func lostError(ctx context.Context, cl *kgo.Client, env connectors.WriterEnv, re
 	if len(lost) == 0 {
 		return nil
 	}
-	return fmt.Errorf("kafka sink %s: %d of %d prepared transactions cannot be committed any more, their records are lost "+
+	return fmt.Errorf("kafka sink %s: %d of %d prepared transactions cannot be committed any more, %w "+
 		"(the broker aborted them: was the job down for longer than the transaction timeout?): %s",
-		env.Node, len(lost), of, strings.Join(lost, "; "))
+		env.Node, len(lost), of, connectors.ErrLost, strings.Join(lost, "; "))
 }
 
 // isCommitted reports whether a reader of committed records sees the one whose

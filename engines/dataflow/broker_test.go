@@ -300,9 +300,10 @@ func (o output) Recover(_ context.Context, env connectors.WriterEnv, cs []connec
 	if err := o.b.alive(env.Attempt); err != nil {
 		return err
 	}
+	var lost error
 	for _, c := range cs {
 		if err := o.b.commit(c); err != nil {
-			return err
+			lost = fmt.Errorf("%w: %w", connectors.ErrLost, err)
 		}
 	}
 	for id, t := range o.b.txns {
@@ -311,7 +312,7 @@ func (o output) Recover(_ context.Context, env connectors.WriterEnv, cs []connec
 		}
 	}
 	o.b.note("recover %d", len(cs))
-	return nil
+	return lost
 }
 
 type writer struct {
@@ -418,6 +419,21 @@ func (b *broker) visibleFrom(t testing.TB, partition int32, position int64) (n i
 		}
 	}
 	return n
+}
+
+// expire aborts every open transaction, as a broker does whose transaction
+// timeout has passed, and returns how many records it drops.
+func (b *broker) expire() (records int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.txns {
+		if t.open {
+			records += len(t.records)
+			t.open, t.done, t.records = false, "aborted", nil
+			t.Epoch++
+		}
+	}
+	return records
 }
 
 // open lists the transactions that are neither committed nor aborted.

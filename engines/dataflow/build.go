@@ -179,7 +179,18 @@ func (r *run) recoverSinks(from *checkpoints.Checkpoint, nodes []*pipeline.Node)
 				cs = from.Committables(n.UID)
 			}
 			env := r.writerEnv(n, 0, pipeline.ParallelismOf(n, r.job.Parallelism))
-			if err := n.Sink.(connectors.Recoverer).Recover(r.ctx, env, cs); err != nil {
+			if r.cfg.BreakRecovery {
+				if err := r.initialize(n); err != nil {
+					return err
+				}
+			}
+			err := n.Sink.(connectors.Recoverer).Recover(r.ctx, env, cs)
+			if r.cfg.AcceptLost && errors.Is(err, connectors.ErrLost) {
+				r.rt.Log.Error("going on without prepared output", "sink", n.Name, "checkpoint", from.ID, "error", err)
+				r.emit(engines.Lost{Checkpoint: from.ID, Error: err.Error()})
+				err = nil
+			}
+			if err != nil {
 				return fmt.Errorf("sink %q: recovering its transactions: %w", n.Name, err)
 			}
 		}
@@ -193,6 +204,21 @@ func (r *run) recoverSinks(from *checkpoints.Checkpoint, nodes []*pipeline.Node)
 	}
 	if err := r.store.Recovered(from, func(operator string) bool { return done[operator] }); err != nil {
 		return fmt.Errorf("noting that checkpoint %d is committed: %w", from.ID, err)
+	}
+	return nil
+}
+
+// initialize opens and closes a sink's writers, which aborts what their ids hold.
+func (r *run) initialize(n *pipeline.Node) error {
+	p := pipeline.ParallelismOf(n, r.job.Parallelism)
+	for i := range p {
+		w, err := n.Sink.Writer(r.ctx, r.writerEnv(n, i, p))
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("sink %q: %w", n.Name, err)
+		}
 	}
 	return nil
 }

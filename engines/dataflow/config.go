@@ -38,6 +38,14 @@ type Config struct {
 	// Watermark says how the splits of a source make its watermark: min (Flink's,
 	// also called min-over-partitions), task-max (Kafka Streams') or spark.
 	Watermark WatermarkPolicy `json:"watermark" jsonschema:"enum=min,enum=min-over-partitions,enum=task-max,enum=spark"`
+	// AcceptLost lets a job go on although prepared output that its checkpoint
+	// lists has been given up by the outside system, because the job was down for
+	// longer than its transactions live. Without it such a job does not start: the
+	// records are lost either way, and somebody has to know.
+	AcceptLost bool `json:"acceptLost,omitempty"`
+	// BreakRecovery initializes the sinks' transactional ids before what they hold
+	// is committed again: the negative control X2, which loses just that.
+	BreakRecovery bool `json:"breakRecovery,omitempty" jsonschema:"-"`
 	// BreakExactlyOnce commits sink transactions before the checkpoint that
 	// lists them is durable: the negative control, which a ledger must catch.
 	BreakExactlyOnce bool `json:"breakExactlyOnce,omitempty" jsonschema:"-"`

@@ -79,6 +79,9 @@ func (g *region) background(f func()) { g.wg.Go(f) }
 
 func (g *region) failed(t *task, err error) {
 	r := g.run
+	if e := r.attempt.Check(); errors.Is(e, state.ErrSuperseded) && !errors.Is(err, state.ErrSuperseded) {
+		err = fmt.Errorf("%w; because of that: %w", e, err) // a newer start has fenced it
+	}
 	if r.cfg.Restart.Strategy == RestartNone || errors.Is(err, state.ErrSuperseded) {
 		r.fail(err)
 		return

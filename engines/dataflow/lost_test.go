@@ -1,0 +1,150 @@
+package dataflow
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+)
+
+// crashed runs the job until it dies at a point.
+func (w *world) crashed(point string, hit, attempt int) crash {
+	ctx, abandon := context.WithCancel(context.Background())
+	defer abandon()
+	fell := make(chan crash, 1)
+	w.arm(ctx, point, hit, attempt, fell)
+	r := w.start(ctx)
+	for len(fell) == 0 {
+		w.fill("in", 13, 37)
+		time.Sleep(7 * time.Millisecond)
+	}
+	c := <-fell
+	abandon()
+	r.Wait()
+	return c
+}
+
+// prepared counts the records of transactions that are sealed and not committed,
+// as a checkpoint lists them: those of a point behind D4 that are still open,
+// less what was written behind the barrier.
+func (w *world) uncommitted(c crash) (n int) {
+	w.b.mu.Lock()
+	defer w.b.mu.Unlock()
+	for _, t := range w.b.txns {
+		if !t.open {
+			continue
+		}
+		for _, r := range t.records {
+			v, _, err := itemCodec.Decode(r.Value)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			for s, p := range c.recovery.Positions {
+				if strings.HasSuffix(string(s), "/"+string(rune('0'+v.partition))) && v.sequence < int64(p) {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// TestDownForLongerThanTheTransactions is X1, and TestIdsInitializedFirst X2: the
+// job does not start, and says why; told to go on it has lost exactly what was
+// prepared and not committed.
+func TestDownForLongerThanTheTransactions(t *testing.T) {
+	for _, point := range []string{"D5", "D6"} {
+		t.Run(point, func(t *testing.T) {
+			lost(t, point, func(w *world) { w.b.expire() })
+		})
+	}
+}
+
+func TestIdsInitializedFirst(t *testing.T) {
+	for _, point := range []string{"D5", "D6"} {
+		t.Run(point, func(t *testing.T) {
+			lost(t, point, func(w *world) { w.cfg.BreakRecovery = true })
+		})
+	}
+}
+
+func lost(t *testing.T, point string, before func(*world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.b.grow("in", 4)
+		c := w.crashed(point, 3, 1)
+		want := w.uncommitted(c)
+		if want == 0 {
+			t.Fatal("nothing is prepared at this point")
+		}
+		before(w)
+		_, err := New().Start(context.Background(), w.job, w.cfg, w.rt)
+		if err == nil || !strings.Contains(err.Error(), `sink "out": recovering its transactions: their records are lost`) {
+			t.Fatalf("started with %v", err)
+		}
+		w.cfg.AcceptLost = true
+		w.restartAndDrain()
+		expect(t, len(w.kinds("lost")), 1)
+		got := w.tally("in")
+		expect(t, []int{got.copies, got.losses}, []int{0, want})
+		expect(t, w.b.open(), []string(nil))
+	})
+}
+
+// TestACheckpointLongerThanItsTransactions is X3: the outside world gives up a
+// transaction while the job still fills it, and the job fails by name.
+func TestACheckpointLongerThanItsTransactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.cfg.Checkpoint.Interval = Duration(10 * time.Second)
+		w.b.grow("in", 4)
+		r := w.start(context.Background())
+		w.feed("in", 100)
+		if w.b.expire() == 0 {
+			t.Fatal("no transaction is open")
+		}
+		fed := w.feeding("in", 10)
+		err := r.Wait()
+		fed()
+		if err == nil || !strings.Contains(err.Error(), "count → out (") || !strings.Contains(err.Error(), "is not open") {
+			t.Errorf("ended with %v", err)
+		}
+		expect(t, len(w.kinds("failed")), 1)
+		w.restartAndDrain()
+		expect(t, w.tally("in"), tally{})
+	})
+}
+
+// TestASecondCopyStopsTheOlder is D9 in full: two running copies of a job, of
+// which the older one ends at its next checkpoint and names the newer.
+func TestASecondCopyStopsTheOlder(t *testing.T) {
+	for _, g := range guarantees() {
+		t.Run(string(g), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, g, 2)
+				w.cfg.Restart.Strategy = RestartFixedDelay // being superseded is no reason to restart
+				w.b.grow("in", 4)
+				old := w.start(context.Background())
+				w.feed("in", 30)
+				fresh := w.start(context.Background())
+				w.feed("in", 30)
+				err := old.Wait()
+				if err == nil || !strings.Contains(err.Error(), "attempt 1 of this job was superseded by attempt 2") {
+					t.Errorf("the older ended with %v", err)
+				}
+				expect(t, len(w.kinds("restarting")), 0)
+				w.stop(fresh, engines.StopDrain)
+				if g == connectors.ExactlyOnce {
+					expect(t, w.tally("in"), tally{})
+				}
+				if g != connectors.AtMostOnce {
+					expect(t, w.tally("in").losses, 0)
+				}
+			})
+		})
+	}
+}
