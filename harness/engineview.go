@@ -21,6 +21,8 @@ type engineView struct {
 	usage worker.Usage   // of this attempt
 	past  worker.Usage   // of the attempts before: bytes summed, pause the longest
 	block map[string]float64
+	busy  map[string]share // of undisturbed phases
+	calm  bool             // one of them is on
 
 	started   chan struct{} // closed when this attempt runs
 	failed    string
@@ -38,7 +40,7 @@ type engineView struct {
 type counts struct{ consumed, written int64 }
 
 func newEngineView() *engineView {
-	return &engineView{block: map[string]float64{}, found: map[string]int64{}, first: map[string]int64{}, from: engines.Positions{}, started: make(chan struct{})}
+	return &engineView{block: map[string]float64{}, busy: map[string]share{}, found: map[string]int64{}, first: map[string]int64{}, from: engines.Positions{}, started: make(chan struct{})}
 }
 
 // nextAttempt takes what the dead attempt said last as its total.
@@ -74,6 +76,10 @@ func (v *engineView) line(l proc.Line) {
 			v.now, v.at = g, l.At
 			for _, t := range g.Tasks {
 				v.block[t.Name] = max(v.block[t.Name], t.Blocked)
+				if v.calm {
+					s := v.busy[t.Name]
+					v.busy[t.Name] = share{s.sum + t.Busy, s.n + 1}
+				}
 			}
 		}
 	case worker.Usage{}.Kind():
@@ -160,6 +166,33 @@ func (v *engineView) gaugesAt() (g engines.Gauges, at int64) {
 	g.Consumed += v.base.consumed
 	g.Written += v.base.written
 	return g, v.at
+}
+
+// share is a mean under way.
+type share struct {
+	sum float64
+	n   int
+}
+
+// setCalm says whether what is sampled now is of an undisturbed phase.
+func (v *engineView) setCalm(calm bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.calm = calm
+}
+
+// busyShares returns each task's mean busy share in undisturbed phases.
+func (v *engineView) busyShares() map[string]float64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.busy) == 0 {
+		return nil
+	}
+	m := make(map[string]float64, len(v.busy))
+	for name, s := range v.busy {
+		m[name] = min(max(s.sum/float64(s.n), 0), 1)
+	}
+	return m
 }
 
 // clearBlocked forgets the blocked shares seen so far, at the start of a phase.

@@ -188,6 +188,7 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	if k := c.facts.crashed; k != nil {
 		c.crashFigures(out, k, result, series, until, interval)
 	}
+	out.Busy = c.engine.busyShares()
 	c.cost(out, result.Sent)
 	out.Audits = c.audits(result)
 	return nil

@@ -65,12 +65,14 @@ func (c *cell) beginPhase(p scenarios.Phase, at int64) {
 	defer c.mu.Unlock()
 	c.committed.Phase(p.Name, at)
 	c.uncommitted.Phase(p.Name, at)
+	c.engine.setCalm(len(c.phases) > 0 && p.Fault() == "")
 	c.phases = append(c.phases, runs.Phase{Name: p.Name, Start: c.seconds(at), Fault: p.Fault()})
 }
 
 func (c *cell) endPhase(at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.engine.setCalm(false)
 	if n := len(c.phases); n > 0 && c.phases[n-1].End == 0 {
 		c.phases[n-1].End = c.seconds(at)
 	}

@@ -53,6 +53,7 @@ func findings(groups []*group, floors *runs.Floors) []Finding {
 	}
 	for _, gs := range byScenario(groups) {
 		add(lateFinding(gs))
+		add(stagesFinding(gs))
 	}
 	add(countsFinding(groups))
 	for _, g := range control {

@@ -142,6 +142,11 @@ type Cell struct {
 	Phases   []Phase    `json:"phases,omitempty"`
 	Marks    []Mark     `json:"marks,omitempty"`
 
+	// Busy is, for each task of which the engine tells, the mean share of time, 0
+	// to 1, that it ran in the undisturbed phases behind the first. It is the
+	// engine's own word and explains.
+	Busy map[string]float64 `json:"busy,omitempty"`
+
 	Records       *Records              `json:"records,omitempty"`
 	LatencyMillis *LatencyMillis        `json:"latencyMillis,omitempty"`
 	Throughput    map[string]Throughput `json:"throughput,omitempty"`

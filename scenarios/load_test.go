@@ -89,7 +89,7 @@ func TestEveryMistakeIsOneLineThatSaysWhatIsAllowed(t *testing.T) {
 		{"duration without unit", "duration: 5s", "duration: 5", `duel.yaml:14:31: phases[0].duration: value "5": a duration of 0s to 720h with its unit, such as 500ms, 2s or 1m30s; the unit is missing`},
 		{"phase of 0s", "duration: 5s", "duration: 0s", `duel.yaml:14:31: phases[0].duration: value "0s": a duration above 0s, such as 5s`},
 		{"unknown engine", "microbatch: { interval: 250ms }", "microbach: { interval: 250ms }", `duel.yaml:10:3: engines.microbach: unknown engine "microbach": one of dataflow, microbatch (did you mean "microbatch"?), or any name with a command of its own`},
-		{"unknown workload", "keyed-count", "keyed-cuont", `duel.yaml:5:19: workload.name: value "keyed-cuont": one of keyed-count, pass-through, ysb (did you mean "keyed-count"?)`},
+		{"unknown workload", "keyed-count", "keyed-cuont", `duel.yaml:5:19: workload.name: value "keyed-cuont": one of keyed-count, keyed-sum, pass-through, ysb (did you mean "keyed-count"?)`},
 		{"bad parameter", "keys: 10", "keys: 0", `duel.yaml:5:48: workload.params.keys: value "0": 1 or more`},
 		{"parameter of a wrong type", "keys: 10", "keys: ten", `duel.yaml:5:48: workload.params.keys: value "ten": must be a whole number, not text`},
 		{"unknown guarantee", "at-least-once, exactly-once]", "at-least-once, exactly-ones]", `duel.yaml:12:29: guarantees[1]: value "exactly-ones": one of at-most-once, at-least-once, exactly-once (did you mean "exactly-once"?)`},

@@ -59,6 +59,13 @@ func (p *countParams) Validate() error {
 	return nil
 }
 
+type sumParams struct {
+	Keys        int           `json:"keys"`
+	HotKey      float64       `json:"hotKey"`
+	Work        time.Duration `json:"work"`
+	Aggregation string        `json:"aggregation"`
+}
+
 func testVocabulary() Vocabulary {
 	return Vocabulary{
 		Engines: map[string]EngineSpec{
@@ -69,6 +76,7 @@ func testVocabulary() Vocabulary {
 		},
 		Workloads: map[string]WorkloadSpec{
 			"keyed-count":  {New: func() any { return &countParams{Keys: 1000} }},
+			"keyed-sum":    {New: func() any { return &sumParams{} }},
 			"pass-through": {},
 			"ysb":          {New: func() any { return &ysbParams{} }},
 		},

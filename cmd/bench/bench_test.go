@@ -91,6 +91,7 @@ func TestWorkloads(t *testing.T) {
 	for name, w := range map[string]struct{ workload, load string }{
 		"pass-through": {"{ name: pass-through }", "{ rate: 5k/s }"},
 		"keyed-count":  {"{ name: keyed-count }", "{ rate: 5k/s }"},
+		"keyed-sum":    {"{ name: keyed-sum, params: { hotKey: 0.5, aggregation: two-stage } }", "{ rate: 5k/s }"},
 		"wordcount":    {"{ name: wordcount, params: { path: " + filepath.Dir(clicks) + " } }", "{ rate: 1k/s }"},
 		"ysb":          {"{ name: ysb, params: { window: 1s } }", "{ rate: 5k/s }"},
 		"replay":       {"{ name: replay, params: { file: " + clicks + ", key: who, eventTime: at } }", "{ rate: 1k/s }"},

@@ -6,6 +6,7 @@ package builtin
 import (
 	"streamduel/workloads"
 	"streamduel/workloads/keyedcount"
+	"streamduel/workloads/keyedsum"
 	"streamduel/workloads/passthrough"
 	"streamduel/workloads/replay"
 	"streamduel/workloads/wordcount"
@@ -15,6 +16,7 @@ import (
 func init() {
 	for _, w := range []*workloads.Workload{
 		keyedcount.Workload(),
+		keyedsum.Workload(),
 		passthrough.Workload(),
 		replay.Workload(),
 		wordcount.Workload(),

@@ -44,7 +44,7 @@ func TestWorkloadsKeepTheContract(t *testing.T) {
 			}
 		}
 	}
-	if got, want := strings.Join(names, " "), "keyed-count pass-through replay wordcount ysb"; got != want {
+	if got, want := strings.Join(names, " "), "keyed-count keyed-sum pass-through replay wordcount ysb"; got != want {
 		t.Errorf("registered are %s, want %s", got, want)
 	}
 }

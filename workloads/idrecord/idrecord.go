@@ -56,6 +56,7 @@ type Params struct {
 	Keys        int     `json:"keys"`        // number of keys
 	RecordBytes int     `json:"recordBytes"` // length of a record in bytes
 	Skew        float64 `json:"skew"`        // exponent of a Zipf distribution over the keys; 0 = uniform
+	HotKey      float64 `json:"hotKey"`      // share of the records that have key 0, beside what it gets anyway
 }
 
 // Defaults returns 1,000 keys, uniform, in records of 100 bytes.
@@ -73,6 +74,9 @@ func (p *Params) Validate() error {
 	if !(p.Skew >= 0 && p.Skew <= 4) {
 		errs = append(errs, errors.New("skew: a Zipf exponent from 0 (uniform) to 4"))
 	}
+	if !(p.HotKey >= 0 && p.HotKey <= 1) {
+		errs = append(errs, errors.New("hotKey: a share from 0 to 1"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -81,6 +85,7 @@ type Generator struct {
 	seed   uint64
 	bytes  int
 	keys   *draw.Zipf
+	hot    float64
 	filler []byte
 }
 
@@ -92,7 +97,7 @@ const fillerSpread = 1 << 12
 
 // NewGenerator returns a generator; p must be valid.
 func NewGenerator(p Params, seed uint64) *Generator {
-	g := &Generator{seed: draw.Mix(seed), bytes: p.RecordBytes, keys: draw.NewZipf(p.Keys, p.Skew)}
+	g := &Generator{seed: draw.Mix(seed), bytes: p.RecordBytes, keys: draw.NewZipf(p.Keys, p.Skew), hot: p.HotKey}
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 	g.filler = make([]byte, fillerSpread+p.RecordBytes)
 	for i := range g.filler {
@@ -121,7 +126,11 @@ func (g *Generator) append(dst []byte, in workloads.Input, kind byte) []byte {
 	dst = append(dst, ',')
 	dst = AppendUint(dst, uint64(in.Scheduled), ScheduledWidth)
 	dst = append(dst, ',')
-	dst = AppendUint(dst, uint64(g.keys.At(random)), KeyWidth)
+	k := g.keys.At(random)
+	if g.hot > 0 && draw.Unit(draw.Mix(^random)) < g.hot {
+		k = 0
+	}
+	dst = AppendUint(dst, uint64(k), KeyWidth)
 	dst = append(dst, ',', kind, ',')
 	from := int(draw.Mix(random) % fillerSpread)
 	return append(dst, g.filler[from:from+g.bytes-(len(dst)-at)]...)
