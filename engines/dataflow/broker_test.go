@@ -316,10 +316,11 @@ func (o output) Recover(_ context.Context, env connectors.WriterEnv, cs []connec
 }
 
 type writer struct {
-	b    *broker
-	env  connectors.WriterEnv
-	free []string
-	id   string // of the open transaction, or ""
+	b     *broker
+	env   connectors.WriterEnv
+	free  []string
+	id    string // of the open transaction, or ""
+	epoch int    // its
 }
 
 func (w *writer) Write(ctx context.Context, r *connectors.Record, o *connectors.Origin) error {
@@ -354,10 +355,11 @@ func (w *writer) Write(ctx context.Context, r *connectors.Record, o *connectors.
 				w.b.init(w.id)
 			}
 			w.b.txns[w.id].open = true
+			w.epoch = w.b.txns[w.id].Epoch
 		}
 		t := w.b.txns[w.id]
-		if !t.open {
-			return fmt.Errorf("transaction %s is not open", w.id)
+		if !t.open || t.Epoch != w.epoch {
+			return fmt.Errorf("transaction %s is not open, or another's", w.id)
 		}
 		t.records = append(t.records, c)
 	}
@@ -379,7 +381,7 @@ func (w *writer) Prepare(context.Context) (connectors.Committable, error) {
 	if err := w.b.alive(w.env.Attempt); err != nil || w.id == "" {
 		return nil, err
 	}
-	c, err := json.Marshal(committable{w.id, w.b.txns[w.id].Epoch})
+	c, err := json.Marshal(committable{w.id, w.epoch})
 	w.id = ""
 	return c, err
 }

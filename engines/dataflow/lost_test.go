@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,7 +29,7 @@ func (w *world) crashed(point string, hit, attempt int) crash {
 	return c
 }
 
-// prepared counts the records of transactions that are sealed and not committed,
+// uncommitted counts the records of transactions that are sealed and not committed,
 // as a checkpoint lists them: those of a point behind D4 that are still open,
 // less what was written behind the barrier.
 func (w *world) uncommitted(c crash) (n int) {
@@ -44,7 +45,7 @@ func (w *world) uncommitted(c crash) (n int) {
 				w.t.Fatal(err)
 			}
 			for s, p := range c.recovery.Positions {
-				if strings.HasSuffix(string(s), "/"+string(rune('0'+v.partition))) && v.sequence < int64(p) {
+				if strings.HasSuffix(string(s), "/"+fmt.Sprint(v.partition)) && v.sequence < int64(p) {
 					n++
 				}
 			}
@@ -79,6 +80,9 @@ func lost(t *testing.T, point string, before func(*world)) {
 		c := w.crashed(point, 3, 1)
 		want := w.uncommitted(c)
 		if want == 0 {
+			if point == "D6" {
+				return // the others have committed before the process was gone
+			}
 			t.Fatal("nothing is prepared at this point")
 		}
 		before(w)
