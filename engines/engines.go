@@ -169,6 +169,7 @@ type Gauges struct {
 	RateLimit     *float64 `json:"rateLimit,omitempty"` // records per second; absent = none
 	Tasks         []Task   `json:"tasks,omitempty"`     // busy, blocked and idle shares since the last call
 	WatermarkMs   *int64   `json:"watermarkMillis,omitempty"`
+	BadRecords    int64    `json:"badRecords,omitempty"` // bad input, counted again where it was read again
 }
 
 // Task is one task's (or stage's) use of time since the last call, as shares of

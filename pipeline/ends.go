@@ -68,6 +68,7 @@ type sourceHead[T any] struct {
 	decode Decode[T]
 	delay  int64 // of the watermark, milliseconds
 	next   Receiver[T]
+	dead   Receiver[BadRecord]
 	splits map[connectors.SplitID]*splitTime[T]
 }
 
@@ -92,6 +93,7 @@ func (h *sourceHead[T]) push(b *connectors.Batch, i *int) error {
 	t, c := h.task, &h.task.ctx
 	timed := h.eventTime != nil || h.stamp
 	split := h.split(b.Split.ID)
+	earliest, latest := h.bounds()
 	var intake int64
 	if t.origins {
 		intake = clock.Mono()
@@ -103,14 +105,21 @@ func (h *sourceHead[T]) push(b *connectors.Batch, i *int) error {
 		r := &b.Records[*i]
 		v, err := h.decode(r)
 		if err != nil {
-			h.fail(b, r, err)
-			break
+			if !h.bad(b, r, undecodable(err)) {
+				break
+			}
+			continue
 		}
 		c.Timestamp = NoTime
 		if timed {
 			ts := max(t.now, split.largest)
 			if !h.stamp {
-				ts = h.eventTime(v)
+				if ts = h.eventTime(v); ts < earliest || ts > latest {
+					if !h.bad(b, r, untimely(ts, latest)) {
+						break
+					}
+					continue
+				}
 			}
 			c.Timestamp = ts
 			if ts > split.largest {
@@ -144,17 +153,17 @@ func (h *sourceHead[T]) pushPlain(b *connectors.Batch, i *int) error {
 		}
 		v, err := decode(&rs[*i])
 		if err != nil {
-			h.fail(b, &rs[*i], err)
-			break
+			if !h.bad(b, &rs[*i], undecodable(err)) {
+				break
+			}
+			continue
 		}
 		next(v, c)
 	}
 	return t.err
 }
 
-func (h *sourceHead[T]) fail(b *connectors.Batch, r *connectors.Record, err error) {
-	h.task.err = fmt.Errorf("source %q: split %s, position %d: the record does not decode: %w", h.node.Name, b.Split.ID, r.Offset, err)
-}
+func undecodable(err error) string { return "the record does not decode: " + err.Error() }
 
 // keyer makes, for one task, the function that picks a record's channel.
 type keyer[T any] func(maxParallelism, channels int) (func(T) int, error)

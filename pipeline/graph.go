@@ -57,6 +57,9 @@ func (g *Graph) Check() error {
 		switch n.Kind {
 		case KindSource:
 			sources++
+			if err := n.checkBad(); err != nil {
+				errs = append(errs, err)
+			}
 		case KindSink:
 			sinks++
 		}
@@ -105,6 +108,8 @@ type Node struct {
 	Sink   connectors.Sink   // of a KindSink
 	// Watermarks of a KindSource: nil when it assigns no event time.
 	Watermarks *Watermarks
+	// Bad is what becomes of bad input of a KindSource; "" fails.
+	Bad BadPolicy
 
 	// build makes the operator in a task and returns its receiver, a
 	// Receiver[T] of the input's type, a ports of several, or its *sourceHead.

@@ -34,7 +34,7 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 	}
 	cfg.check(g, n)
 	n.build = func(b *builder, n *Node) any {
-		h := &sourceHead[T]{task: b.task, node: n, decode: decode, sourceConfig: cfg, next: outputOf[T](b, n, ""), splits: map[connectors.SplitID]*splitTime[T]{}}
+		h := &sourceHead[T]{task: b.task, node: n, decode: decode, sourceConfig: cfg, next: outputOf[T](b, n, ""), dead: outputOf[BadRecord](b, n, deadSide), splits: map[connectors.SplitID]*splitTime[T]{}}
 		if w := n.Watermarks; w != nil {
 			h.delay = w.Delay.Milliseconds()
 		}

@@ -66,6 +66,9 @@ type TaskConfig struct {
 	Slice int
 	// Origins makes records carry their origin to the sinks.
 	Origins bool
+	// BadInput is told of each record of bad input, whatever becomes of it, and
+	// must not keep it. It may be nil.
+	BadInput func(*BadRecord)
 }
 
 // Task is one subtask of a fragment. All its methods belong to one goroutine.
@@ -82,6 +85,7 @@ type Task struct {
 	now       int64
 	written   int64
 	origins   bool
+	badInput  func(*BadRecord)
 	at        string // the record that a panic happened at
 	slice     int
 	operators []operator
@@ -308,7 +312,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 		State: state.NewSetOf(state.SetConfig{
 			Job: f.graph.Name, Subtask: cfg.Subtask, Parallelism: f.Parallelism, MaxParallelism: cfg.MaxParallelism,
 		}),
-		watermark: NoTime, now: NoTime, origins: cfg.Origins, slice: cfg.Slice,
+		watermark: NoTime, now: NoTime, origins: cfg.Origins, badInput: cfg.BadInput, slice: cfg.Slice,
 		sources: map[*Node]SourceHead{}, wake: cfg.Wake, mail: mail{arrived: make(chan struct{}, 1)},
 	}
 	t.ctx = Ctx{Timestamp: NoTime, task: t}

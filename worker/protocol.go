@@ -39,6 +39,9 @@ type Job struct {
 	// OriginEvery asks for the header on a sample only: on outputs whose
 	// input's sequence is a multiple of it; 0 for all.
 	OriginEvery int64 `json:"originEvery,omitempty"`
+	// BadInput says what becomes of records that do not decode or whose event time
+	// cannot be: fail (the default), drop or dead-letter.
+	BadInput string `json:"badInput,omitempty"`
 	// Acks asks for the counts of acknowledged outputs at a failpoint.
 	Acks bool `json:"acks,omitempty"`
 	// GaugesMillis is the time between gauge events; 0 takes 100.
@@ -59,6 +62,8 @@ type Kafka struct {
 	// Reset is where partitions found after the start are read from: earliest,
 	// or latest to show what that loses.
 	Reset string `json:"reset,omitempty"`
+	// DeadLetters is the topic of bad input under the policy dead-letter.
+	DeadLetters string `json:"deadLetters,omitempty"`
 }
 
 // State says where keyed state is kept.

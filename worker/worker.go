@@ -20,6 +20,7 @@ import (
 	"streamduel/clock"
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/pipeline"
 	"streamduel/state"
 	"streamduel/workloads"
 )
@@ -169,6 +170,9 @@ func Prepare(j Job, known map[string]engines.Engine, c Connectors) (engines.Engi
 	})
 	if err = errors.Join(err, opening); err != nil {
 		return nil, nil, none, fmt.Errorf("workload %s: %w", j.Workload, err)
+	}
+	if err := badInput(graph, &j, c); err != nil {
+		return nil, nil, none, err
 	}
 	backend, err := backendOf(j.State, c)
 	if err != nil {
@@ -411,4 +415,24 @@ func partitionOf(s connectors.SplitID) (int32, bool) {
 	var n int32
 	_, err := fmt.Sscanf(string(s[i+1:]), "%d", &n)
 	return n, i >= 0 && err == nil
+}
+
+// badInput sets what becomes of bad input, where the job's sources do not say so
+// themselves.
+func badInput(graph *pipeline.Graph, j *Job, c Connectors) error {
+	switch p := pipeline.BadPolicy(j.BadInput); p {
+	case "":
+	case pipeline.DeadLetters:
+		if j.Kafka.DeadLetters == "" {
+			return errors.New("badInput: dead-letter needs a topic, kafka.deadLetters")
+		}
+		sink, err := c.Sink(j.Kafka, j.Kafka.DeadLetters, 0)
+		if err != nil {
+			return err
+		}
+		graph.OnBadInput(p, sink)
+	default:
+		graph.OnBadInput(p, nil)
+	}
+	return nil
 }

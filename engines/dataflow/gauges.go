@@ -24,7 +24,7 @@ func (r *run) Gauges() engines.Gauges {
 	now := clock.Mono()
 	span := float64(max(now-g.at, 1))
 	g.at = now
-	var out engines.Gauges
+	out := engines.Gauges{BadRecords: r.bad.Count()}
 	low := pipeline.NoTime
 	for i, seat := range r.seats {
 		t := seat.task()

@@ -58,6 +58,8 @@ type run struct {
 	claiming chan struct{}
 
 	gauges gaugeState
+
+	bad *engines.BadInputs
 }
 
 // ringKey names the output of one subtask over one edge.

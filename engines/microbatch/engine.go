@@ -141,6 +141,7 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 		stop:    make(chan struct{}), done: make(chan struct{}), exactlyOnce: job.Guarantee == connectors.ExactlyOnce,
 		bounded: true,
 	}
+	r.bad = engines.NewBadInputs(r.emit)
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.watermark.Store(noTime)
 	r.hold = control.Hold{MinRecords: cfg.Rate.MinRecordsPerBatch, MaxDelay: cfg.Rate.MaxTriggerDelay.Std()}

@@ -82,7 +82,7 @@ func (r *run) Gauges() engines.Gauges {
 	inside := max(waiting-max(written-r.progress.Load(), 0), 0)
 	g := engines.Gauges{
 		Consumed: r.consumed.Load(), Written: written,
-		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load(), Lag: r.lag.Load(),
+		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load(), Lag: r.lag.Load(), BadRecords: r.bad.Count(),
 	}
 	if rate := r.limit.current(); rate > 0 {
 		g.RateLimit = &rate

@@ -74,6 +74,8 @@ type run struct {
 	mode     engines.StopMode
 	done     chan struct{}
 	err      error
+
+	bad *engines.BadInputs
 }
 
 // batch is one batch on its way.

@@ -67,6 +67,8 @@ type Options struct {
 	// Await lets tasks wait themselves for what is under way, as a micro-batch
 	// engine does.
 	Await bool
+	// BadInput is told of bad input.
+	BadInput func(*pipeline.BadRecord)
 	// Discard makes sinks drop what they take instead of keeping it.
 	Discard bool
 	// Backend keeps keyed state; nil is memory.
@@ -173,7 +175,7 @@ func Build(g *pipeline.Graph, opt Options) (*Host, error) {
 		for i := range f.Parallelism {
 			task, err := f.Build(pipeline.TaskConfig{
 				Subtask: i, Job: opt.Parallelism, MaxParallelism: opt.MaxParallelism,
-				Host: taskHost{h, i}, Origins: opt.Origins, Context: ctx, Wake: wake, Backend: opt.Backend,
+				Host: taskHost{h, i}, Origins: opt.Origins, Context: ctx, Wake: wake, Backend: opt.Backend, BadInput: opt.BadInput,
 			})
 			if err != nil {
 				return nil, err

@@ -38,7 +38,12 @@ func (in *Input[T]) Stream(g *pipeline.Graph) *pipeline.Stream[T] {
 		}
 		return taken{value: int(i), at: in.values[i].time}, nil
 	},
-		pipeline.EventTime(func(v taken) int64 { return v.at }, pipeline.Watermarks{}),
+		pipeline.EventTime(func(v taken) int64 {
+			if v.mark {
+				return 0 // the end of time is no event time
+			}
+			return v.at
+		}, pipeline.Watermarks{BeforeEpoch: true}),
 		pipeline.Punctuated(func(v taken, _ int64) (int64, bool) { return v.at, v.mark }))
 	return pipeline.FlatMap(src.Codec(takenCodec), in.name+" values", func(v taken, emit func(T)) {
 		if !v.mark {

@@ -74,7 +74,7 @@ func graph(j job, noTime bool) *pipeline.Graph {
 	g := pipeline.New("windows")
 	var opts []pipeline.SourceOption[event]
 	if !noTime {
-		opts = append(opts, pipeline.EventTime(func(e event) int64 { return e.at }, pipeline.Watermarks{}))
+		opts = append(opts, pipeline.EventTime(func(e event) int64 { return e.at }, pipeline.Watermarks{BeforeEpoch: true}))
 	}
 	in := pipeline.From(g, "in", pipelinetest.Source{Name: "in"}, func(r *connectors.Record) (event, error) {
 		e, _, err := eventCodec.Decode(r.Value)

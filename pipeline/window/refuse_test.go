@@ -91,11 +91,12 @@ func TestBadTime(t *testing.T) {
 		for _, c := range []struct {
 			at     int64
 			noTime bool
+			by     string
 			want   string
-		}{{at: 1 << 62, want: "out of range"}, {at: -1<<62 - 1, want: "out of range"}, {noTime: true, want: "no event time"}} {
+		}{{1 << 62, false, `"in"`, "too far ahead"}, {-1<<62 - 1, false, `"window"`, "out of range"}, {0, true, `"window"`, "no event time"}} {
 			h := pipelinetest.New(t, graph(j, c.noTime), pipelinetest.Options{})
 			err := h.Push("in", batchOf(event{"a", c.at, 1}))
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), `"window"`) {
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.by) {
 				t.Errorf("event time %d: %v", c.at, err)
 			}
 		}
