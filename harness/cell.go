@@ -77,6 +77,7 @@ type cell struct {
 // topics are the cell's own.
 type topics struct {
 	in, out, late string
+	dead          string // bad input, where it is kept
 	pattern       string
 }
 
@@ -84,7 +85,7 @@ func newCell(r *run, b *broker.Broker, index, attempt int, spec *scenarios.Cell)
 	// Topic names tell cells and attempts of one broker apart.
 	base := b.Topic(fmt.Sprintf("cell-%d-%d", index+1, attempt))
 	c := &cell{r: r, spec: spec, index: index, attempt: attempt, broker: b, engine: newEngineView(),
-		topics: topics{in: base + "-in", out: base + "-out", late: base + "-late"}}
+		topics: topics{in: base + "-in", out: base + "-out", late: base + "-late", dead: base + "-dead"}}
 	if spec.Scenario.Topics.Subscribe == scenarios.SubscribePattern {
 		c.topics.pattern = regexp.QuoteMeta(base) + "-in.*"
 	}
@@ -160,6 +161,11 @@ func (c *cell) prepare(ctx context.Context) error {
 			return fmt.Errorf("create topic %s: %w", t.name, err)
 		}
 	}
+	if s.BadInput == scenarios.BadDeadLetter {
+		if err := c.broker.CreateTopic(ctx, c.admin(c.topics.dead), 1, nil); err != nil {
+			return fmt.Errorf("create topic %s: %w", c.topics.dead, err)
+		}
+	}
 	if c.broker.Kind() == broker.Embedded {
 		c.trimmer = broker.NewTrimmer(trimStep)
 		c.trimmer.Add(c.topics.in, holdJob)
@@ -222,7 +228,7 @@ func JobOf(c *scenarios.Cell) (worker.Job, error) {
 	return worker.Job{
 		Protocol: worker.Protocol, Workload: s.Workload.Name, Params: params,
 		Engine: c.Engine.Name, Config: config, Guarantee: string(c.Guarantee),
-		Parallelism: s.Parallelism, Durability: string(s.Durability),
+		Parallelism: s.Parallelism, Durability: string(s.Durability), BadInput: string(s.BadInput),
 		DiscoveryMillis: time.Duration(s.Discovery.Interval).Milliseconds(),
 	}, nil
 }
@@ -242,6 +248,9 @@ func (c *cell) makeJob() (err error) {
 	}
 	if !c.workload.EchoesOrigin && c.workload.SamplesOrigin {
 		c.job.OriginEvery = originSample
+	}
+	if s.BadInput == scenarios.BadDeadLetter {
+		c.job.Kafka.DeadLetters = c.topics.dead
 	}
 	if c.topics.pattern != "" {
 		c.job.Kafka.Input = workloads.Topics{Pattern: c.topics.pattern}
@@ -498,6 +507,9 @@ func (c *cell) close() error {
 
 func (c *cell) allTopics() []string {
 	names := []string{c.admin(c.topics.out), c.admin(c.topics.late)}
+	if c.spec.Scenario.BadInput == scenarios.BadDeadLetter {
+		names = append(names, c.admin(c.topics.dead))
+	}
 	seen := map[string]bool{}
 	if c.plan != nil {
 		for _, p := range c.plan.All() {

@@ -7,6 +7,7 @@ import (
 
 	"streamduel/engines"
 	"streamduel/harness/proc"
+	"streamduel/runs"
 	"streamduel/worker"
 )
 
@@ -34,10 +35,25 @@ type engineView struct {
 	from      engines.Positions // where this attempt began to read each split
 	millis    []float64         // what each durable point took
 	bytes     int64
+	bad       []runs.BadSample
 	malformed int // events that do not decode
 }
 
-type counts struct{ consumed, written int64 }
+type counts struct{ consumed, written, bad int64 }
+
+// badShown is how many records of bad input a cell shows.
+const badShown = 10
+
+// badInput returns the bad input of all attempts, nil if there was none.
+func (v *engineView) badInput() *runs.BadInput {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n := max(v.base.bad+v.now.BadRecords, int64(len(v.bad)))
+	if n == 0 {
+		return nil
+	}
+	return &runs.BadInput{Records: &n, Samples: v.bad}
+}
 
 func newEngineView() *engineView {
 	return &engineView{block: map[string]float64{}, busy: map[string]share{}, found: map[string]int64{}, first: map[string]int64{}, from: engines.Positions{}, started: make(chan struct{})}
@@ -49,6 +65,7 @@ func (v *engineView) nextAttempt() {
 	defer v.mu.Unlock()
 	v.base.consumed += v.now.Consumed
 	v.base.written += v.now.Written
+	v.base.bad += v.now.BadRecords
 	v.now = engines.Gauges{}
 	v.past.AllocBytes += v.usage.AllocBytes
 	v.past.GCPauseMillisMax = max(v.past.GCPauseMillisMax, v.usage.GCPauseMillisMax)
@@ -101,6 +118,11 @@ func (v *engineView) line(l proc.Line) {
 		var f engines.Failed
 		if decode(&f) {
 			v.failed = f.Error
+		}
+	case engines.BadInput{}.Kind():
+		var b engines.BadInput
+		if decode(&b) && len(v.bad) < badShown {
+			v.bad = append(v.bad, runs.BadSample{Split: string(b.Split), Position: int64(b.Position), Reason: b.Reason, Value: string(b.Value)})
 		}
 	case engines.FailpointReached{}.Kind():
 		var f engines.FailpointReached

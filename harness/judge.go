@@ -34,6 +34,7 @@ func (c *cell) judge() (*runs.Cell, error) {
 			return nil, err
 		}
 	}
+	out.BadInput = c.engine.badInput()
 	slices.SortStableFunc(c.marks, func(a, b runs.Mark) int { return int(math.Copysign(1, a.At-b.At)) })
 	out.Marks = c.marks
 	c.verdict(out, result)

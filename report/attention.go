@@ -106,6 +106,7 @@ func (c *concerns) cell(cell *runs.Cell) {
 				interval(x.Duplicates, x.DuplicatesAtMost), interval(x.Losses, x.LossesAtMost)))
 		said = append(said, "predict")
 	}
+	c.badInput(cell)
 	for _, a := range cell.Audits {
 		if !a.OK {
 			said = append(said, "audit "+oneLine(a.Name), oneLine(a.Name)+" failed", oneLine(a.Name)+":")

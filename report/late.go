@@ -118,3 +118,20 @@ func lateTable(groups []*group) Table {
 	}
 	return t
 }
+
+// badShown is how many samples of bad input are named.
+const badShown = 3
+
+// badInput names the first records that a job could not use.
+func (c *concerns) badInput(cell *runs.Cell) {
+	b := cell.BadInput
+	if b == nil || b.Records == nil {
+		return
+	}
+	what := "Some input could not be used."
+	remedy := "All samples, with how each begins, are in summary.json (badInput); the scenario's badInput says what becomes of it."
+	c.add(levelWarning, what, remedy, cell.ID+": "+plural(*b.Records, "record"))
+	for _, s := range b.Samples[:min(len(b.Samples), badShown)] {
+		c.add(levelWarning, what, remedy, fmt.Sprintf("%s: split %s, position %d: %s", cell.ID, oneLine(s.Split), s.Position, oneLine(s.Reason)))
+	}
+}

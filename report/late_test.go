@@ -43,3 +43,14 @@ func TestLateRecordsAreSetSideBySide(t *testing.T) {
 		t.Error("a finding where nothing was late")
 	}
 }
+
+// TestBadInputIsNamed: how much, and the first of it with place and reason.
+func TestBadInputIsNamed(t *testing.T) {
+	var c concerns
+	sample := runs.BadSample{Split: "t/1", Position: 17, Reason: "the record does not decode"}
+	c.cell(&runs.Cell{ID: "a", Verdict: runs.Pass, BadInput: &runs.BadInput{Records: new(int64(1200)), Samples: []runs.BadSample{sample, sample}}})
+	if len(c.all) != 1 || c.all[0].Level != levelWarning || c.all[0].Where[0] != "a: 1,200 records" ||
+		c.all[0].Where[1] != "a: split t/1, position 17: the record does not decode" {
+		t.Errorf("%+v", c.all)
+	}
+}

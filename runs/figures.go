@@ -30,7 +30,7 @@ type figure struct {
 var figures = sync.OnceValue(func() []figure {
 	var all []figure
 	t := reflect.TypeFor[Cell]()
-	for _, name := range []string{"Records", "LatencyMillis", "Throughput", "Pressure", "Growth", "Crash", "Cost"} {
+	for _, name := range []string{"Records", "BadInput", "LatencyMillis", "Throughput", "Pressure", "Growth", "Crash", "Cost"} {
 		f, _ := t.FieldByName(name)
 		walk(&all, f.Type, []string{tagName(f)}, f.Index, nil, false)
 	}

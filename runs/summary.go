@@ -147,7 +147,9 @@ type Cell struct {
 	// engine's own word and explains.
 	Busy map[string]float64 `json:"busy,omitempty"`
 
-	Records       *Records              `json:"records,omitempty"`
+	Records *Records `json:"records,omitempty"`
+	// BadInput is what the engine could not use; absent where there was none.
+	BadInput      *BadInput             `json:"badInput,omitempty"`
 	LatencyMillis *LatencyMillis        `json:"latencyMillis,omitempty"`
 	Throughput    map[string]Throughput `json:"throughput,omitempty"`
 	Pressure      *Pressure             `json:"pressure,omitempty"`
@@ -244,6 +246,24 @@ type Records struct {
 	// all in keyed state.
 	StateOvercount *int64 `json:"stateOvercount,omitempty"`
 	StateLosses    *int64 `json:"stateLosses,omitempty"`
+}
+
+// BadInput is what a job could not use: records that did not decode or whose event
+// time could not be.
+type BadInput struct {
+	// Records is how many there were, by the engine's count: what was read again
+	// counts again.
+	Records *int64 `json:"records,omitempty"`
+	// Samples are the first of them.
+	Samples []BadSample `json:"samples,omitempty"`
+}
+
+// BadSample is one record of bad input.
+type BadSample struct {
+	Split    string `json:"split"`
+	Position int64  `json:"position"`
+	Reason   string `json:"reason"`
+	Value    string `json:"value"` // its beginning
 }
 
 // LatencyMillis holds the latencies by phase.

@@ -37,6 +37,10 @@ func (s *Durability) decodeNode(d *decoder, n *node, path string) {
 	enum(d, n, path, s, DurableProcess, DurableMachine)
 }
 
+func (b *BadInput) decodeNode(d *decoder, n *node, path string) {
+	enum(d, n, path, b, BadFails, BadIsDropped, BadDeadLetter)
+}
+
 func (r *Reset) decodeNode(d *decoder, n *node, path string) {
 	enum(d, n, path, r, ResetEarliest, ResetLatest)
 }

@@ -122,3 +122,21 @@ func TestTwoScenariosOfOneNameAreRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestBacklogAndSpreadAreChecked against the number of partitions and the phases.
+func TestBacklogAndSpreadAreChecked(t *testing.T) {
+	for change, want := range map[[2]string]string{
+		{"shape: constant }", "shape: constant, weights: [1, 2] }"}:                       "one for each of the 4 partitions",
+		{"shape: constant }", "shape: constant, weights: [1, 2, 0, 1] }"}:                 "load.weights[2]: value \"0\": 1 to 1000",
+		{"shape: constant }", "shape: constant, eventTime: { speed: 0 } }"}:               "a factor above 0",
+		{"shape: constant }", "shape: constant, eventTime: { lag: [1s] } }"}:              "one for each of the 4 partitions",
+		{"warmup, duration: 5s }", "warmup, until: drained, atMost: 5s, backlog: true }"}: "a duration and nothing else",
+		{"recovery, until", "recovery, backlog: true, until"}:                             "the first phase only",
+		{"parallelism: 2", "parallelism: 2\nbadInput: ignore"}:                            "one of fail, drop, dead-letter",
+	} {
+		_, err := load(t, strings.Replace(goodScenario, change[0], change[1], 1))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v\nwant …%s", change[1], err, want)
+		}
+	}
+}

@@ -21,11 +21,16 @@ type Scenario struct {
 	// Durability says what a durable write must survive: a kill of the
 	// process, or of the machine (file and folder synced; the default).
 	Durability Durability `json:"durability,omitempty"`
-	State      State      `json:"state,omitzero"`
-	Discovery  Discovery  `json:"discovery,omitzero"`
-	Phases     []Phase    `json:"phases"`
-	Gates      Gates      `json:"gates,omitempty"`
-	Matrix     Matrix     `json:"matrix,omitempty"`
+	// BadInput says what becomes of records that do not decode or whose event time
+	// cannot be: "fail" (the default: the job fails, naming partition, offset and
+	// reason), "drop" or "dead-letter" (to a topic of their own). Dropped ones are
+	// counted, and the first are shown in the report.
+	BadInput  BadInput  `json:"badInput,omitempty"`
+	State     State     `json:"state,omitzero"`
+	Discovery Discovery `json:"discovery,omitzero"`
+	Phases    []Phase   `json:"phases"`
+	Gates     Gates     `json:"gates,omitempty"`
+	Matrix    Matrix    `json:"matrix,omitempty"`
 }
 
 // Workload names a registered workload and its parameters.
@@ -62,6 +67,16 @@ type Durability string
 const (
 	DurableProcess Durability = "process"
 	DurableMachine Durability = "machine"
+)
+
+// BadInput is what becomes of records that cannot be used.
+type BadInput string
+
+// What becomes of bad input.
+const (
+	BadFails      BadInput = "fail"
+	BadIsDropped  BadInput = "drop"
+	BadDeadLetter BadInput = "dead-letter"
 )
 
 // State chooses the keyed state's backend.

@@ -83,6 +83,8 @@ func (m *schemaMaker) mapped(t reflect.Type) *jsonschema.Schema {
 		return oneOfText(SubscribeList, SubscribePattern)
 	case reflect.TypeFor[Durability]():
 		return oneOfText(DurableProcess, DurableMachine)
+	case reflect.TypeFor[BadInput]():
+		return oneOfText(BadFails, BadIsDropped, BadDeadLetter)
 	case reflect.TypeFor[Reset]():
 		return oneOfText(ResetEarliest, ResetLatest)
 	case reflect.TypeFor[Backend]():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,5 +189,43 @@ func TestWatermarkAlignment(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestBadInputIsCountedAndTold: what cannot be used is left out, counted, and the
+// first of it told; by default it fails the job.
+func TestBadInputIsCountedAndTold(t *testing.T) {
+	for _, policy := range []pipeline.BadPolicy{pipeline.DropBad, pipeline.FailOnBad} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, connectors.AtLeastOnce, 1)
+			w.b.grow("in", 1)
+			for i := range int64(20) {
+				w.b.append("in", 0, at(1, 1000+i), at(1, -1-i))
+			}
+			g := lateJob(topic{w.b, "in"}, output{w.b}, pipeline.Watermarks{})
+			g.OnBadInput(policy, nil)
+			w.job.Graph = g
+			r := w.start(context.Background())
+			time.Sleep(time.Second)
+			if policy == pipeline.FailOnBad {
+				err := r.Wait()
+				if want := `source "in": split in/0, position 1: the record's event time -1 ms lies before 1970`; err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v\nwant …%s", err, want)
+				}
+				return
+			}
+			if n := r.Gauges().BadRecords; n != 20 {
+				t.Errorf("%d records of bad input counted, want 20", n)
+			}
+			told := w.kinds("badInput")
+			if len(told) != 10 {
+				t.Fatalf("%d told, want the first 10", len(told))
+			}
+			if b := told[0].(engines.BadInput); b.Position != 1 || b.Split != "in/0" || !strings.Contains(b.Reason, "before 1970") || len(b.Value) != 16 {
+				t.Errorf("told %+v", b)
+			}
+			w.stop(r, engines.StopDrain)
+			expect(t, w.results(), "1@1999=20")
+		})
 	}
 }

@@ -446,3 +446,33 @@ func TestQueueing(t *testing.T) {
 		b.expect(0, 0)
 	})
 }
+
+// TestBadInputIsCounted: under drop a batch goes on without it; by default the
+// job fails with the place and the reason.
+func TestBadInputIsCounted(t *testing.T) {
+	for _, policy := range []pipeline.BadPolicy{pipeline.DropBad, pipeline.FailOnBad} {
+		b := newBed(t, 1, connectors.AtLeastOnce)
+		b.topic.bounded = true
+		b.config.BatchAttempts = 1
+		b.graph = func() *pipeline.Graph {
+			g := windowGraph(b.topic, b.store, &store{}, 10, 0)
+			g.OnBadInput(policy, nil)
+			return g
+		}
+		b.topic.addAt(0, 3, 5)
+		b.topic.addAt(0, 3, -5)
+		b.topic.addAt(0, 3, 6)
+		p := b.start()
+		err := p.Wait()
+		p.cancel()
+		if policy == pipeline.FailOnBad {
+			if want := `position 1: the record's event time -5 ms lies before 1970`; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v\nwant …%s", err, want)
+			}
+			continue
+		}
+		if err != nil || p.Gauges().BadRecords != 1 || !slices.Equal(windowsOf(b.store), []string{"key 3 window 0: 2"}) {
+			t.Errorf("%v, %d bad, windows %q", err, p.Gauges().BadRecords, windowsOf(b.store))
+		}
+	}
+}
