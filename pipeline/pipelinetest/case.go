@@ -132,6 +132,9 @@ func (c Case) run(t testing.TB, opt Options, steps []Step, at, then int) error {
 	t.Helper()
 	h := NewHarness(t, opt, c.Build)
 	way := opt.String()
+	if len(steps) > len(c.Steps) {
+		way += ", item by item"
+	}
 	for i, s := range steps {
 		var err error
 		if s.kind == stepRecords {

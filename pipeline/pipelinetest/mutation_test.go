@@ -3,7 +3,11 @@ package pipelinetest_test
 import (
 	"fmt"
 	"math"
+	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"streamduel/codec"
 	"streamduel/pipeline"
@@ -166,6 +170,112 @@ func TestMutants(t *testing.T) {
 			}
 			if err := c.Check(t); err == nil {
 				t.Errorf("broken and not caught: %s", m.name)
+			}
+		})
+	}
+}
+
+// TestMutantsByProperty: for each property that the table holds operators to, one
+// that breaks it and nothing else is caught, and by that property.
+func TestMutantsByProperty(t *testing.T) {
+	type stage = pipeline.Operator[row]
+	operator := func(make func(s *pipeline.Setup[string], next pipeline.Receiver[string]) stage) func(input, *pipeline.Graph) {
+		return func(in input, g *pipeline.Graph) { text(pipeline.Operate(byKey(in, g), "broken", make)) }
+	}
+	number := codec.Codec[int64](codec.Int64{})
+	many := func(in input) (out steps) { // more keys than a cache on disk holds
+		for i := range int64(40) {
+			out = append(out, in.At(1, row{fmt.Sprintf("k%02d", i), i, ""}))
+		}
+		return append(out, wm(1), in.At(2, row{"k00", 0, ""}), wm(2))
+	}
+	for _, m := range []struct {
+		property, want, caught string
+		build                  func(input, *pipeline.Graph)
+		load                   func(in input) steps
+	}{
+		{"batch", "a1 a2 a3", "at parallelism 1:", operator(func(_ *pipeline.Setup[string], next pipeline.Receiver[string]) stage {
+			var ahead row // what is looked at ahead is taken for what comes
+			return stage{
+				Large: func() bool { return true }, Warm: func(vs []row) { ahead = vs[len(vs)-1] },
+				Element: func(r row, c *pipeline.Ctx) {
+					if ahead.key == r.key {
+						r = ahead
+					}
+					next(r.String(), c)
+				},
+			}
+		}), func(in input) steps { return steps{in.At(1, row{"a", 1, ""}, row{"a", 2, ""}, row{"a", 3, ""})} }},
+		{"snapshot", "a1 a2 a3", "restarted", operator(func(_ *pipeline.Setup[string], next pipeline.Receiver[string]) stage {
+			counts := map[string]int64{}
+			return stage{Element: func(r row, c *pipeline.Ctx) {
+				key := codec.StringView{}.Clone(r.key)
+				counts[key]++
+				next(fmt.Sprint(key, counts[key]), c)
+			}}
+		}), func(in input) steps { return steps{at(in, 1, "a"), wm(1), at(in, 2, "a"), wm(2), at(in, 3, "a")} }},
+		{"rescale", "a1 b1 c1 d1 e1 a2 b2 c2 d2 e2", "restarted", operator(func(s *pipeline.Setup[string], next pipeline.Receiver[string]) stage {
+			counts := pipeline.Table(s, "count", number)
+			counts.HashBy(func(string) uint32 { return 0 }) // every key in one key group
+			return stage{Element: func(r row, c *pipeline.Ctx) {
+				n, _ := counts.Ref(r.key)
+				*n++
+				next(fmt.Sprint(codec.StringView{}.Clone(r.key), *n), c)
+			}}
+		}), func(in input) (out steps) {
+			for ts := range int64(2) {
+				for _, k := range []string{"a", "b", "c", "d", "e"} {
+					out = append(out, at(in, ts+1, k))
+				}
+				out = append(out, wm(ts+1))
+			}
+			return out
+		}},
+		{"backend", "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 2", "backend lsm", operator(func(s *pipeline.Setup[string], next pipeline.Receiver[string]) stage {
+			counts := pipeline.Table(s, "count", number)
+			return stage{Element: func(r row, c *pipeline.Ctx) {
+				n, _ := counts.Ref(r.key)
+				for i := range 40 { // the pointer is good until the next call only
+					counts.Ref(fmt.Sprint("other", i))
+				}
+				*n++
+				next(fmt.Sprint(*n), c)
+			}}
+		}), many},
+		{"engine", "a1", "on ", operator(func(s *pipeline.Setup[string], next pipeline.Receiver[string]) stage {
+			seen := pipeline.Table(s, "seen", number)
+			return stage{Element: func(r row, c *pipeline.Ctx) {
+				last, fresh := seen.Ref(r.key)
+				was := *last
+				*last = time.Now().UnixMilli() // and not the engine's processing time
+				if fresh || *last-was > 300 {
+					next(r.String(), c)
+				}
+			}}
+		}), func(in input) steps { return steps{at(in, 1, "a"), wm(1), in.At(2, row{"a", 2, ""}), wm(2)} }},
+	} {
+		t.Run(m.property, func(t *testing.T) {
+			in := pipelinetest.NewInput[row]("in")
+			c := pipelinetest.Case{Name: m.property, Steps: m.load(in), Want: map[string]string{"out": m.want}, Build: func(g *pipeline.Graph) { m.build(in, g) }}
+			var err error
+			if m.property == "engine" {
+				// Made-up time, in which the first checks take none.
+				synctest.Test(t, func(t *testing.T) { err = c.Check(t) })
+				if err != nil {
+					t.Fatalf("wrong without an engine: %v", err)
+				}
+				for i, w := range ways() {
+					dir := filepath.Join(t.TempDir(), fmt.Sprint(i))
+					synctest.Test(t, func(t *testing.T) {
+						if err := w.check(t, c, dir); err == nil || !strings.Contains(err.Error(), m.caught) {
+							t.Errorf("not caught: %v", err)
+						}
+					})
+				}
+				return
+			}
+			if err = c.Check(t); err == nil || !strings.Contains(err.Error(), m.caught) {
+				t.Errorf("not caught by what it breaks: %v", err)
 			}
 		})
 	}

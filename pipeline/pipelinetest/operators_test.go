@@ -63,7 +63,7 @@ func TestOperators(t *testing.T) {
 
 func table() []pipelinetest.Case {
 	var all []pipelinetest.Case
-	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), broadcast(), joins(), patterns(), windows(), asynchronous()} {
+	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), broadcast(), joins(), patterns(), windows(), windowOptions(), further(), asynchronous()} {
 		all = append(all, group...)
 	}
 	return all

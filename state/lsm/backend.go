@@ -29,7 +29,8 @@ type Config struct {
 	// Attempt is the number of the job's start. Files of later ones are not
 	// swept.
 	Attempt int
-	// BlockCacheBytes is shared by all subtasks; 0 means 64 MiB.
+	// BlockCacheBytes is shared by all subtasks, and memtables take their memory
+	// out of it: what they leave must hold the filters; 0 means 64 MiB.
 	BlockCacheBytes int64
 	// MemTableBytes is for each subtask, which has up to three; 0 means 16 MiB.
 	MemTableBytes int64
@@ -70,7 +71,7 @@ func Within(memory int64) state.Backends {
 		return New(Config{
 			Dir: filepath.Join(env.Folder.Path(), workPrefix+strconv.Itoa(env.Attempt)), Shared: shared, Attempt: env.Attempt,
 			// Go's heap may grow to twice what the caches hold before it is collected.
-			BlockCacheBytes: memory / 4, MemTableBytes: max(memory/12/subtasks, minMemTable), TableCacheBytes: memory / 4 / subtasks,
+			BlockCacheBytes: max(memory/2, minBlocks), MemTableBytes: max(memory/12/subtasks, minMemTable), TableCacheBytes: max(memory/4/subtasks, 1),
 		})
 	}
 }
@@ -78,6 +79,7 @@ func Within(memory int64) state.Backends {
 const (
 	workPrefix  = "lsm-work-"
 	minMemTable = 256 << 10
+	minBlocks   = 1 << 20
 )
 
 // Backend keeps keyed tables in databases on disk.
@@ -158,15 +160,15 @@ func (b *Backend) options(readOnly bool) *pebble.Options {
 	// A read-modify-write asks for every key before it writes it, most of which
 	// are in one file: the filters keep the others from being read. A compaction
 	// of the upper runs rewrites all below that they overlap, which with keys from
-	// everywhere is all of it: so they are let grow to a few. Index blocks of one
-	// level make a question cheap.
+	// everywhere is all of it: so they are let grow to a few. A block of an
+	// index or of a filter that has left the cache is read whole, so they are small.
 	o.LBaseMaxBytes = 512 << 20
 	o.L0CompactionThreshold = 8
 	o.L0StopWritesThreshold = 32
 	for i := range o.Levels {
-		o.TargetFileSizes[i] = 16 << 20
+		o.TargetFileSizes[i] = 4 << 20
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		o.Levels[i].IndexBlockSize = 256 << 10
+		o.Levels[i].IndexBlockSize = 32 << 10
 	}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	return o

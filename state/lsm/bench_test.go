@@ -32,7 +32,7 @@ func benchKeys(b *testing.B) int64 {
 func benchCache(b *testing.B) int64 {
 	v := os.Getenv("LSM_BENCH_CACHE")
 	if v == "" {
-		return 320 << 20
+		return 208 << 20
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil {
@@ -76,12 +76,12 @@ func resident(b *testing.B, field string) float64 {
 func BenchmarkCount(b *testing.B) {
 	keys := benchKeys(b)
 	// Block cache and memtables are not the collector's: together 512 MiB.
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(432 << 20))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(340 << 20))
 	shared, err := state.OpenFolder(b.TempDir(), state.DurableProcess)
 	if err != nil {
 		b.Fatal(err)
 	}
-	back, err := New(Config{Dir: b.TempDir(), Shared: shared, BlockCacheBytes: 32 << 20, MemTableBytes: 16 << 20, TableCacheBytes: benchCache(b)})
+	back, err := New(Config{Dir: b.TempDir(), Shared: shared, BlockCacheBytes: benchCache(b)/2 + 48<<20, MemTableBytes: 16 << 20, TableCacheBytes: benchCache(b)})
 	if err != nil {
 		b.Fatal(err)
 	}
