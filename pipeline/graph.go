@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"streamduel/codec"
 	"streamduel/connectors"
@@ -103,6 +104,9 @@ type Node struct {
 	// if none (see Group).
 	SlotGroup string
 	In, Out   []*Edge
+	// Grid are the size, slide and offset of windows in processing time; an engine
+	// whose processing time moves in steps can only close them on its own grid.
+	Grid []time.Duration
 
 	Source connectors.Source // of a KindSource
 	Sink   connectors.Sink   // of a KindSink
@@ -243,6 +247,15 @@ func (s *Stream[T]) SlotSharingGroup(name string) *Stream[T] {
 func (s *Stream[T]) DisableChaining() *Stream[T] {
 	for _, o := range s.from {
 		o.node.Unchained = true
+	}
+	return s
+}
+
+// ProcessingGrid tells engines of durations in processing time that the operator
+// counts by (see Node.Grid).
+func (s *Stream[T]) ProcessingGrid(ds ...time.Duration) *Stream[T] {
+	for _, o := range s.from {
+		o.node.Grid = append(o.node.Grid, ds...)
 	}
 	return s
 }

@@ -162,6 +162,24 @@ func (r *run) addExecutors() error {
 	return r.dispatcher.add(e)
 }
 
+// checkWindows refuses windows of processing time that a tick of the queueing
+// clock would have to cut: there a batch is all of one instant, as in discretized
+// streams. The skipping clock has no grid to keep to.
+func (r *run) checkWindows() error {
+	if r.cfg.Clock != Queueing {
+		return nil
+	}
+	interval := r.cfg.Interval.Std()
+	for _, n := range r.job.Graph.Nodes() {
+		for _, d := range n.Grid {
+			if d%interval != 0 {
+				return fmt.Errorf("operator %q: its window of processing time has %v in it, which is no multiple of the batch interval %v: change one of them, or take event time", n.Name, d, interval)
+			}
+		}
+	}
+	return nil
+}
+
 // open does everything that can be refused, up to the built tasks.
 func (r *run) open() error {
 	if n := r.cfg.Scheduler.ConcurrentJobs; n > 1 {
@@ -173,6 +191,9 @@ func (r *run) open() error {
 				return fmt.Errorf("scheduler.concurrentJobs is %d: %q keeps state, which each batch takes over from the one before, so it must be 1", n, f.Name)
 			}
 		}
+	}
+	if err := r.checkWindows(); err != nil {
+		return err
 	}
 	q := query{Name: r.job.Name, MaxParallelism: r.job.MaxParallelism}
 	for _, f := range r.fragments {

@@ -13,6 +13,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/pipeline"
+	"streamduel/pipeline/window"
 )
 
 // windowGraph counts by key and tumbling window of so many milliseconds of event
@@ -475,4 +476,65 @@ func TestBadInputIsCounted(t *testing.T) {
 			t.Errorf("%v, %d bad, windows %q", err, p.Gauges().BadRecords, windowsOf(b.store))
 		}
 	}
+}
+
+// TestWindowsOnTheGrid: under the queueing clock windows of processing time are
+// multiples of the interval, and each batch is in the windows of its tick.
+func TestWindowsOnTheGrid(t *testing.T) {
+	graph := func(b *bed, a window.Assigner) func() *pipeline.Graph {
+		return func() *pipeline.Graph {
+			g := pipeline.New("grid")
+			keyed := pipeline.KeyBy(pipeline.From(g, "in", b.topic, decodeEvent).Codec(eventCodec), func(e event) int64 { return e.key })
+			out := window.Reduce(window.On(keyed, a), "sum", func(acc, e event) event { acc.partition, acc.time = -1, acc.time+e.time; return acc })
+			pipeline.To(out, "out", b.store, encodeEvent)
+			return g
+		}
+	}
+	const second = time.Second
+	for _, c := range []struct {
+		clock  ClockKind
+		window window.Assigner
+		want   string
+	}{
+		{Queueing, window.TumblingProcessingTime(1500 * time.Millisecond), `operator "sum": its window of processing time has 1.5s in it, which is no multiple of the batch interval 1s`},
+		{Queueing, window.SlidingProcessingTime(4*second, 500*time.Millisecond), "has 500ms in it"},
+		{Queueing, window.TumblingProcessingTime(2 * second).Offset(300 * time.Millisecond), "has 300ms in it"},
+		{Queueing, window.TumblingProcessingTime(2 * second), ""},
+		{Queueing, window.TumblingEventTime(1500 * time.Millisecond), ""},
+		{Skipping, window.TumblingProcessingTime(1500 * time.Millisecond), ""},
+	} {
+		b := newBed(t, 1, connectors.AtLeastOnce)
+		b.config.Interval = Duration(second)
+		b.config.Clock = c.clock
+		b.graph = graph(b, c.window)
+		p, err := b.tryStart("", 0)
+		if err == nil {
+			p.stop(engines.StopNow)
+		}
+		if (c.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.clock, err, c.want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, 1, connectors.AtLeastOnce)
+		b.config.Interval = Duration(second)
+		b.config.Clock = Queueing
+		b.graph = graph(b, window.TumblingProcessingTime(2*second))
+		p := b.start()
+		for range 6 { // one between each two ticks
+			<-time.After(500 * time.Millisecond)
+			b.topic.addAt(0, 1, 1)
+			<-time.After(500 * time.Millisecond)
+		}
+		<-time.After(3 * second)
+		p.stopNow()
+		var sums []int64
+		for _, r := range b.store.rows() {
+			sums = append(sums, r.value)
+		}
+		// Ticks at 1 s … 6 s: the first is alone in its window.
+		if want := []int64{1, 2, 2, 1}; !slices.Equal(sums, want) {
+			t.Errorf("windows of %v records, want %v", sums, want)
+		}
+	})
 }

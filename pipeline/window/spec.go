@@ -339,10 +339,14 @@ func (w *Windowed[K, T]) check(name string, keeps bool) {
 func run[K comparable, T, A, R any](w *Windowed[K, T], name string, cs *contents[T, A], fire func(*Context[K], *A, func(R))) *pipeline.Stream[R] {
 	w.check(name, cs.keeps)
 	aligned := w.assigner.kind == tumbling || w.assigner.kind == sliding
-	return pipeline.Operate(w.k, name, func(s *pipeline.Setup[K], next pipeline.Receiver[R]) pipeline.Operator[T] {
+	out := pipeline.Operate(w.k, name, func(s *pipeline.Setup[K], next pipeline.Receiver[R]) pipeline.Operator[T] {
 		if aligned && w.trigger == nil && !cs.whole {
 			return newPaned(s, w, cs, fire, next)
 		}
 		return newSlotted(s, w, cs, fire, next)
 	})
+	if aligned && w.assigner.time == ProcessingTime {
+		out.ProcessingGrid(w.assigner.size, w.assigner.slide, w.assigner.offset)
+	}
+	return out
 }
