@@ -59,12 +59,12 @@ func Aggregate[K comparable, T, A, R any](k *Keyed[K, T], name string, f Aggrega
 // value seen, and emits it for every input: the other fields stay those of the
 // first record. To get the record that has the smallest value, use MinBy.
 func Min[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, field func(*T) *F) *Stream[T] {
-	return extreme(k, name, field, func(v, best F) bool { return cmp.Less(v, best) })
+	return extreme(k, name, field, func(v, best F) bool { return less(v, best) })
 }
 
 // Max is Min for the largest value.
 func Max[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, field func(*T) *F) *Stream[T] {
-	return extreme(k, name, field, func(v, best F) bool { return cmp.Less(best, v) })
+	return extreme(k, name, field, func(v, best F) bool { return less(best, v) })
 }
 
 // extreme keeps the first record and replaces its field by better ones.
@@ -85,12 +85,27 @@ func extreme[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, fi
 // MinBy keeps for each key the whole record with the smallest value, the first
 // one of equals, and emits it for every input.
 func MinBy[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, by func(T) F) *Stream[T] {
-	return extremeBy(k, name, func(v, best T) bool { return cmp.Less(by(v), by(best)) })
+	return extremeBy(k, name, func(v, best T) bool { return less(by(v), by(best)) })
 }
 
 // MaxBy is MinBy for the largest value.
 func MaxBy[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, by func(T) F) *Stream[T] {
-	return extremeBy(k, name, func(v, best T) bool { return cmp.Less(by(best), by(v)) })
+	return extremeBy(k, name, func(v, best T) bool { return less(by(best), by(v)) })
+}
+
+// MinByLast is MinBy with the last one of equals: Flink's minBy(field, false).
+func MinByLast[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, by func(T) F) *Stream[T] {
+	return extremeBy(k, name, func(v, best T) bool { return !less(by(best), by(v)) })
+}
+
+// MaxByLast is MaxBy with the last one of equals: Flink's maxBy(field, false).
+func MaxByLast[K comparable, T any, F cmp.Ordered](k *Keyed[K, T], name string, by func(T) F) *Stream[T] {
+	return extremeBy(k, name, func(v, best T) bool { return !less(by(v), by(best)) })
+}
+
+// less orders NaN behind all numbers, as Spark and Java's compareTo do.
+func less[F cmp.Ordered](a, b F) bool {
+	return a < b || b != b && a == a //nolint:staticcheck // only NaN is unlike itself
 }
 
 func extremeBy[K comparable, T any](k *Keyed[K, T], name string, better func(v, best T) bool) *Stream[T] {

@@ -35,7 +35,7 @@ func Table[K comparable, V any](s *Setup[K], name string, values codec.Codec[V])
 		return nil
 	}
 	if values == nil {
-		s.b.fail(fmt.Errorf("operator %q: state %q has no codec", s.node.Name, name))
+		s.b.fail(errNoStateCodec(s.node, name))
 		return nil
 	}
 	t, err := state.NewTable(s.b.task.State, s.node.UID, name, s.keys, values)
@@ -47,6 +47,14 @@ func Table[K comparable, V any](s *Setup[K], name string, values codec.Codec[V])
 
 func errNoKeyCodec(n *Node) error {
 	return fmt.Errorf("operator %q: its key type has no codec: call Keyed.KeyCodec", n.Name)
+}
+
+func errNoStateCodec(n *Node, name string) error {
+	return fmt.Errorf("operator %q: state %q has no codec", n.Name, name)
+}
+
+func errState(n *Node, name string, err error) error {
+	return fmt.Errorf("operator %q: state %q: %w", n.Name, name, err)
 }
 
 // Emitter declares a side output and returns the function that emits to it.

@@ -17,6 +17,8 @@ type Map[K, F comparable, V any] struct {
 	links []link
 	hash  func(K) uint32
 	keys  codec.Codec[K]
+	// fields is their codec.
+	fields codec.Codec[F]
 }
 
 // mapKey is a field of a key.
@@ -42,7 +44,7 @@ func NewMap[K, F comparable, V any](s *Set, operator, name string, keys codec.Co
 	}
 	// A field lives in its key's group.
 	t.HashBy(func(k mapKey[K, F]) uint32 { return hash(k.key) })
-	m := &Map[K, F, V]{table: t, heads: map[K]uint32{}, hash: hash, keys: keys}
+	m := &Map[K, F, V]{table: t, heads: map[K]uint32{}, hash: hash, keys: keys, fields: fields}
 	if t.stored != nil {
 		return m, nil // a key's fields lie side by side in the store
 	}
@@ -94,6 +96,24 @@ func (m *Map[K, F, V]) Delete(k K, f F) { m.table.Delete(mapKey[K, F]{k, f}) }
 // Each calls f for the key's fields in no order until it returns false. f may
 // delete the field it is called with and nothing else.
 func (m *Map[K, F, V]) Each(k K, f func(field F, v V) bool) {
+	if ttl := m.table.ttl; ttl == nil || ttl.Update != OnReadAndWrite {
+		m.each(k, f)
+		return
+	}
+	// Reading makes young, which must not happen while the fields are gone through.
+	var fields []F
+	m.each(k, func(field F, _ V) bool {
+		fields = append(fields, m.fields.Clone(field))
+		return true
+	})
+	for _, field := range fields {
+		if v, ok := m.Get(k, field); ok && !f(field, v) {
+			return
+		}
+	}
+}
+
+func (m *Map[K, F, V]) each(k K, f func(field F, v V) bool) {
 	if st := m.table.stored; st != nil {
 		m.table.flush()
 		from := binary.BigEndian.AppendUint16(nil, uint16(GroupOf(m.hash(k), m.table.set.MaxParallelism)))
@@ -114,7 +134,7 @@ func (m *Map[K, F, V]) Each(k K, f func(field F, v V) bool) {
 // Empty reports whether the key has no fields.
 func (m *Map[K, F, V]) Empty(k K) bool {
 	empty := true
-	m.Each(k, func(F, V) bool { empty = false; return false })
+	m.each(k, func(F, V) bool { empty = false; return false })
 	return empty
 }
 
@@ -123,7 +143,7 @@ func (m *Map[K, F, V]) Clear(k K) {
 	for {
 		var fields [16]F // deleting may free neighbours, which ends an Each
 		n := 0
-		m.Each(k, func(f F, _ V) bool {
+		m.each(k, func(f F, _ V) bool {
 			fields[n] = f
 			n++
 			return n < len(fields)

@@ -93,13 +93,17 @@ type OperatorList[T any] struct {
 	codec          codec.Codec[T]
 	items          []T
 	// parts are what each old subtask gave, until the list is used: a later
-	// snapshot of the same one takes the place of the earlier.
-	parts map[int][]T
-	fill  func() []T
+	// snapshot of the same one takes the place of the earlier. share is which of
+	// how many shares of them is this subtask's.
+	parts     map[int][]T
+	share, of int
+	fill      func() []T
 }
 
 // NewList adds a list whose items are dealt out to the new subtasks, each to
-// one, when the parallelism changes; otherwise each subtask keeps its own.
+// one, when the parallelism changes; otherwise each subtask keeps its own. As in
+// Flink, each new subtask is given a stretch of all old subtasks' items in their
+// order, the first ones an item more where they cannot be equal.
 func NewList[T any](s *Set, operator, name string, c codec.Codec[T]) (*OperatorList[T], error) {
 	return newList(s, operator, name, c, kindList)
 }
@@ -126,6 +130,15 @@ func (l *OperatorList[T]) Items() []T {
 			l.items = append(l.items, l.parts[subtask]...)
 		}
 		l.parts = nil
+		if l.of > 1 {
+			each, more := len(l.items)/l.of, len(l.items)%l.of
+			from := l.share*each + min(l.share, more)
+			to := from + each
+			if l.share < more {
+				to++
+			}
+			l.items = slices.Clone(l.items[from:to])
+		}
 	}
 	return l.items
 }
@@ -166,17 +179,13 @@ func (l *OperatorList[T]) block() operatorBlock {
 
 func (l *OperatorList[T]) restore(s *Set, c *Contents, o *operatorContents, src []byte) error {
 	var part []T
-	err := items(l.codec, l.kind, o, src, func(i int, v T) {
-		mine := true
-		if l.kind == kindList {
-			// Every subtask must come to the same answer whatever it has read before,
-			// so the deal begins at the old subtask's number.
-			mine = (c.Subtask+i)%s.Parallelism == s.Subtask
-			if c.Parallelism == s.Parallelism {
-				mine = c.Subtask == s.Subtask
-			}
-		}
-		if mine {
+	l.share, l.of = 0, 1
+	moved := c.Parallelism != s.Parallelism
+	if l.kind == kindList && moved {
+		l.share, l.of = s.Subtask, s.Parallelism
+	}
+	err := items(l.codec, l.kind, o, src, func(_ int, v T) {
+		if l.kind == kindUnion || moved || c.Subtask == s.Subtask {
 			part = append(part, v)
 		}
 	})

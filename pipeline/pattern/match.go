@@ -13,8 +13,8 @@ import (
 // call.
 type Functions[T, R any] struct {
 	// Match is called for a complete sequence. A result's event time is that of
-	// the sequence's last record; where the last step is a negation, that at which
-	// Within ends.
+	// the record that completes it; where the last step is NotFollowedBy, that at
+	// which Within ends.
 	Match func(s *Sequence[T], emit func(R))
 	// TimedOut, if not nil, is called for a sequence that was not complete when
 	// Within ended; a result's event time is that end.
@@ -144,7 +144,7 @@ func (m *matcher[K, T, R]) timeOut(s *keyState[T], now int64, c *pipeline.KeyedC
 		c.Timestamp = r.events[0].ts + m.within
 		m.seen.run = r
 		switch {
-		case m.onlyNegations(r.step):
+		case m.onlyAwaited(r.step):
 			m.f.Match(&m.seen, emit)
 		case m.f.TimedOut != nil:
 			m.f.TimedOut(&m.seen, emit)
@@ -153,10 +153,11 @@ func (m *matcher[K, T, R]) timeOut(s *keyState[T], now int64, c *pipeline.KeyedC
 	s.runs = append(s.runs[:0], s.runs[n:]...)
 }
 
-// onlyNegations reports whether nothing more has to come from a step on.
-func (m *matcher[K, T, R]) onlyNegations(at int) bool {
+// onlyAwaited reports whether nothing more has to come from a step on, so that
+// the sequence is complete when its time is over. NotNext asks for a record.
+func (m *matcher[K, T, R]) onlyAwaited(at int) bool {
 	for _, s := range m.p.steps[at:] {
-		if !s.kind.negative() {
+		if s.kind != notFollowedBy {
 			return false
 		}
 	}

@@ -92,7 +92,9 @@ func (p *Pattern[T]) FollowedBy(name string, where func(T) bool) *Pattern[T] {
 	return p.add(name, followedBy, plain(where))
 }
 
-// NotNext ends a sequence if the very next record fits.
+// NotNext ends a sequence if the very next record fits. As the last step it is
+// complete with the very next record that does not fit; where none comes, it is
+// not.
 func (p *Pattern[T]) NotNext(name string, where func(T) bool) *Pattern[T] {
 	return p.add(name, notNext, plain(where))
 }
@@ -162,8 +164,8 @@ func (p *Pattern[T]) SkipPastLast() *Pattern[T] {
 
 func (p *Pattern[T]) check() []string {
 	errs := slices.Clone(p.errs)
-	if last := p.steps[len(p.steps)-1]; last.kind.negative() && p.within == 0 {
-		errs = append(errs, "the last step "+last.name+" is a negation and needs Within")
+	if last := p.steps[len(p.steps)-1]; last.kind == notFollowedBy && p.within == 0 {
+		errs = append(errs, "the last step "+last.name+" must not follow and needs Within")
 	}
 	return errs
 }

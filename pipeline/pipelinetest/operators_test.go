@@ -3,6 +3,7 @@ package pipelinetest_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +64,11 @@ func TestOperators(t *testing.T) {
 
 func table() []pipelinetest.Case {
 	var all []pipelinetest.Case
+<<<<<<< HEAD
 	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), broadcast(), joins(), patterns(), windows(), windowOptions(), further(), asynchronous()} {
+=======
+	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), handles(), broadcast(), joins(), patterns(), windows(), asynchronous()} {
+>>>>>>> f44efd9 (Keyed state of every kind for a user's functions; corners as Flink and Spark have them)
 		all = append(all, group...)
 	}
 	return all
@@ -168,6 +173,12 @@ func running() []pipelinetest.Case {
 	field := func(r *row) *int64 { return &r.n }
 	by := func(r row) int64 { return r.n }
 	word := func(r *row) *string { return &r.word }
+	odd := func(r row) float64 {
+		if r.word == "u" {
+			return math.NaN()
+		}
+		return float64(r.n)
+	}
 	return []pipelinetest.Case{
 		one("reduce", "a3x a8xy b7z a9xyu a10xyuv a19xyuvw b14zw", func(in input, g *pipeline.Graph) {
 			text(pipeline.Reduce(byKey(in, g), "sum", func(acc, r row) row { return row{acc.key, acc.n + r.n, acc.word + r.word} }))
@@ -194,6 +205,19 @@ func running() []pipelinetest.Case {
 		}, some),
 		one("maxBy", "a3x a5y b7z a5y a5y a9w b7z", func(in input, g *pipeline.Graph) {
 			text(pipeline.MaxBy(byKey(in, g), "maxBy", by))
+		}, some),
+		one("minBy, the last of equals", "a3x a3x b7z a1u a1v a1v b7w", func(in input, g *pipeline.Graph) {
+			text(pipeline.MinByLast(byKey(in, g), "minBy", by))
+		}, some),
+		one("maxBy, the last of equals", "a3x a5y b7z a5y a5y a9w b7w", func(in input, g *pipeline.Graph) {
+			text(pipeline.MaxByLast(byKey(in, g), "maxBy", by))
+		}, some),
+		// A number that is none is larger than all others.
+		one("minBy with NaN", "a3x a3x b7z a3x a1v a1v b7z", func(in input, g *pipeline.Graph) {
+			text(pipeline.MinBy(byKey(in, g), "minBy", odd))
+		}, some),
+		one("maxBy with NaN", "a3x a5y b7z a1u a1u a1u b7z", func(in input, g *pipeline.Graph) {
+			text(pipeline.MaxBy(byKey(in, g), "maxBy", odd))
 		}, some),
 		one("top 2", "{1_a3x} {1_a5y} {2_a3x} {1_b7z} {1_a9w} {2_a5y} {2_b7w}", func(in input, g *pipeline.Graph) {
 			best := pipeline.TopN(byKey(in, g), "top", 2, func(a, b row) bool { return a.n > b.n })

@@ -52,7 +52,9 @@ func patterns() (all []pipelinetest.Case) {
 		{"notNext by the next", "acabc", "1a2c", a.NotNext("b", word("b")).Next("c", word("c"))},
 		{"notFollowedBy", "axcaxbc", "1a3c", a.NotFollowedBy("b", word("b")).FollowedBy("c", word("c"))},
 		{"notFollowedBy at the end", "abaxxxxab", "3a", a.NotFollowedBy("b", word("b")).Within(30 * ms)},
-		{"notNext at the end", "abaxa", "3a 5a", a.NotNext("b", word("b")).Within(30 * ms)},
+		{"notNext at the end", "abaxa", "3a", a.NotNext("b", word("b"))},
+		{"notNext at the end, in time", "abaxa", "3a timeout(5a)", a.NotNext("b", word("b")).Within(30 * ms)},
+		{"notNext, then notFollowedBy", "aaxxxxab", "2a", a.NotNext("c", word("a")).NotFollowedBy("b", word("b")).Within(30 * ms)},
 		{"within", "axbaxxb", "1a3b timeout(4a)", a.FollowedBy("b", word("b")).Within(30 * ms)},
 		{"skip past the last", "aaabab", "1a4b 5a6b", a.FollowedBy("b", word("b")).SkipPastLast()},
 		{"a condition on what came before", "axyab", "1a5b 4a5b", a.FollowedBy("later", word("")).Given(func(r row, so *pattern.Sequence[row]) bool {

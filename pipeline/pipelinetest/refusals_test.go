@@ -72,7 +72,7 @@ func TestRefusals(t *testing.T) {
 			none := pipeline.KeyBy(pipeline.Map(a.Stream(), "bare", func(row) bare { return bare{} }), func(bare) string { return "" })
 			join.Regular(a, none, "x", 0, func(row, bare) string { return "" })
 		}},
-		{`operator "x": its pattern: the last step b is a negation and needs Within`, func(a, _ *pipeline.Keyed[string, row]) {
+		{`operator "x": its pattern: the last step b must not follow and needs Within`, func(a, _ *pipeline.Keyed[string, row]) {
 			pattern.Match(a, "x", pattern.Begin("a", word("a")).NotFollowedBy("b", word("b")), match)
 		}},
 		{`operator "x": its pattern: two steps are called a`, func(a, _ *pipeline.Keyed[string, row]) {

@@ -149,7 +149,7 @@ func (c *cellCodec[A]) Decode(src []byte) (v cell[A], n int, err error) {
 	}
 	for ; l > 0 && r.err == nil; l-- {
 		p := pane[A]{start: r.int()}
-		if r.err == nil && !inRange(p.start) {
+		if r.err == nil && !inRange(p.start, c.g.reach()) {
 			return v, r.n, fmt.Errorf("window: a pane at %d is out of range", p.start)
 		}
 		p.acc = read(&r, c.accs)

@@ -67,6 +67,9 @@ func newGeometry(a Assigner, lateness int64) geometry {
 	return g
 }
 
+// reach is how far beyond a record its last window can end.
+func (g *geometry) reach() int64 { return g.size + max(g.offset, -g.offset) }
+
 // ends returns the ends of the first and the last window that the pane at start
 // belongs to; ok is false when it belongs to none.
 func (g *geometry) ends(start int64) (first, last int64, ok bool) {
@@ -146,7 +149,7 @@ func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 		ts = o.ctx.ProcessingTime()
 	}
 	if ts < o.lo || ts >= o.hi {
-		if !inRange(ts) {
+		if !inRange(ts, o.reach()) {
 			o.ctx.Fail(badTime(o.name, o.time, ts))
 			return
 		}
@@ -155,7 +158,7 @@ func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 		o.first, o.last, o.covered = o.ends(o.lo)
 	}
 	if !o.covered { // in a gap between windows
-		if ts+o.lateness <= now {
+		if addTime(ts, o.lateness) <= now {
 			o.late(v)
 		}
 		return
@@ -184,7 +187,7 @@ func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 
 // behind takes a record for which at least one of its windows has fired.
 func (o *paned[K, T, A, R]) behind(v T, ts, now int64) {
-	if o.last-1+o.lateness <= now {
+	if addTime(o.last-1, o.lateness) <= now {
 		o.late(v)
 		return
 	}
@@ -199,7 +202,7 @@ func (o *paned[K, T, A, R]) behind(v T, ts, now int64) {
 		switch {
 		case e-1 > now:
 			open = e
-		case e-1+o.lateness > now:
+		case addTime(e-1, o.lateness) > now:
 			o.evaluate(c, k, e)
 			o.ctx.Timestamp = ts
 		}
@@ -373,7 +376,7 @@ func dueOf[A any](g *geometry, c *cell[A]) int64 {
 		}
 		if oldest != noPane {
 			_, last, _ := g.ends(oldest)
-			at = min(at, last-1+g.lateness)
+			at = min(at, addTime(last-1, g.lateness))
 		}
 	}
 	return at
@@ -471,7 +474,7 @@ func (o *paned[K, T, A, R]) slideRun(c *cell[A], next int64) {
 func (o *paned[K, T, A, R]) drop(c *cell[A], at int64) {
 	gone := func(start int64) bool {
 		_, last, _ := o.ends(start)
-		return last-1+o.lateness <= at
+		return addTime(last-1, o.lateness) <= at
 	}
 	rest := c.rest()
 	n := 0

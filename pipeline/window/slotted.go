@@ -2,7 +2,6 @@ package window
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"streamduel/codec"
@@ -36,6 +35,7 @@ type slotted[K comparable, T, A, R any] struct {
 	time        Time
 	size, slide int64 // of aligned windows
 	offset, gap int64
+	reach       int64 // how far beyond a record its windows end
 	gapOf       func(T) time.Duration
 	lateness    int64
 
@@ -64,6 +64,7 @@ func newSlotted[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, 
 		gapOf: w.gapOf, lateness: w.lateness.Milliseconds(),
 		keyOf: w.k.Key, clone: cloneOf(w.k.Keys()), ctx: s.Ctx(), stop: s.Stop, late: w.lateOutput(s), c: c, fire: fire,
 	}
+	o.reach = max(o.gap, o.size+max(o.offset, -o.offset))
 	switch {
 	case w.trigger != nil:
 		o.trigger = *w.trigger
@@ -111,7 +112,7 @@ func (o *slotted[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 		at = o.ctx.ProcessingTime()
 		fallthrough
 	default:
-		if !inRange(at) {
+		if !inRange(at, o.reach) {
 			o.ctx.Fail(badTime(o.name, o.time, at))
 			return
 		}
@@ -124,6 +125,10 @@ func (o *slotted[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 		if o.gapOf != nil {
 			if gap = o.gapOf(v).Milliseconds(); gap <= 0 || gap > farthest/2 {
 				o.ctx.Fail(fmt.Errorf("operator %q: a record's session gap of %d ms is out of range", o.name, gap))
+				return
+			}
+			if !inRange(at, gap) {
+				o.ctx.Fail(badTime(o.name, o.time, at))
 				return
 			}
 		}
@@ -143,13 +148,6 @@ func (o *slotted[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 	if late && o.time == EventTime && o.kind != global && addTime(ts, o.lateness) <= o.ctx.Watermark() {
 		o.late(v)
 	}
-}
-
-func addTime(t, d int64) int64 {
-	if t > math.MaxInt64-d {
-		return math.MaxInt64
-	}
-	return t + d
 }
 
 // cleanup returns when a window goes: never for the global one.

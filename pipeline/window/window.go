@@ -180,9 +180,18 @@ func (a Assigner) Assign(dst []Window, ts int64) []Window {
 	return dst
 }
 
-// farthest bounds event time to what window arithmetic cannot overflow on: 146
-// million years either way.
+// farthest bounds event time before 1970: 146 million years.
 const farthest = 1 << 62
 
-// inRange reports whether a window can be made of a timestamp; NoTime is out.
-func inRange(ts int64) bool { return uint64(ts)+farthest < 2*farthest }
+// inRange reports whether a timestamp's windows, which reach so far beyond it,
+// end before time does; NoTime is out.
+func inRange(ts, reach int64) bool { return ts >= -farthest && ts < math.MaxInt64-reach }
+
+// addTime is t + d, d not below zero, that stops at the end of time: clean-up
+// must not be taken for long past where it would overflow.
+func addTime(t, d int64) int64 {
+	if t > math.MaxInt64-d {
+		return math.MaxInt64
+	}
+	return t + d
+}
