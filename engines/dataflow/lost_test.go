@@ -45,7 +45,7 @@ func (w *world) uncommitted(c crash) (n int) {
 				w.t.Fatal(err)
 			}
 			for s, p := range c.recovery.Positions {
-				if strings.HasSuffix(s, "/"+fmt.Sprint(v.partition)) && v.sequence < int64(p) {
+				if strings.HasSuffix(string(s), "/"+fmt.Sprint(v.partition)) && v.sequence < int64(p) {
 					n++
 				}
 			}

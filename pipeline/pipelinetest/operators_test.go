@@ -64,11 +64,7 @@ func TestOperators(t *testing.T) {
 
 func table() []pipelinetest.Case {
 	var all []pipelinetest.Case
-<<<<<<< HEAD
-	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), broadcast(), joins(), patterns(), windows(), windowOptions(), further(), asynchronous()} {
-=======
-	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), handles(), broadcast(), joins(), patterns(), windows(), asynchronous()} {
->>>>>>> f44efd9 (Keyed state of every kind for a user's functions; corners as Flink and Spark have them)
+	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), handles(), broadcast(), joins(), patterns(), windows(), windowOptions(), further(), asynchronous()} {
 		all = append(all, group...)
 	}
 	return all
