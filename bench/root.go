@@ -87,7 +87,7 @@ wrong, 3 inconclusive (a self-audit failed), 4 the environment failed,
 }
 
 // children are the commands of the harness's own processes.
-var children = []string{"worker", "broker", "load", "floors"}
+var children = []string{"worker", "member", "broker", "load", "floors"}
 
 // childCommand re-enters this binary as one of the harness's processes.
 func (a *app) childCommand(name string) *cobra.Command {

@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 
 	"streamduel/connectors"
@@ -41,6 +43,9 @@ func wired() parts {
 			"worker": func(ctx context.Context, env Env, _ []string) int {
 				return worker.Main(ctx, env.Stdin, env.Stdout, env.Stderr, byName, kafkaConnectors)
 			},
+			"member": func(ctx context.Context, env Env, _ []string) int {
+				return worker.Member(ctx, env.Stdin, env.Stderr, byName, kafkaConnectors)
+			},
 			"broker": func(ctx context.Context, env Env, _ []string) int {
 				return broker.Main(ctx, env.Stdin, env.Stdout, env.Stderr)
 			},
@@ -63,6 +68,7 @@ var kafkaConnectors = worker.Connectors{
 	Sink: func(k worker.Kafka, topic string, originEvery int64) (connectors.Sink, error) {
 		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: originEvery > 0, OriginEvery: originEvery})
 	},
+	Member: memberCommand,
 	Backend: func(s worker.State) (state.Backends, error) {
 		switch s.Backend {
 		case "", "memory":
@@ -72,6 +78,15 @@ var kafkaConnectors = worker.Connectors{
 		}
 		return nil, fmt.Errorf("state.backend: %q is not known here; allowed are %s", s.Backend, strings.Join(stateBackends, ", "))
 	},
+}
+
+// memberCommand re-enters this program as a further process of a worker.
+func memberCommand() *exec.Cmd {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return exec.Command(self, "member")
 }
 
 // planOf makes a cell's job as the worker would, with addresses that nobody

@@ -21,9 +21,29 @@ type Gate struct {
 	written  atomic.Int64
 	acked    atomic.Int64
 
-	mu   sync.Mutex
-	next time.Time // when the next throttled record may pass
-	wake chan struct{}
+	mu     sync.Mutex
+	next   time.Time // when the next throttled record may pass
+	wake   chan struct{}
+	beyond Beyond
+}
+
+// Beyond is the part of a gate that stands in other processes, before those of a
+// job's writers that run there.
+type Beyond interface {
+	// Throttle, Close and Drain are as the gate's.
+	Throttle(rate float64)
+	Close()
+	Drain(ctx context.Context) error
+	// Counts are as the gate's, as far as known; behind Drain they are exact.
+	Counts() (written, acked, inFlight int64)
+}
+
+// Extend makes whatever the gate is told hold beyond this process too.
+func (g *Gate) Extend(b Beyond) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.beyond = b
+	b.Throttle(float64(g.rate.Load()) / 1000)
 }
 
 // nap is the shortest sleep of a throttled writer: it then lets through at once
@@ -47,6 +67,9 @@ func (g *Gate) Throttle(rate float64) {
 	g.next = time.Now()
 	close(g.wake)
 	g.wake = make(chan struct{})
+	if g.beyond != nil {
+		g.beyond.Throttle(rate)
+	}
 }
 
 // Enter lets one record through. It blocks while the throttle says so, and for
@@ -118,6 +141,15 @@ func (g *Gate) Leave(n, acked int64) {
 // Close stops every further record. It does not wait.
 func (g *Gate) Close() {
 	g.closed.Store(true)
+	if b := g.extension(); b != nil {
+		b.Close()
+	}
+}
+
+func (g *Gate) extension() Beyond {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.beyond
 }
 
 // Drain waits until nothing is in flight. Call it after Close.
@@ -131,6 +163,9 @@ func (g *Gate) Drain(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	if b := g.extension(); b != nil {
+		return b.Drain(ctx)
+	}
 	return nil
 }
 
@@ -140,5 +175,10 @@ func (g *Gate) Counts() (written, acked, inFlight int64) {
 	if g == nil {
 		return 0, 0, 0
 	}
-	return g.written.Load(), g.acked.Load(), g.inFlight.Load()
+	written, acked, inFlight = g.written.Load(), g.acked.Load(), g.inFlight.Load()
+	if b := g.extension(); b != nil {
+		w, a, f := b.Counts()
+		written, acked, inFlight = written+w, acked+a, inFlight+f
+	}
+	return written, acked, inFlight
 }

@@ -114,3 +114,32 @@ func (p *ackBits) count(from, until int64) (n int64) {
 	}
 	return n
 }
+
+// Acknowledged is what an AckLog knows of a partition, for another process.
+type Acknowledged struct {
+	Partition int32    `json:"partition"`
+	Base      int64    `json:"base"` // position of the first word's first bit
+	Words     []uint64 `json:"words"`
+	End       int64    `json:"end"`
+}
+
+// Export returns everything that the log knows.
+func (l *AckLog) Export() (all []Acknowledged) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n, p := range l.parts {
+		all = append(all, Acknowledged{n, p.base, append([]uint64(nil), p.word...), p.end})
+	}
+	return all
+}
+
+// Merge adds what another log has exported.
+func (l *AckLog) Merge(all []Acknowledged) {
+	for _, a := range all {
+		for i, w := range a.Words {
+			for ; w != 0; w &= w - 1 {
+				l.Acked(connectors.Origin{Partition: a.Partition, Sequence: a.Base + int64(i)*64 + int64(bits.TrailingZeros64(w))})
+			}
+		}
+	}
+}

@@ -103,6 +103,7 @@ type Runtime struct {
 	Acks       *AckLog          // told of every acknowledged output when the job carries origins; may be nil
 	Clock      *clock.Clock
 	Log        *slog.Logger
+	Members    *Members // nil where no further processes can be started
 }
 
 // Engine runs jobs.

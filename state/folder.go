@@ -345,6 +345,10 @@ func NextAttempt(f *Folder, note string) (*Attempt, error) {
 	}
 }
 
+// JoinAttempt returns an attempt that another process has begun, for a process
+// that belongs to it.
+func JoinAttempt(f *Folder, number int) *Attempt { return &Attempt{folder: f, Number: number} }
+
 // clean deletes what attempts that were killed in the middle of a write have
 // left, in the folders below too. Younger files are those of newer attempts, and
 // files of starts that are still on their way to a number are let be.

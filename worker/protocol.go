@@ -90,6 +90,7 @@ type Command struct {
 	Stop     *Stop     `json:"stop,omitempty"`
 	// Savepoint asks for a savepoint in a folder.
 	Savepoint *Savepoint `json:"savepoint,omitempty"`
+	Kill      *Kill      `json:"kill,omitempty"`
 }
 
 // Throttle limits the job's sinks together; null lifts the limit.
@@ -109,6 +110,11 @@ type Savepoint struct {
 	Dir string `json:"dir"`
 }
 
+// Kill ends one of the job's processes with SIGKILL.
+type Kill struct {
+	TaskManager int `json:"taskManager"` // from 1
+}
+
 // Answer is the event that answers a command.
 type Answer struct {
 	ID    int64  `json:"id"`
@@ -122,7 +128,7 @@ func (Answer) Kind() string { return "answer" }
 // takes processor time and memory from outside; this adds what only the runtime
 // knows.
 type Usage struct {
-	AllocBytes       uint64  `json:"allocBytes"`       // since the process started
+	AllocBytes       uint64  `json:"allocBytes"`       // since the processes started
 	GCPauseMillisMax float64 `json:"gcPauseMillisMax"` // longest stop of all goroutines for a collection
 }
 

@@ -10,8 +10,8 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"os/exec"
 	"os/signal"
-	"runtime/metrics"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +35,9 @@ type Connectors struct {
 	// Backend makes what keyed state is kept in; nil is memory, and a name that
 	// is not known an error. Without it there is only memory.
 	Backend func(s State) (state.Backends, error)
+	// Member makes the command of a further process, which is to call [Member].
+	// Without it an engine has one process only.
+	Member func() *exec.Cmd
 }
 
 // Main runs a worker process: the exit code is 0 when the job ended as asked,
@@ -221,8 +224,12 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	members, err := w.members(j)
+	if err != nil {
+		return refusal{err}
+	}
 	run, err := engine.Start(context.WithoutCancel(ctx), job, config, engines.Runtime{
-		Events: w.emit, Failpoints: w.fails, Gate: w.gate, Acks: w.acks, Clock: w.clock, Log: w.log,
+		Events: w.emit, Failpoints: w.fails, Gate: w.gate, Acks: w.acks, Clock: w.clock, Log: w.log, Members: members,
 	})
 	if err != nil {
 		return refusal{err}
@@ -239,7 +246,7 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	for {
 		select {
 		case err := <-ended:
-			w.emit(usage())
+			w.emit(usage(run))
 			if err != nil {
 				return err
 			}
@@ -308,12 +315,24 @@ func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
 			_, err = s.Savepoint(context.Background(), c.Savepoint.Dir) // an event names the path
 		}
 		return err
+	case c.Kill != nil:
+		return kill(*c.Kill, run, e)
 	case c.Stop != nil:
 		return run.Stop(context.Background(), engines.StopMode(c.Stop.Mode))
 	default:
-		return errors.New("the command is none of arm, throttle, stop, savepoint")
+		return errors.New("the command is none of arm, throttle, kill, stop, savepoint")
 	}
 	return nil
+}
+
+// kill ends one of the job's processes; what becomes of the job the engine
+// decides.
+func kill(k Kill, run engines.Run, e engines.Engine) error {
+	r, ok := run.(engines.Killer)
+	if !ok {
+		return fmt.Errorf("kill: engine %s has one process", e.Name())
+	}
+	return r.Kill(k.TaskManager)
 }
 
 func has(points []engines.Point, name string) bool {
@@ -333,7 +352,7 @@ func (w *worker) sample(ctx context.Context, run engines.Run, every time.Duratio
 		case <-t.C:
 			w.emit(engines.Sampled{Gauges: run.Gauges()})
 			if n%10 == 9 {
-				w.emit(usage())
+				w.emit(usage(run))
 			}
 		case <-ctx.Done():
 			return
@@ -341,24 +360,15 @@ func (w *worker) sample(ctx context.Context, run engines.Run, every time.Duratio
 	}
 }
 
-// usage reads the runtime's own account without stopping the world.
-func usage() Usage {
-	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/pauses/total/gc:seconds"}}
-	metrics.Read(s)
-	u := Usage{AllocBytes: s[0].Value.Uint64()}
-	if s[1].Value.Kind() == metrics.KindFloat64Histogram {
-		h := s[1].Value.Float64Histogram()
-		for i := len(h.Counts) - 1; i >= 0; i-- {
-			if h.Counts[i] > 0 {
-				// The bucket's upper bound, or its lower one where it is open.
-				if u.GCPauseMillisMax = h.Buckets[i+1] * 1e3; math.IsInf(u.GCPauseMillisMax, 1) {
-					u.GCPauseMillisMax = h.Buckets[i] * 1e3
-				}
-				break
-			}
-		}
+// usage is what the job's processes have used.
+func usage(run engines.Run) Usage {
+	u := engines.OwnUsage()
+	if s, ok := run.(engines.Spread); ok {
+		others := s.Used()
+		u.AllocBytes += others.AllocBytes
+		u.GCPauseMillisMax = max(u.GCPauseMillisMax, others.GCPauseMillisMax)
 	}
-	return u
+	return Usage(u)
 }
 
 // crash is what happens at an armed failpoint: no further output enters the

@@ -35,6 +35,11 @@ func (r *run) build() (err error) {
 			r.discard()
 		}
 	}()
+	if r.cfg.TaskManagers > 1 {
+		if r.members, err = lead(r); err != nil {
+			return err
+		}
+	}
 	if r.backend, err = r.job.OpenBackend(r.attempt, r.fragments); err != nil {
 		return err
 	}
@@ -91,6 +96,7 @@ func (r *run) discard() {
 	for _, s := range r.sources {
 		s.enum.Close()
 	}
+	r.members.close()
 	r.closeBackend()
 }
 
@@ -251,9 +257,29 @@ func (r *run) openTasks(from *checkpoints.Checkpoint) error {
 		}
 	}
 	r.rings = map[ringKey][]*exchange.Ring{}
+	r.seatsOf(func(schedule.Subtask) bool { return true })
+	r.alignGroups()
+	for _, g := range r.regions {
+		ts, err := r.openRegion(g, from)
+		if err != nil {
+			return err
+		}
+		for i, s := range g.seats {
+			s.current.Store(ts[i])
+		}
+	}
+	return nil
+}
+
+// seatsOf makes the seats of those subtasks that are of this process, and the
+// regions.
+func (r *run) seatsOf(here func(schedule.Subtask) bool) {
 	at := map[schedule.Subtask]*seat{}
 	for v, f := range r.fragments {
 		for i := range f.Parallelism {
+			if !here(schedule.Subtask{Vertex: v, Index: i}) {
+				continue
+			}
 			s := &seat{fragment: f, index: i, name: f.Name + " (" + strconv.Itoa(i+1) + "/" + strconv.Itoa(f.Parallelism) + ")"}
 			at[schedule.Subtask{Vertex: v, Index: i}] = s
 			r.seats = append(r.seats, s)
@@ -268,28 +294,28 @@ func (r *run) openTasks(from *checkpoints.Checkpoint) error {
 			}
 		}
 	}
-	r.alignGroups()
 	for _, subtasks := range r.execution.regions {
-		g := &region{run: r}
+		g := &region{run: r, number: len(r.regions)}
 		for _, s := range subtasks {
-			at[s].region = g
-			g.seats = append(g.seats, at[s])
+			if at[s] != nil {
+				at[s].region = g
+				g.seats = append(g.seats, at[s])
+			}
 		}
 		r.regions = append(r.regions, g)
-		ts, err := r.openRegion(g, from)
-		if err != nil {
-			return err
-		}
-		for i, s := range g.seats {
-			s.current.Store(ts[i])
-		}
 	}
-	return nil
 }
 
 // openRegion makes new tasks for a region's seats, and the rings between them.
 func (r *run) openRegion(g *region, from *checkpoints.Checkpoint) (ts []*task, err error) {
-	g.ctx, g.cancel = context.WithCancel(r.ctx)
+	if r.members != nil {
+		return r.members.open(g, from)
+	}
+	within := r.ctx
+	if g.deployment != nil {
+		within = g.deployment.ctx
+	}
+	g.ctx, g.cancel = context.WithCancel(within)
 	of := map[*pipeline.Fragment]map[int]*task{}
 	for _, s := range g.seats {
 		t := &task{run: r, seat: s, ctx: g.ctx, box: newMailbox(), target: pipeline.NoTime, now: pipeline.NoTime}
@@ -312,7 +338,13 @@ func (r *run) openRegion(g *region, from *checkpoints.Checkpoint) (ts []*task, e
 			}
 		}
 	}()
-	r.connect(of)
+	if g.deployment != nil {
+		if err := g.deployment.connect(r.here, ts); err != nil {
+			return nil, err
+		}
+	} else {
+		r.connect(of)
+	}
 	for _, t := range ts {
 		if err := r.openTask(t, from); err != nil {
 			return nil, fmt.Errorf("%s: %w", t.name, err)

@@ -32,7 +32,9 @@ func (r *run) clocks() {
 func (r *run) every(d time.Duration, f func(*task)) {
 	r.each(d, func() {
 		for _, s := range r.seats {
-			f(s.task())
+			if t := s.task(); t != nil {
+				f(t)
+			}
 		}
 	})
 }

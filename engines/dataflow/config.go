@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"streamduel/exchange"
+	"streamduel/exchange/remote"
 )
 
 // Config is the engine's part of a scenario.
@@ -33,6 +34,10 @@ type Config struct {
 	// before the job fails without it.
 	Watchdog      Duration `json:"watchdog"`
 	CancelTimeout Duration `json:"cancelTimeout"`
+	// FlowControl is what keeps a subtask from sending more to another task
+	// manager than that holds: credit (Flink since 1.5), or tcp (before), with
+	// which a slow channel stops all that share its connection.
+	FlowControl remote.FlowControl `json:"flowControl" jsonschema:"enum=credit,enum=tcp"`
 	// WatermarkInterval is how often sources emit watermarks.
 	WatermarkInterval Duration `json:"watermarkInterval"`
 	// Watermark says how the splits of a source make its watermark: min (Flink's,
@@ -104,6 +109,7 @@ func DefaultConfig() Config {
 		},
 		Watchdog: Duration(30 * time.Second), CancelTimeout: Duration(3 * time.Minute),
 		TaskManagers:      1,
+		FlowControl:       remote.Credit,
 		WatermarkInterval: Duration(200 * time.Millisecond),
 		Watermark:         MinOverSplits,
 	}
@@ -136,6 +142,7 @@ func (c *Config) Validate() error {
 	check(c.Slots >= 0 && c.Slots <= 1024, "slots", "1 to 1024, or 0 for as many as the job needs")
 	check(c.Watchdog > 0, "watchdog", "a duration above 0s")
 	check(c.CancelTimeout > 0, "cancelTimeout", "a duration above 0s")
+	check(c.FlowControl == remote.Credit || c.FlowControl == remote.TCP, "flowControl", "credit or tcp")
 	check(c.WatermarkInterval > 0, "watermarkInterval", "a duration above 0s")
 	policies := []WatermarkPolicy{MinOverSplits, MinOverPartitions, TaskMax, SparkMax}
 	check(slices.Contains(policies, c.Watermark), "watermark", "one of min, min-over-partitions, task-max, spark")

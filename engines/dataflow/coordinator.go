@@ -13,8 +13,9 @@ import (
 // coordinator triggers checkpoints, gathers them, makes them durable, restarts
 // regions, and ends the job. What becomes of a checkpoint is in pending.go.
 type coordinator struct {
-	run   *run
-	inbox chan any
+	run    *run
+	inbox  chan any
+	remote func(message any) // in a task manager's own process: tells the worker's
 
 	next      int64      // id
 	under     []*pending // checkpoints under way, by id; the first may be committing
@@ -67,6 +68,10 @@ type (
 
 // tell sends a message, unless the job is over.
 func (c *coordinator) tell(message any) {
+	if c.remote != nil {
+		c.remote(message)
+		return
+	}
 	select {
 	case c.inbox <- message:
 	case <-c.run.ctx.Done():
@@ -76,6 +81,10 @@ func (c *coordinator) tell(message any) {
 // committed tells that a subtask has committed a checkpoint. It is the
 // subtask's goroutine that hits D6, between its commit and the last one.
 func (c *coordinator) committed(t *task, id int64) {
+	if c.remote != nil {
+		c.remote(committed{t, id})
+		return
+	}
 	if k := c.run.committed.Add(1); k < int64(len(c.run.sinkSeats)) {
 		c.run.failpoint("D6", id)
 	}

@@ -69,9 +69,6 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 	if _, err := connectors.ParseGuarantee(string(job.Guarantee)); err != nil {
 		return nil, err
 	}
-	if cfg.TaskManagers > 1 {
-		return nil, fmt.Errorf("dataflow: taskManagers: value %d: bench plan shows it; a running job has 1 task manager, in its worker's process", cfg.TaskManagers)
-	}
 	if cfg.Checkpoint.Unaligned && job.Guarantee != connectors.ExactlyOnce {
 		return nil, fmt.Errorf("dataflow: checkpoint.unaligned: the job is %s: only exactly-once aligns at all, so set it to false", job.Guarantee)
 	}
@@ -103,6 +100,11 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 	r.bad = engines.NewBadInputs(r.emit)
 	if r.execution, err = lay(job, cfg); err != nil {
 		return nil, err
+	}
+	if cfg.TaskManagers > 1 {
+		if err := refuseSpread(job, cfg, rt, r.execution); err != nil {
+			return nil, err
+		}
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	if err := r.build(); err != nil {

@@ -168,7 +168,7 @@ func (s *enumeration) begin(as []assignment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at, as := range s.deal(as) {
-		at.task().source.assign(as)
+		at.task().assign(as)
 	}
 }
 
@@ -185,7 +185,7 @@ func (s *enumeration) replace(at *seat, t *task, from *checkpoints.Checkpoint) {
 		as[i].view.position.Store(int64(as[i].From))
 	}
 	if len(as) > 0 {
-		t.source.assign(as)
+		t.assign(as)
 	}
 	at.current.Store(t)
 }
@@ -304,6 +304,9 @@ func (s *enumeration) reached(positions engines.Positions) {
 // claim commits a batch's end before the batch is processed, and waits for it.
 // Claims that come together are committed together.
 func (s *enumeration) claim(ctx context.Context, id connectors.SplitID, next connectors.Position) error {
+	if s.run.here != nil {
+		return s.run.here.claim(ctx, s, id, next)
+	}
 	done := make(chan error, 1)
 	s.mu.Lock()
 	s.positions[id] = next

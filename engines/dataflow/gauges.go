@@ -21,6 +21,7 @@ func (r *run) Gauges() engines.Gauges {
 	g := &r.gauges
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	r.members.look()
 	now := clock.Mono()
 	span := float64(max(now-g.at, 1))
 	g.at = now
@@ -32,7 +33,11 @@ func (r *run) Gauges() engines.Gauges {
 		b := clip(float64(blocked-g.blocked[i]) / span)
 		s := clip(float64(idle-g.idle[i]) / span)
 		g.blocked[i], g.idle[i] = blocked, idle
-		out.Tasks = append(out.Tasks, engines.Task{Name: t.name, Busy: clip(1 - b - s), Blocked: b, Idle: s, BackPressure: seat.pressure.view()})
+		pressure := t.shown.pressure.Load()
+		if t.away == nil {
+			pressure = seat.pressure.view()
+		}
+		out.Tasks = append(out.Tasks, engines.Task{Name: t.name, Busy: clip(1 - b - s), Blocked: b, Idle: s, BackPressure: pressure})
 
 		out.Consumed += t.shown.consumed.Load()
 		out.Written += t.shown.written.Load()

@@ -40,6 +40,9 @@ type region struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	down   bool
+
+	number     int         // in the order of the regions
+	deployment *deployment // in a task manager's own process
 }
 
 func (g *region) names() (names []string) {
@@ -51,6 +54,10 @@ func (g *region) names() (names []string) {
 
 // launch starts the goroutines of the tasks in the seats.
 func (g *region) launch() {
+	if g.run.members != nil {
+		g.run.members.launch(g)
+		return
+	}
 	for _, s := range g.seats {
 		t := s.task()
 		if t.source != nil {
@@ -79,6 +86,10 @@ func (g *region) background(f func()) { g.wg.Go(f) }
 
 func (g *region) failed(t *task, err error) {
 	r := g.run
+	if r.here != nil {
+		r.coordinator.tell(crashed{t, err}) // the worker decides
+		return
+	}
 	if e := r.attempt.Check(); errors.Is(e, state.ErrSuperseded) && !errors.Is(err, state.ErrSuperseded) {
 		err = fmt.Errorf("%w; because of that: %w", e, err) // a newer start has fenced it
 	}

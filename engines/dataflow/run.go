@@ -35,6 +35,9 @@ type run struct {
 	store   *checkpoints.Store
 	backend state.Backend // nil for memory
 
+	members *members     // the task managers that are processes of their own; nil where there are none
+	here    *taskManager // in such a process
+
 	seats       []*seat
 	sinkSeats   []*seat
 	regions     []*region
@@ -77,6 +80,10 @@ func (r *run) emit(e engines.Event) {
 // failpoint tells that the job has come to a point, with what a restart would
 // find.
 func (r *run) failpoint(point string, epoch int64) {
+	if r.here != nil {
+		r.here.passage(point, epoch)
+		return
+	}
 	r.rt.Failpoints.Hit(point, func() engines.Recovery {
 		// The process is about to end: nothing is claimed any more.
 		select {
@@ -126,6 +133,7 @@ func (r *run) durable(m *checkpoints.Metadata) engines.Positions {
 				r.rt.Acks.Trim(sp.Partition, sp.Position)
 			}
 		}
+		r.members.trim(m)
 	}
 	positions := m.Positions()
 	r.mu.Lock()
@@ -206,6 +214,7 @@ func (r *run) launch() {
 		if stuck == nil {
 			r.closeBackend()
 		}
+		r.members.close()
 		r.mu.Lock()
 		if stuck != nil {
 			r.err = errors.Join(r.err, stuck)

@@ -10,6 +10,7 @@ import (
 
 	"streamduel/clock"
 	"streamduel/connectors"
+	"streamduel/engines"
 	"streamduel/exchange"
 	"streamduel/pipeline"
 )
@@ -21,6 +22,7 @@ type task struct {
 	run *run
 	*seat
 	ctx     context.Context // the region's: ends when it is restarted
+	away    *process        // runs the subtask, for which this task only stands
 	pipe    *pipeline.Task
 	box     *mailbox
 	waits   usage
@@ -66,6 +68,7 @@ type shown struct {
 	partial   atomic.Int64 // records in partly filled buffers
 	partBytes atomic.Int64
 	watermark atomic.Int64
+	pressure  atomic.Pointer[engines.BackPressure] // of a subtask in another process
 }
 
 // execute runs the subtask until the job ends and returns why it failed.

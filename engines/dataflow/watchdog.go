@@ -82,6 +82,9 @@ func (r *run) watch() {
 		now := clock.Mono()
 		for _, s := range r.seats {
 			t := s.task()
+			if t == nil || t.away != nil {
+				continue // its own process watches it
+			}
 			blocked, idle := t.waits.totals(now)
 			reason := waitReason(t.waits.reason.Load())
 			r.gauges.mu.Lock()
@@ -166,6 +169,9 @@ func (g *region) wait() error {
 		close(ended)
 	}()
 	after := time.Duration(g.run.cfg.CancelTimeout)
+	if g.run.members != nil {
+		after += grace // their own processes name the function first
+	}
 	timer := time.NewTimer(after)
 	defer timer.Stop()
 	select {

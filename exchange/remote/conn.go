@@ -202,6 +202,12 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Abort ends the connection at once; what is on its way is lost.
+func (c *Conn) Abort() {
+	c.end(ErrClosed)
+	c.wg.Wait()
+}
+
 // end records why the connection is over, once, and wakes whoever waits.
 func (c *Conn) end(err error) {
 	c.mu.Lock()

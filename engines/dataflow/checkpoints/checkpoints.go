@@ -225,6 +225,9 @@ func (s *Store) Newest() (*Checkpoint, error) {
 	return nil, nil
 }
 
+// At opens a checkpoint.
+func (s *Store) At(id int64) (*Checkpoint, error) { return s.open(id) }
+
 func (s *Store) read(id int64) (*Metadata, error) {
 	b, err := s.folder.Read(metaPrefix + strconv.FormatInt(id, 10))
 	if err != nil {

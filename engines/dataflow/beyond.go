@@ -1,0 +1,137 @@
+package dataflow
+
+import (
+	"context"
+	"fmt"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/engines/dataflow/schedule"
+)
+
+// What the worker's duties are beyond its own process: the throttle, the end of
+// all output at a failpoint, the account of usage, and the killing of one task
+// manager.
+
+var (
+	_ connectors.Beyond = (*members)(nil)
+	_ engines.Killer    = (*run)(nil)
+	_ engines.Spread    = (*run)(nil)
+)
+
+// share is a task manager's part of the throttle: as many parts as it has of the
+// subtasks with sinks. ms.mu is held.
+func (ms *members) share(index int) float64 {
+	here, all := 0, 0
+	for v, f := range ms.run.fragments {
+		for i := range f.Parallelism {
+			if len(f.Sinks) == 0 {
+				continue
+			}
+			all++
+			if ms.run.places[schedule.Subtask{Vertex: v, Index: i}].TaskManager == index {
+				here++
+			}
+		}
+	}
+	if all == 0 {
+		return 0
+	}
+	return ms.rate * float64(here) / float64(all)
+}
+
+// Throttle implements connectors.Beyond.
+func (ms *members) Throttle(rate float64) {
+	ms.mu.Lock()
+	ms.rate = rate
+	ms.mu.Unlock()
+	for _, m := range ms.alive() {
+		ms.mu.Lock()
+		share := ms.share(m.Index)
+		ms.mu.Unlock()
+		_ = m.calls.post(kindThrottle, share) // one that cannot be told is lost
+	}
+}
+
+// Close implements connectors.Beyond.
+func (ms *members) Close() {
+	ms.mu.Lock()
+	again := ms.sealed != nil
+	if !again {
+		ms.sealed = make(chan struct{})
+	}
+	sealed := ms.sealed
+	ms.mu.Unlock()
+	if again {
+		return
+	}
+	go func() {
+		defer close(sealed)
+		(&away{on: ms.alive()}).all(func(m *process) {
+			var s status
+			if err := m.calls.call(ms.ctx, kindSeal, nil, &s); err != nil {
+				ms.run.rt.Log.Error("what a task manager has written is not known", "taskManager", m.Index+1, "error", err)
+				return
+			}
+			m.show(s)
+		})
+	}()
+}
+
+// Drain implements connectors.Beyond.
+func (ms *members) Drain(ctx context.Context) error {
+	ms.mu.Lock()
+	sealed := ms.sealed
+	ms.mu.Unlock()
+	select {
+	case <-sealed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Counts implements connectors.Beyond.
+func (ms *members) Counts() (written, acked, inFlight int64) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for _, m := range ms.each {
+		if m != nil {
+			written, acked, inFlight = written+m.last.Gate[0], acked+m.last.Gate[1], inFlight+m.last.Gate[2]
+		}
+	}
+	return written, acked, inFlight
+}
+
+// Used implements engines.Spread.
+func (r *run) Used() (u engines.ProcessUsage) {
+	if r.members == nil {
+		return u
+	}
+	r.members.mu.Lock()
+	defer r.members.mu.Unlock()
+	u = r.members.used
+	for _, m := range r.members.each {
+		u.AllocBytes += m.last.Used.AllocBytes
+		u.GCPauseMillisMax = max(u.GCPauseMillisMax, m.last.Used.GCPauseMillisMax)
+	}
+	return u
+}
+
+// Kill implements engines.Killer.
+func (r *run) Kill(taskManager int) error {
+	if r.members == nil {
+		return fmt.Errorf("task manager %d: the job has 1 task manager, in its worker's process: kill the worker", taskManager)
+	}
+	r.members.mu.Lock()
+	defer r.members.mu.Unlock()
+	if taskManager < 1 || taskManager > len(r.members.each) {
+		return fmt.Errorf("task manager %d: the job has %d", taskManager, len(r.members.each))
+	}
+	m := r.members.each[taskManager-1]
+	if m.Err() != nil {
+		return fmt.Errorf("task manager %d is dead already", taskManager)
+	}
+	m.Kill()
+	return nil
+}

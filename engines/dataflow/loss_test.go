@@ -1,0 +1,194 @@
+package dataflow
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+	"streamduel/state"
+)
+
+// TestLostTaskManager kills task managers in the middle, one at a time and both,
+// and the restart strategy brings the job back: under exactly-once no copy and no
+// loss.
+func TestLostTaskManager(t *testing.T) {
+	s := newSpread(t, connectors.ExactlyOnce, 4, func(c *Config) {
+		c.Restart.Strategy, c.Restart.Attempts, c.Restart.Delay = RestartFixedDelay, 20, 0
+	})
+	r := s.start(s.ctx)
+	restarts := 0
+	for _, kill := range [][]int{{1}, {2}, {1, 2}} {
+		completed := len(s.kinds("checkpointCompleted"))
+		s.produce(1000)
+		s.until("a checkpoint", func() bool { return len(s.kinds("checkpointCompleted")) > completed })
+		s.produce(1000) // some of it is on its way now
+		for _, n := range kill {
+			if err := r.(engines.Killer).Kill(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.until("a restart", func() bool { return len(s.kinds("restarted")) > restarts })
+		s.produce(500)
+		s.untilDurable()
+		restarts = len(s.kinds("restarted"))
+	}
+	for _, e := range s.kinds("restarting") {
+		if m := e.(engines.Restarting).Error; !strings.Contains(m, "task manager") || !strings.Contains(m, "lost") {
+			t.Errorf("the reason of a restart: %s", m)
+		}
+	}
+	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.read(), tally{})
+	if err := r.(engines.Killer).Kill(3); err == nil || !strings.Contains(err.Error(), "the job has 2") {
+		t.Error(err)
+	}
+}
+
+// TestLossWithoutRestart: the strategy none lets the loss fail the job, and the
+// next start takes up its transactions.
+func TestLossWithoutRestart(t *testing.T) {
+	s := newSpread(t, connectors.ExactlyOnce, 2, func(*Config) {})
+	r := s.start(s.ctx)
+	s.produce(1000)
+	s.until("a checkpoint", func() bool { return len(s.kinds("checkpointCompleted")) > 0 })
+	s.produce(1000)
+	if err := r.(engines.Killer).Kill(2); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Wait(); err == nil || !strings.Contains(err.Error(), "task manager 2 was lost") {
+		t.Fatal(err)
+	}
+	r = s.start(s.ctx)
+	s.untilDurable()
+	if err := r.Stop(s.ctx, engines.StopCheckpoint); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.read(), tally{})
+}
+
+// TestFailpointInATaskManager: the worker finds out what all task managers have
+// had acknowledged, and predicts with it what a restart repeats.
+func TestFailpointInATaskManager(t *testing.T) {
+	for _, point := range []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"} {
+		t.Run(point, func(t *testing.T) {
+			s := newSpread(t, connectors.AtLeastOnce, 4, func(*Config) {})
+			run, die := context.WithCancel(s.ctx)
+			defer die()
+			r := s.start(run)
+			s.produce(1000)
+			s.untilDurable()
+			reached := make(chan int64, 1)
+			s.rt.Failpoints.Arm(point, 2, func(_ engines.FailpointReached, recovery func() engines.Recovery) {
+				s.rt.Gate.Close()
+				if err := s.rt.Gate.Drain(s.ctx); err != nil {
+					t.Error(err)
+				}
+				if _, _, inFlight := s.rt.Gate.Counts(); inFlight != 0 {
+					t.Errorf("%d in flight", inFlight)
+				}
+				var copies int64
+				for split, p := range recovery().Positions {
+					partition := int32(split[len(split)-1] - '0')
+					copies += s.rt.Acks.From(partition, p)
+				}
+				reached <- copies
+				<-run.Done()
+				runtime.Goexit()
+			})
+			s.produce(2000)
+			var copies int64
+			select {
+			case copies = <-reached:
+			case <-s.ctx.Done():
+				t.Fatal("the point was not reached")
+			}
+			die()
+			if err := r.Wait(); err == nil {
+				t.Error("it lived on")
+			}
+			s.rt.Gate, s.rt.Acks, s.rt.Failpoints = connectors.NewGate(), engines.NewAckLog(), &engines.Failpoints{}
+			s.mu.Lock()
+			s.events = nil
+			s.mu.Unlock()
+			r = s.start(s.ctx)
+			s.untilDurable()
+			if err := r.Stop(s.ctx, engines.StopCheckpoint); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.read(); int64(got.copies) != copies || got.losses != 0 {
+				t.Errorf("%d copies and %d losses, predicted %d and 0", got.copies, got.losses, copies)
+			}
+		})
+	}
+}
+
+// TestSavepointOfTaskManagers: a savepoint of two task managers begins a job at
+// another parallelism in one.
+func TestSavepointOfTaskManagers(t *testing.T) {
+	s := newSpread(t, connectors.ExactlyOnce, 4, func(*Config) {})
+	r := s.start(s.ctx)
+	s.produce(2000)
+	s.until("a checkpoint", func() bool { return len(s.kinds("checkpointCompleted")) > 0 })
+	path, err := r.(engines.Savepointer).StopWithSavepoint(s.ctx, engines.StopCheckpoint, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.folder, err = state.OpenFolder(t.TempDir(), state.DurableProcess); err != nil {
+		t.Fatal(err)
+	}
+	s.job.Folder, s.job.Parallelism = s.folder, 2
+	s.cfg.TaskManagers, s.cfg.RestoreFrom = 1, path
+	r = s.start(s.ctx)
+	s.produce(500)
+	s.untilDurable()
+	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.read(), tally{})
+}
+
+func TestSpreadRefusals(t *testing.T) {
+	s := newSpread(t, connectors.AtLeastOnce, 2, func(c *Config) { c.Watermark = SparkMax })
+	members := s.rt.Members
+	s.rt.Members = nil
+	_, err := New().Start(s.ctx, s.job, s.cfg, s.rt)
+	for _, want := range []string{"taskManagers: value 2", "cannot start processes", "watermark: spark"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: says nothing of %q", err, want)
+		}
+	}
+	members.Job = []byte(`{"Config": 7}`) // of which no job can be made
+	s.rt.Members, s.cfg.Watermark = members, MinOverSplits
+	if _, err := New().Start(s.ctx, s.job, s.cfg, s.rt); err == nil || !strings.Contains(err.Error(), "task manager") {
+		t.Error(err)
+	}
+}
+
+// TestThrottleReachesTheTaskManagers: the limit is the job's, wherever its sinks
+// are, also behind a restart.
+func TestThrottleReachesTheTaskManagers(t *testing.T) {
+	s := newSpread(t, connectors.AtLeastOnce, 2, func(c *Config) {
+		c.Restart.Strategy, c.Restart.Delay = RestartFixedDelay, 0
+	})
+	s.rt.Gate.Throttle(50)
+	begun := time.Now()
+	r := s.start(s.ctx)
+	s.produce(100)
+	s.until("some output", func() bool { return r.Gauges().Written > 60 })
+	// It may be late by any time, but not early: bursts are of 10 ms.
+	if d := time.Since(begun); d < time.Second {
+		t.Errorf("60 records in %s at 50 a second", d)
+	}
+	s.rt.Gate.Throttle(0)
+	s.untilDurable()
+	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.read(), tally{})
+}
