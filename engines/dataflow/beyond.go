@@ -103,6 +103,22 @@ func (ms *members) Counts() (written, acked, inFlight int64) {
 	return written, acked, inFlight
 }
 
+// badRecords counts the bad input of all.
+func (ms *members) badRecords() (n int64) {
+	if ms == nil {
+		return 0
+	}
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	n = ms.bad
+	for _, m := range ms.each {
+		if m != nil {
+			n += m.last.Bad
+		}
+	}
+	return n
+}
+
 // Used implements engines.Spread.
 func (r *run) Used() (u engines.ProcessUsage) {
 	if r.members == nil {
@@ -112,6 +128,9 @@ func (r *run) Used() (u engines.ProcessUsage) {
 	defer r.members.mu.Unlock()
 	u = r.members.used
 	for _, m := range r.members.each {
+		if m == nil {
+			continue
+		}
 		u.AllocBytes += m.last.Used.AllocBytes
 		u.GCPauseMillisMax = max(u.GCPauseMillisMax, m.last.Used.GCPauseMillisMax)
 	}

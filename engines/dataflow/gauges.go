@@ -25,7 +25,7 @@ func (r *run) Gauges() engines.Gauges {
 	now := clock.Mono()
 	span := float64(max(now-g.at, 1))
 	g.at = now
-	out := engines.Gauges{BadRecords: r.bad.Count()}
+	out := engines.Gauges{BadRecords: r.bad.Count() + r.members.badRecords()}
 	low := pipeline.NoTime
 	for i, seat := range r.seats {
 		t := seat.task()

@@ -33,9 +33,10 @@ type members struct {
 	regions map[*region]*away
 	epoch   int64
 	rate    float64
-	before  map[*seat]counters // of the task managers that had the seat before
-	used    engines.ProcessUsage
-	sealed  chan struct{} // closed when all have answered; nil before
+	before  map[*seat]counters   // of the task managers that had the seat before
+	used    engines.ProcessUsage // by dead ones, as last heard
+	bad     int64                // the same
+	sealed  chan struct{}        // closed when all have answered; nil before
 	closing bool
 }
 
@@ -394,6 +395,7 @@ func (ms *members) revive(g *region) error {
 		}
 		ms.mu.Lock()
 		ms.each[i] = again
+		ms.bad += m.last.Bad
 		ms.used.AllocBytes += m.last.Used.AllocBytes
 		ms.used.GCPauseMillisMax = max(ms.used.GCPauseMillisMax, m.last.Used.GCPauseMillisMax)
 		for _, s := range ms.run.seats {

@@ -85,6 +85,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	tm := &taskManager{run: r, from: m, calls: newCalls(m.Send)}
 	r.here = tm
 	r.rt.Events = tm.event
+	r.bad = engines.NewBadInputs(r.emit)
 	r.coordinator = &coordinator{run: r, remote: tm.tell}
 	r.seatsOf(func(s schedule.Subtask) bool { return r.places[s].TaskManager == m.Index })
 	tm.regions = make([]*deployment, len(r.regions))
@@ -380,6 +381,7 @@ func (tm *taskManager) status() (s status) {
 		source.mu.Unlock()
 	}
 	s.Gate[0], s.Gate[1], s.Gate[2] = r.rt.Gate.Counts()
+	s.Bad = r.bad.Count()
 	s.Used = engines.OwnUsage()
 	return s
 }

@@ -247,7 +247,8 @@ func (f foreign) MarshalJSON() ([]byte, error) { return f.Body, nil }
 type status struct {
 	Tasks  []taskStatus           `json:"tasks"`
 	Splits []splitStatus          `json:"splits,omitempty"`
-	Gate   [3]int64               `json:"gate"` // written, acknowledged, in flight
+	Gate   [3]int64               `json:"gate"`          // written, acknowledged, in flight
+	Bad    int64                  `json:"bad,omitempty"` // records of bad input
 	Used   engines.ProcessUsage   `json:"used"`
 	Acks   []engines.Acknowledged `json:"acks,omitempty"` // when sealed
 }
