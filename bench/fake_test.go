@@ -80,7 +80,13 @@ type dataflowConfig struct {
 		Size int `json:"size"`
 	} `json:"buffers"`
 	WatermarkInterval time.Duration `json:"watermarkInterval"`
-	Watermark         string        `json:"watermark"`
+	TaskManagers      int           `json:"taskManagers"`
+	Restart           struct {
+		Strategy string        `json:"strategy"`
+		Attempts int           `json:"attempts"`
+		Delay    time.Duration `json:"delay"`
+	} `json:"restart"`
+	Watermark string `json:"watermark"`
 }
 
 // fakeEngine is known to scenario files and never started.

@@ -222,7 +222,7 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, result *ledger.Result, s
 	out.Crash, marks = pressure.Crashed(series, f)
 	c.marks = append(c.marks, marks...)
 	out.Crash.Point, out.Crash.Hit = k.point, int64(k.hit)
-	out.Crash.Reached = k.reached != nil
+	out.Crash.Reached = k.reached != nil || k.hit == 0 // a kill at whatever moment has no point to reach
 	c.predict(out, k, result)
 }
 

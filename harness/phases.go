@@ -261,16 +261,36 @@ func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 	return c.restart(ctx, f, time.Duration(p.Crash.Down))
 }
 
-// kill ends the worker at whatever moment this is.
+// kill ends the worker, or one of its task managers, at whatever moment this is.
 func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
-	if !p.Kill.Worker {
-		return fmt.Errorf("phase %s: this harness kills workers only; executors and task managers are not processes yet", p.Name)
+	switch {
+	case p.Kill.TaskManager > 0:
+		return c.killTaskManager(ctx, p)
+	case !p.Kill.Worker:
+		return fmt.Errorf("phase %s: this harness kills workers and task managers; executors are not processes yet", p.Name)
 	}
 	f := &crashed{point: "anywhere"}
 	c.facts.crashed = f
 	c.worker().Kill()
 	<-c.worker().Done()
 	return c.restart(ctx, f, time.Duration(p.Kill.Down))
+}
+
+// killTaskManager has the worker kill one of its processes. What is seen from
+// then on and was not before counts as new; what becomes of the job is the
+// engine's to decide, and the worker's death is one of the answers.
+func (c *cell) killTaskManager(ctx context.Context, p scenarios.Phase) error {
+	f := &crashed{point: fmt.Sprintf("task manager %d", p.Kill.TaskManager)}
+	c.facts.crashed = f
+	if err := c.command(ctx, func(id int64) worker.Command {
+		return worker.Command{ID: id, Kill: &worker.Kill{TaskManager: p.Kill.TaskManager}}
+	}); err != nil || c.death != nil {
+		return err
+	}
+	f.killed = clock.Mono()
+	c.committed.WatchNew(f.killed)
+	c.uncommitted.WatchNewTo(f.killed, c.committed)
+	return nil
 }
 
 func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration) error {

@@ -40,7 +40,13 @@ type flowConfig struct {
 		Size int `json:"size"`
 	} `json:"buffers"`
 	WatermarkInterval time.Duration `json:"watermarkInterval"`
-	Watermark         string        `json:"watermark"`
+	TaskManagers      int           `json:"taskManagers"`
+	Restart           struct {
+		Strategy string        `json:"strategy"`
+		Attempts int           `json:"attempts"`
+		Delay    time.Duration `json:"delay"`
+	} `json:"restart"`
+	Watermark string `json:"watermark"`
 }
 
 type ysbParams struct {

@@ -90,8 +90,11 @@
 //     at-most-once job has committed the same here and outside until the process
 //     is gone; without it a predicted loss could be off by a batch.
 //
-// Task managers, credit-based remote channels, unaligned barriers and
-// savepoints have their places: a ring can list its contents and has a priority
-// lane, an outlet is all that a task knows of a channel, snapshots restore by
-// key group.
+// # Task managers
+//
+// One runs in the worker's process. With more, each is a process with a run of its
+// own (taskmanager.go) whose coordinator only passes on what it is told; in the
+// worker a task stands for each subtask (members.go), so that the coordinator does
+// not know where one runs. What they say is in wire.go and calls.go, the exchange
+// between them in remote.go, the worker's duties beyond its process in beyond.go.
 package dataflow
