@@ -75,6 +75,7 @@ type player struct {
 	mark    int64
 	run     engines.Run
 	end     context.CancelFunc
+	ended   <-chan error
 }
 
 // check runs the case and returns what differs from what must come out. It is
@@ -154,7 +155,9 @@ func (p *player) start(parallelism int) error {
 		end()
 		return err
 	}
-	p.run, p.end = run, end
+	ended := make(chan error, 1)
+	go func() { ended <- run.Wait() }()
+	p.run, p.end, p.ended = run, end, ended
 	return nil
 }
 
@@ -165,10 +168,8 @@ func (p *player) kill() {
 
 // settle lets the engine do all that there is to do.
 func (p *player) settle() error {
-	ended := make(chan error, 1)
-	go func() { ended <- p.run.Wait() }()
 	select {
-	case err := <-ended:
+	case err := <-p.ended:
 		return fmt.Errorf("the job ended: %w", err)
 	case <-time.After(settled):
 		return nil
