@@ -98,6 +98,21 @@ func (e *Ends) Unread() (n int64) {
 	return n
 }
 
+// SeenStable reports whether both views have read up to these last stable
+// offsets by now: everything that was committed then.
+func (o *Observer) SeenStable(e *Ends) bool {
+	stable := map[topicPartition]int64{}
+	for _, p := range e.Partitions {
+		stable[topicPartition{p.Topic, p.Partition}] = p.LastStable
+	}
+	for _, p := range o.Positions() {
+		if p.Next < stable[topicPartition{p.Topic, p.Partition}] {
+			return false
+		}
+	}
+	return true
+}
+
 // CaughtUp reports whether both views have read up to these ends by now.
 func (o *Observer) CaughtUp(e *Ends) bool {
 	ends := map[topicPartition]int64{}

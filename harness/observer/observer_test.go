@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -197,6 +198,12 @@ func TestCommittedAndAborted(t *testing.T) {
 	e := r.settle(o)
 	if len(e.Stuck()) != 0 || len(e.Ongoing) != 0 || e.Unread() != 0 {
 		t.Errorf("not settled: %+v", e)
+	}
+	ahead := *e
+	ahead.Partitions = slices.Clone(e.Partitions)
+	ahead.Partitions[0].LastStable++
+	if !o.SeenStable(e) || o.SeenStable(&ahead) {
+		t.Errorf("what was committed by then is not told from what comes: %+v", e)
 	}
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
