@@ -101,26 +101,21 @@ func (e *Ends) Unread() (n int64) {
 // SeenStable reports whether both views have read up to these last stable
 // offsets by now: everything that was committed then.
 func (o *Observer) SeenStable(e *Ends) bool {
-	stable := map[topicPartition]int64{}
-	for _, p := range e.Partitions {
-		stable[topicPartition{p.Topic, p.Partition}] = p.LastStable
-	}
-	for _, p := range o.Positions() {
-		if p.Next < stable[topicPartition{p.Topic, p.Partition}] {
-			return false
-		}
-	}
-	return true
+	return o.readUpTo(e, func(p End) int64 { return p.LastStable })
 }
 
 // CaughtUp reports whether both views have read up to these ends by now.
 func (o *Observer) CaughtUp(e *Ends) bool {
-	ends := map[topicPartition]int64{}
+	return o.readUpTo(e, func(p End) int64 { return p.HighWatermark })
+}
+
+func (o *Observer) readUpTo(e *Ends, bound func(End) int64) bool {
+	bounds := map[topicPartition]int64{}
 	for _, p := range e.Partitions {
-		ends[topicPartition{p.Topic, p.Partition}] = p.HighWatermark
+		bounds[topicPartition{p.Topic, p.Partition}] = bound(p)
 	}
 	for _, p := range o.Positions() {
-		if p.Next < ends[topicPartition{p.Topic, p.Partition}] {
+		if p.Next < bounds[topicPartition{p.Topic, p.Partition}] {
 			return false
 		}
 	}
