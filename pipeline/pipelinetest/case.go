@@ -10,7 +10,6 @@ import (
 	"streamduel/connectors"
 	"streamduel/pipeline"
 	"streamduel/state"
-	"streamduel/state/lsm"
 )
 
 // Case is an operator under test: a job, what happens to it, and what must come
@@ -31,13 +30,14 @@ type Case struct {
 // dataflow engine does and as a micro-batch engine does, chained and not, at
 // parallelism 1 and 4, with outputs that are blocked every other time, and with
 // a snapshot and a restore, at the same and another parallelism, behind every
-// record and every move of time; in memory, and with state on disk. It returns
-// the first difference.
+// record and every move of time; with state in memory, and with each of the
+// backends. It returns the first difference.
 //
-// On disk, where a run costs a hundred times as much, the ways are combined in
-// pairs: each of batches, blocked outputs, chaining and parallelism comes with
-// it, and restores behind every third step change the parallelism to and fro.
-func (c Case) Check(t testing.TB) error {
+// With a backend, where a run costs a hundred times as much, the ways are
+// combined in pairs: each of batches, blocked outputs, chaining and parallelism
+// comes with it, and restores behind every third step change the parallelism to
+// and fro. One whose caches hold next to nothing shows the most.
+func (c Case) Check(t testing.TB, backends ...state.Backends) error {
 	t.Helper()
 	for _, parallelism := range []int{1, 4} {
 		for _, unchained := range []bool{false, true} {
@@ -68,42 +68,47 @@ func (c Case) Check(t testing.TB) error {
 			}
 		}
 	}
-	return c.onDisk(t)
-}
-
-// onDisk runs the case with a backend whose caches hold next to nothing.
-func (c Case) onDisk(t testing.TB) error {
-	t.Helper()
 	g := pipeline.New("test")
 	c.Build(g)
 	if !slices.ContainsFunc(g.Nodes(), (*pipeline.Node).Stateful) {
-		return nil // nothing to be kept there
+		return nil // nothing to be kept in a backend
 	}
+	for _, make := range backends {
+		if err := c.with(t, make); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// with runs the case with a backend.
+func (c Case) with(t testing.TB, make state.Backends) error {
+	t.Helper()
 	folder, err := state.OpenFolder(t.TempDir(), state.DurableProcess)
 	if err != nil {
 		return err
 	}
-	disk, err := lsm.Within(1)(state.BackendEnv{Folder: folder})
+	backend, err := make(state.BackendEnv{Folder: folder})
 	if err != nil {
 		return err
 	}
-	t.Cleanup(disk.Close)
+	t.Cleanup(backend.Close)
 	single := c.split()
-	if err := c.run(t, Options{Parallelism: 1, Backend: disk}, single, 0, 0); err != nil {
+	if err := c.run(t, Options{Parallelism: 1, Backend: backend}, single, 0, 0); err != nil {
 		return err
 	}
-	if err := c.run(t, Options{Parallelism: 4, Backend: disk, Unchained: true, Block: true, Buffers: 1}, c.Steps, 0, 0); err != nil {
+	if err := c.run(t, Options{Parallelism: 4, Backend: backend, Unchained: true, Block: true, Buffers: 1}, c.Steps, 0, 0); err != nil {
 		return err
 	}
-	if err := c.batches(t, Options{Parallelism: 4, Backend: disk}, false); err != nil {
+	if err := c.batches(t, Options{Parallelism: 4, Backend: backend}, false); err != nil {
 		return err
 	}
-	if err := c.batches(t, Options{Parallelism: 1, Backend: disk, Unchained: true}, true); err != nil {
+	if err := c.batches(t, Options{Parallelism: 1, Backend: backend, Unchained: true}, true); err != nil {
 		return err
 	}
 	for at := 1; at <= len(single); at += 3 {
 		from := []int{1, 4}[at%2]
-		if err := c.run(t, Options{Parallelism: from, Backend: disk}, single, at, 5-from); err != nil {
+		if err := c.run(t, Options{Parallelism: from, Backend: backend}, single, at, 5-from); err != nil {
 			return err
 		}
 	}

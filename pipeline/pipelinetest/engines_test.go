@@ -54,7 +54,7 @@ func (w onEngine) String() string {
 // ways are the ways in which every case runs on the engines: together they have
 // each value of parallelism, backend and recovery once on each engine.
 func ways() []onEngine {
-	disk := lsm.Within(1)
+	disk := lsm.InMemory(1)
 	return []onEngine{
 		{engine: dataflow.New(), parallelism: 1, then: 4, kills: 3, backend: disk},
 		{engine: dataflow.New(), parallelism: 4, then: 1, kills: 2},

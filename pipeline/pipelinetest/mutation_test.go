@@ -12,6 +12,7 @@ import (
 	"streamduel/codec"
 	"streamduel/pipeline"
 	"streamduel/pipeline/pipelinetest"
+	"streamduel/state/lsm"
 )
 
 type function = pipeline.Function[string, row, string]
@@ -148,7 +149,7 @@ func TestMutants(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			in := pipelinetest.NewInput[row]("in")
 			c := pipelinetest.Case{Name: m.name, Steps: load(in), Want: map[string]string{"out": want}, Build: func(g *pipeline.Graph) { m.build(g, in) }}
-			if err := c.Check(t); (err == nil) != (m.fault == "") {
+			if err := c.Check(t, lsm.InMemory(1)); (err == nil) != (m.fault == "") {
 				t.Errorf("broken: %s: %v", m.name, err)
 			}
 		})
@@ -168,7 +169,7 @@ func TestMutants(t *testing.T) {
 			if got := fmt.Sprint(len(h.Texts("out"))); got != "6" {
 				t.Errorf("run in the plainest way it gives %v", h.Texts("out"))
 			}
-			if err := c.Check(t); err == nil {
+			if err := c.Check(t, lsm.InMemory(1)); err == nil {
 				t.Errorf("broken and not caught: %s", m.name)
 			}
 		})
@@ -260,7 +261,7 @@ func TestMutantsByProperty(t *testing.T) {
 			var err error
 			if m.property == "engine" {
 				// Made-up time, in which the first checks take none.
-				synctest.Test(t, func(t *testing.T) { err = c.Check(t) })
+				synctest.Test(t, func(t *testing.T) { err = c.Check(t, lsm.InMemory(1)) })
 				if err != nil {
 					t.Fatalf("wrong without an engine: %v", err)
 				}
@@ -274,7 +275,7 @@ func TestMutantsByProperty(t *testing.T) {
 				}
 				return
 			}
-			if err = c.Check(t); err == nil || !strings.Contains(err.Error(), m.caught) {
+			if err = c.Check(t, lsm.InMemory(1)); err == nil || !strings.Contains(err.Error(), m.caught) {
 				t.Errorf("not caught by what it breaks: %v", err)
 			}
 		})

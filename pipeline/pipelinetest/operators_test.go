@@ -12,6 +12,7 @@ import (
 	"streamduel/pipeline"
 	"streamduel/pipeline/join"
 	"streamduel/pipeline/pipelinetest"
+	"streamduel/state/lsm"
 )
 
 // row is what most cases read: a key, a number and a word.
@@ -55,7 +56,7 @@ func text[T any](s *pipeline.Stream[T]) { pipelinetest.Text(s, "out") }
 func TestOperators(t *testing.T) {
 	for _, c := range table() {
 		t.Run(c.Name, func(t *testing.T) {
-			if err := c.Check(t); err != nil {
+			if err := c.Check(t, lsm.InMemory(1)); err != nil {
 				t.Error(err)
 			}
 		})

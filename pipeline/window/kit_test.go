@@ -12,6 +12,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/pipeline"
 	"streamduel/pipeline/pipelinetest"
+	"streamduel/state/lsm"
 )
 
 // event is the record of the tests.
@@ -119,7 +120,7 @@ func checkAll(t testing.TB, j job, steps []step, want []string) {
 			c.Steps = append(c.Steps, pipelinetest.Time(*s.now))
 		}
 	}
-	if err := c.Check(t); err != nil {
+	if err := c.Check(t, lsm.InMemory(1)); err != nil {
 		t.Error(err)
 	}
 }

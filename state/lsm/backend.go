@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -26,6 +25,9 @@ type Config struct {
 	// Shared is where snapshots keep their files. On Dir's file system they are
 	// hard links.
 	Shared *state.Folder
+	// FS is the file system that both lie in; nil is the operating system's. With
+	// one in memory, Shared is only a name in it.
+	FS vfs.FS
 	// Attempt is the number of the job's start. Files of later ones are not
 	// swept.
 	Attempt int
@@ -46,7 +48,14 @@ const DefaultMemory = 256 << 20
 // Within makes backends that stay within so many bytes of memory over all
 // subtasks of a process; 0 means DefaultMemory. Files lie in two folders of the
 // job's: "lsm" has those that snapshots share, "lsm-work-N" is attempt N's own.
-func Within(memory int64) state.Backends {
+func Within(memory int64) state.Backends { return within(memory, nil) }
+
+// InMemory makes backends like those of Within whose files are in memory, for
+// tests: a start finds what an earlier one of the same folder left, as long as it
+// was made by the same call of InMemory.
+func InMemory(memory int64) state.Backends { return within(memory, vfs.NewMem()) }
+
+func within(memory int64, files vfs.FS) state.Backends {
 	if memory <= 0 {
 		memory = DefaultMemory
 	}
@@ -56,20 +65,21 @@ func Within(memory int64) state.Backends {
 			return nil, err
 		}
 		// Whoever was before is dead, or will end because it is superseded.
-		old, err := env.Folder.List(workPrefix)
+		job := sharedIn(env.Folder, files)
+		old, err := job.List(workPrefix)
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range old {
 			if n, err := strconv.Atoi(strings.TrimPrefix(name, workPrefix)); err == nil && n < env.Attempt {
-				if err := env.Folder.Remove(name); err != nil {
+				if err := job.Remove(name); err != nil {
 					return nil, err
 				}
 			}
 		}
 		subtasks := int64(max(env.Subtasks, 1))
 		return New(Config{
-			Dir: filepath.Join(env.Folder.Path(), workPrefix+strconv.Itoa(env.Attempt)), Shared: shared, Attempt: env.Attempt,
+			Dir: filepath.Join(env.Folder.Path(), workPrefix+strconv.Itoa(env.Attempt)), Shared: shared, FS: files, Attempt: env.Attempt,
 			// Go's heap may grow to twice what the caches hold before it is collected.
 			BlockCacheBytes: max(memory/2, minBlocks), MemTableBytes: max(memory/12/subtasks, minMemTable), TableCacheBytes: max(memory/4/subtasks, 1),
 		})
@@ -84,10 +94,12 @@ const (
 
 // Backend keeps keyed tables in databases on disk.
 type Backend struct {
-	cfg   Config
-	cache *pebble.Cache
-	mu    sync.Mutex
-	open  map[*store]bool
+	cfg    Config
+	fs     vfs.FS
+	shared folder
+	cache  *pebble.Cache
+	mu     sync.Mutex
+	open   map[*store]bool
 }
 
 var _ state.Backend = (*Backend)(nil)
@@ -110,10 +122,15 @@ func New(c Config) (*Backend, error) {
 	if c.Shared == nil {
 		return nil, fmt.Errorf("lsm: no folder for snapshots' files")
 	}
-	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+	b := &Backend{cfg: c, shared: sharedIn(c.Shared, c.FS), open: map[*store]bool{}}
+	if b.fs = c.FS; b.fs == nil {
+		b.fs = vfs.Default
+	}
+	if err := b.fs.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	return &Backend{cfg: c, cache: pebble.NewCache(c.BlockCacheBytes), open: map[*store]bool{}}, nil
+	b.cache = pebble.NewCache(c.BlockCacheBytes)
+	return b, nil
 }
 
 // Name names the backend and its format.
@@ -126,18 +143,19 @@ func (b *Backend) CacheBytes() int64 { return b.cfg.TableCacheBytes }
 // open in it any more.
 func (b *Backend) Close() {
 	b.cache.Unref()
-	_ = os.Remove(b.cfg.Dir) // the next attempt deletes what is left
+	_ = b.fs.Remove(b.cfg.Dir) // the next attempt deletes what is left
 }
 
 // Open makes the empty database of a subtask.
 func (b *Backend) Open(c state.SetConfig) (state.Store, error) {
-	dir, err := os.MkdirTemp(b.cfg.Dir, fmt.Sprintf("subtask-%d-", c.Subtask))
-	if err != nil {
+	var random [8]byte
+	rand.Read(random[:])
+	id := hex.EncodeToString(random[:])
+	s := &store{backend: b, dir: filepath.Join(b.cfg.Dir, fmt.Sprintf("subtask-%d-%s", c.Subtask, id)), id: id, shared: map[string]string{}}
+	if err := b.fs.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	var id [8]byte
-	rand.Read(id[:])
-	s := &store{backend: b, dir: dir, id: hex.EncodeToString(id[:]), shared: map[string]string{}}
+	var err error
 	if s.db, err = pebble.Open(s.path(), b.options(false)); err != nil {
 		return nil, err
 	}
@@ -153,7 +171,7 @@ func (b *Backend) options(readOnly bool) *pebble.Options {
 		Cache: b.cache, DisableWAL: true, ReadOnly: readOnly,
 		MemTableSize: uint64(b.cfg.MemTableBytes), MemTableStopWritesThreshold: 3,
 		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{},
-		FS: workFS{vfs.Default, b.cfg.Shared.Durability() == state.DurableMachine},
+		FS: workFS{b.fs, b.cfg.Shared.Durability() == state.DurableMachine},
 		// Every snapshot holds a copy of this file.
 		MaxManifestFileSize: 64 << 10,
 	}
@@ -193,7 +211,7 @@ func (b *Backend) Shared(cut []byte) ([]state.SharedFile, error) {
 // there or has another size.
 func (b *Backend) Check(files []state.SharedFile) error {
 	for _, f := range files {
-		if err := whole(filepath.Join(b.cfg.Shared.Path(), f.Name), f.Bytes); err != nil {
+		if err := b.whole(f.Name, f.Bytes); err != nil {
 			return err
 		}
 	}
@@ -202,8 +220,9 @@ func (b *Backend) Check(files []state.SharedFile) error {
 
 // whole checks a shared file against its size. Its blocks have checksums of
 // their own, which are checked when they are read.
-func whole(path string, size int64) error {
-	info, err := os.Stat(path)
+func (b *Backend) whole(name string, size int64) error {
+	path := filepath.Join(b.cfg.Shared.Path(), name)
+	info, err := b.fs.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("lsm: a snapshot's file %s is gone: %w", path, state.ErrTorn)
@@ -221,7 +240,7 @@ func (b *Backend) Sweep(kept func() (map[string]bool, error)) error {
 	// In this order: a file that is linked after the first step is in nobody's
 	// way. A database lets go of one only with its next cut, and by then the
 	// snapshot that needs it can be found by who says what is kept.
-	names, err := b.cfg.Shared.List(filePrefix)
+	names, err := b.shared.List(filePrefix)
 	if err != nil {
 		return err
 	}
@@ -243,7 +262,7 @@ func (b *Backend) Sweep(kept func() (map[string]bool, error)) error {
 		if relied[n] || keep[n] || attemptOf(n) > b.cfg.Attempt {
 			continue
 		}
-		if err := b.cfg.Shared.Remove(n); err != nil {
+		if err := b.shared.Remove(n); err != nil {
 			return err
 		}
 	}

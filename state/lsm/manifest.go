@@ -4,12 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"streamduel/codec"
-	"streamduel/state"
 )
 
 // manifest lists the files of a database at one moment. In a snapshot it is
@@ -95,29 +93,23 @@ func parseManifest(b []byte) (manifest, error) {
 }
 
 // materialise makes the files in a new folder, those in the shared folder by
-// link.
-func (m manifest) materialise(dir, shared string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	// The folder does not outlive the process: it is never synced.
-	folder, err := state.OpenFolder(dir, state.DurableProcess)
-	if err != nil {
+// link. It does not outlive the process: nothing is synced.
+func (b *Backend) materialise(m manifest, dir string) error {
+	if err := b.fs.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	links := map[string]string{}
 	for _, f := range m {
 		if f.shared == "" {
-			if err := os.WriteFile(filepath.Join(dir, f.name), f.content, 0o600); err != nil {
+			if err := writeFile(b.fs, filepath.Join(dir, f.name), f.content); err != nil {
 				return err
 			}
 			continue
 		}
-		path := filepath.Join(shared, f.shared)
-		if err := whole(path, f.size); err != nil {
+		if err := b.whole(f.shared, f.size); err != nil {
 			return err
 		}
-		links[f.name] = path
+		links[f.name] = filepath.Join(b.cfg.Shared.Path(), f.shared)
 	}
-	return folder.Link(links)
+	return link(b.fs, dir, links)
 }

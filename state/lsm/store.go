@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -124,7 +123,7 @@ func (s *store) Close() error {
 	s.backend.mu.Lock()
 	delete(s.backend.open, s)
 	s.backend.mu.Unlock()
-	return errors.Join(s.closeDB(), os.RemoveAll(s.dir))
+	return errors.Join(s.closeDB(), s.backend.fs.RemoveAll(s.dir))
 }
 
 func (s *store) closeDB() error {
@@ -181,43 +180,43 @@ func (c *cut) Append(dst []byte) ([]byte, error) {
 		return dst, errors.New("lsm: the database is closed")
 	}
 	dir := filepath.Join(s.dir, "cut")
-	if err := os.RemoveAll(dir); err != nil {
+	if err := s.backend.fs.RemoveAll(dir); err != nil {
 		return dst, err
 	}
 	if err := s.db.Checkpoint(dir); err != nil {
 		return dst, fmt.Errorf("lsm: taking the files: %w", err)
 	}
 	c.release()
-	defer os.RemoveAll(dir)
-	files, err := os.ReadDir(dir)
+	defer s.backend.fs.RemoveAll(dir)
+	files, err := s.backend.fs.List(dir)
 	if err != nil {
 		return dst, err
 	}
 	var m manifest
 	links, now := map[string]string{}, map[string]string{}
-	for _, f := range files {
-		path := filepath.Join(dir, f.Name())
-		if !strings.HasSuffix(f.Name(), ".sst") {
-			b, err := os.ReadFile(path)
+	for _, local := range files {
+		path := filepath.Join(dir, local)
+		if !strings.HasSuffix(local, ".sst") {
+			b, err := readFile(s.backend.fs, path)
 			if err != nil {
 				return dst, err
 			}
-			m = append(m, file{name: f.Name(), content: b, size: int64(len(b))})
+			m = append(m, file{name: local, content: b, size: int64(len(b))})
 			continue
 		}
-		info, err := f.Info()
+		info, err := s.backend.fs.Stat(path)
 		if err != nil {
 			return dst, err
 		}
-		name, ok := s.shared[f.Name()]
+		name, ok := s.shared[local]
 		if !ok {
-			name = s.sharedName(f.Name())
+			name = s.sharedName(local)
 			links[name] = path
 		}
-		now[f.Name()] = name
-		m = append(m, file{name: f.Name(), shared: name, size: info.Size()})
+		now[local] = name
+		m = append(m, file{name: local, shared: name, size: info.Size()})
 	}
-	if err := s.backend.cfg.Shared.Link(links); err != nil {
+	if err := s.backend.shared.Link(links); err != nil {
 		return dst, fmt.Errorf("lsm: keeping the files: %w", err)
 	}
 	s.shared = now
@@ -260,12 +259,12 @@ func (s *store) become(m manifest, from, to []byte) error {
 	if err := s.closeDB(); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.path()); err != nil {
+	if err := s.backend.fs.RemoveAll(s.path()); err != nil {
 		return err
 	}
 	s.opened++
 	s.shared = map[string]string{}
-	if err := m.materialise(s.path(), s.backend.cfg.Shared.Path()); err != nil {
+	if err := s.backend.materialise(m, s.path()); err != nil {
 		return err
 	}
 	db, err := pebble.Open(s.path(), s.backend.options(false))
@@ -292,10 +291,10 @@ func (s *store) become(m manifest, from, to []byte) error {
 // take copies a cut's range into the database.
 func (s *store) take(m manifest, from, to []byte) (err error) {
 	dir := filepath.Join(s.dir, "other")
-	if err := m.materialise(dir, s.backend.cfg.Shared.Path()); err != nil {
+	if err := s.backend.materialise(m, dir); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, s.backend.fs.RemoveAll(dir)) }()
 	db, err := pebble.Open(dir, s.backend.options(true))
 	if err != nil {
 		return fmt.Errorf("lsm: opening a snapshot's files: %w", err)
