@@ -20,6 +20,9 @@ type (
 	// Started tells that the job runs and has read what it restores from.
 	Started struct {
 		Attempt int `json:"attempt"`
+		// FixedSplits: it will never look for further splits, so that nobody waits
+		// for what is in them.
+		FixedSplits bool `json:"fixedSplits,omitempty"`
 	}
 	// Planned tells how the engine runs the job, for people and pictures.
 	Planned struct {

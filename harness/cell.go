@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -375,7 +376,7 @@ func (c *cell) finish(ctx context.Context) error {
 		return err
 	}
 	if c.death == nil {
-		c.facts.drained = c.await(ctx, drainLimit, c.committed.Drained)
+		c.facts.drained = c.await(ctx, drainLimit, c.drained)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -410,6 +411,22 @@ func (c *cell) finish(ctx context.Context) error {
 	})
 	c.rec.stop()
 	return ctx.Err()
+}
+
+// drained reports whether the effect of all that the job will ever read was seen:
+// partitions that were added and that it does not look for are not waited for.
+func (c *cell) drained() bool {
+	if c.committed.Drained() {
+		return true
+	}
+	g := c.facts.grown.Load()
+	return g != nil && !slices.ContainsFunc(c.committed.Undrained(), func(p int32) bool { return p < g.from || !c.engine.ignores(c.splitOf(p)) })
+}
+
+// splitOf names an input partition as the engine does.
+func (c *cell) splitOf(p int32) string {
+	name := c.plan.Partition(p)
+	return fmt.Sprintf("%s/%d", name.Topic, name.Number)
 }
 
 // await polls a condition until it holds; false when the limit passed, the

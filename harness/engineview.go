@@ -26,6 +26,7 @@ type engineView struct {
 	calm  bool             // one of them is on
 
 	started   chan struct{} // closed when this attempt runs
+	fixed     bool          // it will never look for further splits
 	failed    string
 	reached   *engines.FailpointReached
 	plan      json.RawMessage
@@ -102,6 +103,8 @@ func (v *engineView) line(l proc.Line) {
 	case worker.Usage{}.Kind():
 		decode(&v.usage)
 	case engines.Started{}.Kind():
+		var s engines.Started
+		v.fixed = decode(&s) && s.FixedSplits
 		select {
 		case <-v.started:
 		default:
@@ -291,6 +294,15 @@ func (v *engineView) durablePositions() engines.Positions {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.durable
+}
+
+// ignores reports whether the engine will never read a split: it has not begun to
+// and does not look for any more.
+func (v *engineView) ignores(split string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, found := v.found[split]
+	return v.fixed && !found
 }
 
 // firstOf returns when the engine took the first record of any of the splits,

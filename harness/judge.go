@@ -166,9 +166,13 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 		if _, first := c.engine.firstOf(g.splits); first > 0 {
 			f.Discovered = c.moment(first)
 		}
-		var lost int64
+		var lost, unread int64
 		for _, p := range result.Partitions {
-			if p.Partition >= g.from {
+			switch {
+			case p.Partition < g.from:
+			case c.engine.ignores(c.splitOf(p.Partition)):
+				unread += p.Sent
+			default:
 				lost += p.Losses
 				if p.FirstResult > 0 && (f.FirstResult == nil || c.seconds(p.FirstResult) < *f.FirstResult) {
 					f.FirstResult = c.moment(p.FirstResult)
@@ -176,7 +180,7 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 			}
 		}
 		if result.HasIDs && result.HasLosses {
-			f.LostBeforeDiscovery = &lost
+			f.LostBeforeDiscovery, f.NeverRead = &lost, &unread
 		}
 		if used, ok := c.load.used(); ok {
 			f.Used = c.moment(used)

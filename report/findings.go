@@ -387,6 +387,7 @@ func growthFinding(g *group) (Finding, bool) {
 	}
 	f := Finding{Topic: "New partitions", Where: g.name()}
 	lost, lostKnown, worst := 0.0, false, ""
+	var unread []string
 	for _, e := range g.engines {
 		v := e.value("growth.discoveredSeconds", "")
 		if e.estimate("growth.discoveredSeconds").N > 0 {
@@ -397,7 +398,11 @@ func growthFinding(g *group) (Finding, bool) {
 			v.Detail = joined(
 				prefixed("first result visible after ", e.figure("growth.firstResultSeconds")),
 				prefixed("lost before discovery ", e.figure("growth.lostBeforeDiscovery")),
+				prefixed("never read ", e.unread()),
 				prefixed("dip in the old partitions ", e.figure("growth.oldPartitionsDip")))
+		}
+		if n := e.unread(); n != "" {
+			unread = append(unread, n+" records by "+e.engine)
 		}
 		if l, ok := e.worst("growth.lostBeforeDiscovery"); ok {
 			lostKnown = true
@@ -433,8 +438,12 @@ func growthFinding(g *group) (Finding, bool) {
 	case lost > 0:
 		fmt.Fprintf(&s, " %s lost %s written before it knew of them.", worst, plural(int64(lost), "record"))
 		f.Status = statusBad
-	case lostKnown:
+	case lostKnown && len(unread) < len(g.engines):
 		s.WriteString(" No record written before the engines knew of them was lost.")
+	}
+	if len(unread) > 0 {
+		fmt.Fprintf(&s, " Never looked for, and so never read: %s.", strings.Join(unread, ", "))
+		f.Status = statusBad
 	}
 	s.WriteString(g.withheldSentence("growth.discoveredSeconds", "time of discovery"))
 	s.WriteString(g.missingSentence("growth.discoveredSeconds"))
@@ -443,6 +452,15 @@ func growthFinding(g *group) (Finding, bool) {
 		f.Status = statusUnknown
 	}
 	return f, f.Sentence != ""
+}
+
+// unread writes how many records lie in partitions that an engine never looked
+// for, "" for none.
+func (e engineCells) unread() string {
+	if n, ok := e.worst("growth.neverRead"); ok && n > 0 {
+		return count(int64(n))
+	}
+	return ""
 }
 
 // worst is the largest value over the repetitions: what matters for counts of

@@ -355,6 +355,9 @@ type Growth struct {
 	// LostBeforeDiscovery counts records of the new partitions that were
 	// written before the engine knew of them and never had an effect.
 	LostBeforeDiscovery *int64 `json:"lostBeforeDiscovery,omitempty"`
+	// NeverRead counts records of new partitions that the engine never looked
+	// for: they are losses, and not among LostBeforeDiscovery.
+	NeverRead *int64 `json:"neverRead,omitempty"`
 	// OldPartitionsDip is the largest share, 0 to 1, by which the visible
 	// rate of the old partitions fell.
 	OldPartitionsDip *float64 `json:"oldPartitionsDip,omitempty"`

@@ -127,7 +127,8 @@ func TestTwoScenariosOfOneNameAreRefused(t *testing.T) {
 func TestBacklogAndSpreadAreChecked(t *testing.T) {
 	for change, want := range map[[2]string]string{
 		{"shape: constant }", "shape: constant, weights: [1, 2] }"}:                       "one for each of the 4 partitions",
-		{"shape: constant }", "shape: constant, weights: [1, 2, 0, 1] }"}:                 "load.weights[2]: value \"0\": 1 to 1000",
+		{"shape: constant }", "shape: constant, weights: [1, 2, -1, 1] }"}:                "load.weights[2]: value \"-1\": 0 to 1000",
+		{"shape: constant }", "shape: constant, weights: [0, 0, 0, 0] }"}:                 "load.weights: one above 0 at least",
 		{"shape: constant }", "shape: constant, eventTime: { speed: 0 } }"}:               "a factor above 0",
 		{"shape: constant }", "shape: constant, eventTime: { lag: [1s] } }"}:              "one for each of the 4 partitions",
 		{"warmup, duration: 5s }", "warmup, until: drained, atMost: 5s, backlog: true }"}: "a duration and nothing else",

@@ -28,8 +28,8 @@ type Load struct {
 	// RecordSize of generated records. 0: as the workload defines.
 	RecordSize Bytes `json:"recordSize,omitempty"`
 	// Weights deal the records out unevenly: how many of each turn go to each
-	// partition of the input topic, one number a partition. Partitions that are
-	// added later get 1.
+	// partition of the input topic, one number a partition; 0 leaves it idle.
+	// Partitions that are added later get 1.
 	Weights []int `json:"weights,omitempty"`
 	// EventTime sets event time apart from the schedule.
 	EventTime EventTime `json:"eventTime,omitzero"`

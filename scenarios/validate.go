@@ -145,9 +145,12 @@ func (d *decoder) validateLoad(l *Load, dir string) {
 
 func (d *decoder) validateSpread(l *Load) {
 	for i, w := range l.Weights {
-		if w < 1 || w > 1000 {
-			d.complain(fmt.Sprintf("load.weights[%d]", i), "1 to 1000: how many records of a turn go to the partition")
+		if w < 0 || w > 1000 {
+			d.complain(fmt.Sprintf("load.weights[%d]", i), "0 to 1000: how many records of a turn go to the partition")
 		}
+	}
+	if len(l.Weights) > 0 && slices.Max(l.Weights) == 0 {
+		d.complain("load.weights", "one above 0 at least, or nothing would be offered")
 	}
 	if v := l.EventTime.Speed; d.given("load.eventTime.speed") && !(v > 0 && v <= 1e6) {
 		d.complain("load.eventTime.speed", "a factor above 0, such as 60 for a minute of event time in each second of the load")

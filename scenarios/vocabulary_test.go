@@ -50,7 +50,9 @@ type flowConfig struct {
 }
 
 type ysbParams struct {
-	Delay time.Duration `json:"delay"`
+	Delay  time.Duration `json:"delay"`
+	Idle   time.Duration `json:"idle"`
+	Window time.Duration `json:"window"`
 }
 
 type countParams struct {

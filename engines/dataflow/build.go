@@ -74,7 +74,7 @@ func (r *run) build() (err error) {
 	if err := r.openTasks(from); err != nil {
 		return err
 	}
-	r.emit(engines.Started{Attempt: r.attempt.Number})
+	r.emit(engines.Started{Attempt: r.attempt.Number, FixedSplits: r.job.Discovery <= 0})
 	if from != nil {
 		id := from.ID
 		r.emit(engines.Restored{Checkpoint: &id, Positions: r.restartPositions()})

@@ -8,14 +8,21 @@ import (
 	"streamduel/engines/microbatch/control"
 )
 
+// discovery is how often the driver looks for further splits; 0 never does.
+func (r *run) discovery() time.Duration {
+	switch {
+	case r.cfg.Source.Mode == Fixed:
+		return 0
+	case r.cfg.Source.MetadataAge > 0:
+		return r.cfg.Source.MetadataAge.Std()
+	}
+	return r.job.Discovery
+}
+
 // look brings a source's splits and their ends up to date. Under availableNow
 // both are as they were when it first looked.
 func (r *run) look(s *source, now time.Time) error {
-	age := r.job.Discovery
-	if r.cfg.Source.MetadataAge > 0 {
-		age = r.cfg.Source.MetadataAge.Std()
-	}
-	if age > 0 && r.cfg.Source.Mode != Fixed && !r.pinned && now.Sub(s.looked) >= age {
+	if age := r.discovery(); age > 0 && !r.pinned && now.Sub(s.looked) >= age {
 		if err := s.discover(r.ctx, false); err != nil {
 			return err
 		}

@@ -276,7 +276,7 @@ func (r *run) follow(newest *offsetEntry) error {
 		}
 		r.emit(engines.Restored{Batch: &batch, Positions: positions, Replay: len(r.replays) > 0})
 	}
-	r.emit(engines.Started{Attempt: r.attempt.Number})
+	r.emit(engines.Started{Attempt: r.attempt.Number, FixedSplits: r.discovery() <= 0})
 	return nil
 }
 

@@ -165,7 +165,7 @@ func (r *Result) Unknowable(figure string, a workloads.Accounting) string {
 		if !r.HasIDs {
 			return noIDs
 		}
-	case "growth.lostBeforeDiscovery":
+	case "growth.lostBeforeDiscovery", "growth.neverRead":
 		switch {
 		case !r.HasIDs:
 			return noIDs

@@ -130,6 +130,9 @@ func (p *Plan) Append(from int64, partitions []Partition) (Epoch, error) {
 		for i, g := range global {
 			weights[i] = p.shape.weight(g)
 		}
+		if slices.Max(weights) == 0 {
+			return fmt.Errorf("plan: each partition of an epoch has weight 0: one at least must get records")
+		}
 		l.turns = append(slices.Clone(l.turns), newTurn(weights))
 		l.epochs = append(slices.Clone(l.epochs), e)
 		l.global = append(slices.Clone(l.global), global)

@@ -11,7 +11,8 @@ import (
 // their event time.
 type Spread struct {
 	// Weights are how many records of a turn each partition gets, by its global
-	// number; partitions behind the end of the list get one.
+	// number; partitions behind the end of the list get one. One with 0 gets
+	// nothing but its closing record.
 	Weights []int `json:"weights,omitempty"`
 	// Lag is how far each partition's event times lie behind, by its global
 	// number; partitions behind the end of the list do not.
@@ -29,8 +30,8 @@ const (
 
 func (s Spread) validate() error {
 	for i, w := range s.Weights {
-		if w < 1 || w > maxWeight {
-			return fmt.Errorf("plan: partition %d has weight %d: allowed are 1 to %d", i, w, maxWeight)
+		if w < 0 || w > maxWeight {
+			return fmt.Errorf("plan: partition %d has weight %d: allowed are 0 to %d", i, w, maxWeight)
 		}
 	}
 	for i, d := range s.Lag {
@@ -125,6 +126,9 @@ func (t *turn) index(place, before, partitions int64) (k int64, ok bool) {
 		return before*partitions + place, true
 	}
 	w := int64(len(t.at[place]))
+	if w == 0 {
+		return 0, false // the partition has no records
+	}
 	if before/w > math.MaxInt64/t.length-1 {
 		return 0, false
 	}

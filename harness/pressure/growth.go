@@ -15,6 +15,9 @@ type Growth struct {
 	// LostBeforeDiscovery is the ledger's count of records of the new partitions
 	// that never had an effect; nil where rows have no ids.
 	LostBeforeDiscovery *int64
+	// NeverRead is how many records lie in partitions that the engine did not look
+	// for; they are not among LostBeforeDiscovery.
+	NeverRead *int64
 	// Used is when the generator began to use them, and OldShare the share of
 	// the load that the old partitions have from then on.
 	Used     *float64
@@ -25,7 +28,7 @@ type Growth struct {
 
 // Grown computes the figures of partition growth.
 func Grown(series []runs.Sample, g Growth) (*runs.Growth, []runs.Mark) {
-	out := &runs.Growth{Created: &g.Added, LostBeforeDiscovery: g.LostBeforeDiscovery}
+	out := &runs.Growth{Created: &g.Added, LostBeforeDiscovery: g.LostBeforeDiscovery, NeverRead: g.NeverRead}
 	marks := []runs.Mark{{At: g.Created, Kind: runs.MarkCreated, Label: "partitions created"}}
 	for _, m := range []struct {
 		at    *float64

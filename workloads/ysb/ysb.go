@@ -36,6 +36,9 @@ type Params struct {
 	AdsPerCampaign int           `json:"adsPerCampaign"`
 	Window         time.Duration `json:"window"` // of event time, whole milliseconds
 	Delay          time.Duration `json:"delay"`  // of the watermark, whole milliseconds
+	// Idle leaves a partition out of the watermark when it gave nothing for so
+	// long; 0 waits for it for ever.
+	Idle time.Duration `json:"idle"`
 	// Skew shifts event times by up to 50 ms either way, and of one event in
 	// LateOneIn by up to LateBy into the past.
 	Skew      bool          `json:"skew"`
@@ -60,6 +63,7 @@ func (p *Params) Validate() error {
 	check(p.AdsPerCampaign >= 1 && p.AdsPerCampaign <= 1000, "adsPerCampaign: 1 to 1000")
 	check(p.Window >= time.Millisecond && whole(p.Window), "window: whole milliseconds from 1ms to 24h")
 	check(p.Delay >= 0 && whole(p.Delay), "delay: whole milliseconds from 0s to 24h")
+	check(p.Idle >= 0 && whole(p.Idle), "idle: 0s (never idle) or whole milliseconds to 24h")
 	check(p.LateOneIn >= 1, "lateOneIn: 1 (every event) or more")
 	check(p.LateBy >= 0 && whole(p.LateBy), "lateBy: whole milliseconds from 0s to 24h")
 	return errors.Join(errs...)
@@ -203,7 +207,7 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 	}
 	g := pipeline.New("ysb")
 	events := pipeline.From(g, "events", io.Source(io.Input), decode,
-		pipeline.EventTime(func(e parsed) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay})).Codec(parsedCodec{})
+		pipeline.EventTime(func(e parsed) int64 { return e.time }, pipeline.Watermarks{Delay: p.Delay, Idle: p.Idle})).Codec(parsedCodec{})
 	views := pipeline.Filter(events, "views", func(e parsed) bool { return e.kind == view })
 	// Event time goes on beside the record, as its timestamp.
 	ads := pipeline.Map(views, "project", func(e parsed) projected {
