@@ -133,6 +133,7 @@ func TestLoss(t *testing.T) {
 	a, b := start(t, l, 0), start(t, l, 1)
 	a.Kill()
 	<-a.Lost()
+	<-a.Exited()
 	if err := a.Err(); err == nil {
 		t.Fatal("no reason")
 	}

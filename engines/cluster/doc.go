@@ -13,7 +13,8 @@
 //
 //	length of kind 1 | kind | length of body 4 | body
 //
-// with integers little endian. Bodies are the engine's own.
+// with integers little endian. Bodies are the engine's own; Calls gives those that
+// ask something an answer.
 package cluster
 
 import (

@@ -208,6 +208,10 @@ func (m *Member) Messages() <-chan Message { return m.messages }
 // its process is killed by Kill.
 func (m *Member) Lost() <-chan struct{} { return m.wire.done }
 
+// Exited is closed when the process is no more: from then on it writes nothing,
+// neither to a file nor to anybody.
+func (m *Member) Exited() <-chan struct{} { return m.exited }
+
 // Err says why the member was lost; nil before.
 func (m *Member) Err() error {
 	select {

@@ -49,7 +49,7 @@ func (ms *members) Throttle(rate float64) {
 		ms.mu.Lock()
 		share := ms.share(m.Index)
 		ms.mu.Unlock()
-		_ = m.calls.post(kindThrottle, share) // one that cannot be told is lost
+		_ = m.calls.Post(kindThrottle, share) // one that cannot be told is lost
 	}
 }
 
@@ -69,7 +69,7 @@ func (ms *members) Close() {
 		defer close(sealed)
 		(&away{on: ms.alive()}).all(func(m *process) {
 			var s status
-			if err := m.calls.call(ms.ctx, kindSeal, nil, &s); err != nil {
+			if err := m.calls.Call(ms.ctx, kindSeal, nil, &s); err != nil {
 				ms.run.rt.Log.Error("what a task manager has written is not known", "taskManager", m.Index+1, "error", err)
 				return
 			}

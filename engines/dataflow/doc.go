@@ -95,6 +95,6 @@
 // One runs in the worker's process. With more, each is a process with a run of its
 // own (taskmanager.go) whose coordinator only passes on what it is told; in the
 // worker a task stands for each subtask (members.go), so that the coordinator does
-// not know where one runs. What they say is in wire.go and calls.go, the exchange
+// not know where one runs. What they say is in wire.go (over cluster.Calls), the exchange
 // between them in remote.go, the worker's duties beyond its process in beyond.go.
 package dataflow

@@ -55,8 +55,8 @@ type counters struct{ consumed, written, blocked, idle int64 }
 type process struct {
 	*cluster.Member
 	of    *members
-	calls *calls
-	tells *queue
+	calls *cluster.Calls
+	tells *cluster.Queue
 	last  status // of.mu
 }
 
@@ -121,15 +121,15 @@ func (ms *members) start(index int) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("task manager %d: %w", index+1, err)
 	}
-	m := &process{Member: cm, of: ms, tells: newQueue()}
-	m.calls = newCalls(cm.Send)
+	m := &process{Member: cm, of: ms, tells: cluster.NewQueue()}
+	m.calls = cluster.NewCalls(cm.Send)
 	ms.wg.Go(m.listen)
-	ms.wg.Go(func() { m.tells.serve(ms.ctx, m.tell) })
+	ms.wg.Go(func() { m.tells.Serve(ms.ctx, m.tell) })
 	if err = cm.Send(cluster.Message{Kind: engines.JobMessage, Body: ms.run.rt.Members.Job}); err == nil {
 		ms.mu.Lock()
 		w := welcome{Attempt: ms.run.attempt.Number, Rate: ms.share(index), Acks: ms.run.rt.Acks != nil}
 		ms.mu.Unlock()
-		err = m.calls.call(ctx, kindWelcome, w, nil)
+		err = m.calls.Call(ctx, kindWelcome, w, nil)
 	}
 	if err != nil {
 		m.Kill()
@@ -142,18 +142,18 @@ func (ms *members) start(index int) (*process, error) {
 func (m *process) listen() {
 	for msg := range m.Messages() {
 		if msg.Kind == engines.RefusedMessage {
-			m.calls.end(errors.New(string(msg.Body)))
+			m.calls.End(errors.New(string(msg.Body)))
 			continue
 		}
 		if err := m.receive(msg); err != nil {
-			m.calls.end(err)
+			m.calls.End(err)
 			m.Kill()
 		}
 	}
 	<-m.Lost()
 	m.Kill() // it may only be cut off
 	ms := m.of
-	m.calls.end(m.Err())
+	m.calls.End(m.Err())
 	ms.mu.Lock()
 	if ms.closing {
 		ms.mu.Unlock()
@@ -177,7 +177,7 @@ func (m *process) listen() {
 }
 
 func (m *process) receive(msg cluster.Message) error {
-	e, mine, err := m.calls.receive(msg)
+	e, mine, err := m.calls.Receive(msg)
 	if err != nil || !mine {
 		return err
 	}
@@ -188,14 +188,14 @@ func (m *process) receive(msg cluster.Message) error {
 		if err := json.Unmarshal(e.Body, &w); err != nil {
 			return err
 		}
-		m.tells.put(w)
+		m.tells.Put(w)
 	case kindPassage:
 		var p passage
 		if err := json.Unmarshal(e.Body, &p); err != nil {
 			return err
 		}
 		ms.wg.Go(func() {
-			defer m.calls.answer(e.Call, nil, nil)
+			defer m.calls.Answer(e.Call, nil, nil)
 			r.failpoint(p.Point, p.Epoch)
 		})
 	case kindClaim:
@@ -203,7 +203,7 @@ func (m *process) receive(msg cluster.Message) error {
 		if err := json.Unmarshal(e.Body, &c); err != nil {
 			return err
 		}
-		ms.wg.Go(func() { m.calls.answer(e.Call, nil, r.sources[c.Source].claim(r.ctx, c.Split, c.Next)) })
+		ms.wg.Go(func() { m.calls.Answer(e.Call, nil, r.sources[c.Source].claim(r.ctx, c.Split, c.Next)) })
 	case kindEvent:
 		var h happened
 		if err := json.Unmarshal(e.Body, &h); err != nil {
@@ -335,7 +335,7 @@ func (ms *members) open(g *region, from *checkpoints.Checkpoint) ([]*task, error
 	var once sync.Once
 	var failed error
 	d.all(func(m *process) {
-		if err := m.calls.call(ctx, kindOpen, o, nil); err != nil {
+		if err := m.calls.Call(ctx, kindOpen, o, nil); err != nil {
 			once.Do(func() { failed = fmt.Errorf("task manager %d: %w", m.Index+1, err) })
 			cancel()
 		}
@@ -367,7 +367,7 @@ func (d *away) all(f func(*process)) {
 // task manager has.
 func (ms *members) end(m *process, d *away) {
 	var s status
-	err := m.calls.call(ms.ctx, kindClose, d.tenure, &s)
+	err := m.calls.Call(ms.ctx, kindClose, d.tenure, &s)
 	switch {
 	case err == nil:
 		m.show(s)
@@ -414,7 +414,7 @@ func (ms *members) launch(g *region) {
 	d := ms.regions[g]
 	ms.mu.Unlock()
 	for _, m := range d.on {
-		_ = m.calls.post(kindStart, d.tenure) // one that cannot be told is lost, which is told
+		_ = m.calls.Post(kindStart, d.tenure) // one that cannot be told is lost, which is told
 	}
 	for place, t := range d.tasks {
 		g.spawn(t, func() error { return t.forward(mail{tenure: d.tenure, Vertex: place.Vertex, Index: place.Index}) })
@@ -438,7 +438,7 @@ func (t *task) forward(to mail) error {
 				return fmt.Errorf("%s: %w", t.name, err)
 			}
 			m.tenure, m.Vertex, m.Index = to.tenure, to.Vertex, to.Index
-			if err := t.away.calls.post(kindMail, m); err != nil {
+			if err := t.away.calls.Post(kindMail, m); err != nil {
 				return nil //nolint:nilerr // it is lost, which is told
 			}
 		}
@@ -514,7 +514,7 @@ func (ms *members) look() {
 		return
 	}
 	for _, m := range ms.alive() {
-		go m.calls.post(kindReport, nil) //nolint:errcheck // one that cannot be asked is lost
+		go m.calls.Post(kindReport, nil) //nolint:errcheck // one that cannot be asked is lost
 	}
 }
 
@@ -542,7 +542,7 @@ func (ms *members) trim(m *checkpoints.Metadata) {
 		}
 	}
 	for _, m := range ms.alive() {
-		_ = m.calls.post(kindTrim, to)
+		_ = m.calls.Post(kindTrim, to)
 	}
 }
 

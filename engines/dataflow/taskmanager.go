@@ -28,7 +28,7 @@ var _ engines.Distributed = Engine{}
 type taskManager struct {
 	run   *run
 	from  engines.Membership
-	calls *calls
+	calls *cluster.Calls
 	peers *peers
 
 	mu      sync.Mutex
@@ -82,7 +82,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	defer r.cancel()
-	tm := &taskManager{run: r, from: m, calls: newCalls(m.Send)}
+	tm := &taskManager{run: r, from: m, calls: cluster.NewCalls(m.Send)}
 	r.here = tm
 	r.rt.Events = tm.event
 	r.bad = engines.NewBadInputs(r.emit)
@@ -97,7 +97,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 		if err != nil {
 			// There is nobody left to say anything to, and nothing to put in order:
 			// what was not acknowledged is done again.
-			tm.calls.end(err)
+			tm.calls.End(err)
 			return nil //nolint:nilerr // a leader ends its members by leaving them
 		}
 		if err := tm.receive(msg); err != nil {
@@ -107,7 +107,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 }
 
 func (tm *taskManager) receive(msg cluster.Message) error {
-	e, mine, err := tm.calls.receive(msg)
+	e, mine, err := tm.calls.Receive(msg)
 	if err != nil || !mine {
 		return err
 	}
@@ -132,7 +132,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		r.rt.Gate.Throttle(w.Rate)
 		r.clocks()
 		r.watch()
-		tm.calls.answer(e.Call, nil, nil)
+		tm.calls.Answer(e.Call, nil, nil)
 	case kindOpen:
 		var o opening
 		if err := decode(&o); err != nil {
@@ -141,7 +141,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		d := tm.deploy(o)
 		go func() {
 			err := d.open(tm, o)
-			tm.calls.answer(e.Call, nil, err)
+			tm.calls.Answer(e.Call, nil, err)
 		}()
 	case kindStart:
 		var a tenure
@@ -182,7 +182,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 			if d := tm.deployed(a); d != nil {
 				err = d.close(tm)
 			}
-			tm.calls.answer(e.Call, tm.status(), err)
+			tm.calls.Answer(e.Call, tm.status(), err)
 		}()
 	case kindThrottle:
 		var rate float64
@@ -203,10 +203,10 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 			if err != nil {
 				r.rt.Log.Error("requests in flight were not answered", "error", err)
 			}
-			tm.calls.answer(e.Call, s, nil)
+			tm.calls.Answer(e.Call, s, nil)
 		}()
 	case kindReport:
-		return tm.calls.post(kindStatus, tm.status())
+		return tm.calls.Post(kindStatus, tm.status())
 	case kindTrim:
 		var to map[int32]connectors.Position
 		if err := decode(&to); err != nil {
@@ -314,7 +314,7 @@ func (tm *taskManager) tell(message any) {
 // post sends what has no answer. A leader that cannot be told is gone, which
 // ends this process.
 func (tm *taskManager) post(kind string, body any) {
-	if err := tm.calls.post(kind, body); err != nil {
+	if err := tm.calls.Post(kind, body); err != nil {
 		tm.run.rt.Log.Debug("the coordinator could not be told", "kind", kind, "error", err)
 	}
 }
@@ -331,7 +331,7 @@ func (tm *taskManager) event(e engines.Event) {
 // passage tells that a subtask has come to a failpoint and waits until it may go
 // on: an armed one ends the job's processes.
 func (tm *taskManager) passage(point string, epoch int64) {
-	if err := tm.calls.call(tm.run.ctx, kindPassage, passage{point, epoch}, nil); err != nil {
+	if err := tm.calls.Call(tm.run.ctx, kindPassage, passage{point, epoch}, nil); err != nil {
 		<-tm.run.ctx.Done()
 	}
 }
@@ -340,7 +340,7 @@ func (tm *taskManager) passage(point string, epoch int64) {
 func (tm *taskManager) claim(ctx context.Context, s *enumeration, id connectors.SplitID, next connectors.Position) error {
 	for i, source := range tm.run.sources {
 		if source == s {
-			return tm.calls.call(ctx, kindClaim, claimed{i, id, next}, nil)
+			return tm.calls.Call(ctx, kindClaim, claimed{i, id, next}, nil)
 		}
 	}
 	return errors.New("a claim of a source that the job has not")

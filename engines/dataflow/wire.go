@@ -13,7 +13,7 @@ import (
 )
 
 // What the coordinator's process and its task managers' say to each other
-// (calls.go), and how the events of rings travel between task managers.
+// (cluster.Calls), and how the events of rings travel between task managers.
 
 // The kinds of messages. The first ones go to a task manager.
 const (
