@@ -22,8 +22,13 @@ type Config struct {
 	// Trigger of the skipping clock: processing-time, every interval; once, a
 	// single batch of all that is there, whatever the limits; available-now, as
 	// many batches as the limits ask for until what was there at the start is
-	// read. After the last two the job ends.
-	Trigger Trigger `json:"trigger" jsonschema:"enum=processing-time,enum=once,enum=available-now"`
+	// read. After the last two the job ends. Under continuous (the interval is an
+	// epoch's) and real-time (it is a long batch's) records pass through as they
+	// come.
+	Trigger Trigger `json:"trigger" jsonschema:"enum=processing-time,enum=once,enum=available-now,enum=continuous,enum=real-time"`
+	// Continuous and RealTime are about the triggers of those names.
+	Continuous ContinuousConfig `json:"continuous"`
+	RealTime   RealTimeConfig   `json:"realTime"`
 	// Source says how splits are found and who reads them.
 	Source SourceConfig `json:"source"`
 	// Rate limits how much a batch takes.
@@ -122,9 +127,13 @@ type PIDConfig struct {
 // Default returns the configuration with its defaults.
 func Default() *Config {
 	return &Config{
-		Interval:  Duration(500 * time.Millisecond),
-		Clock:     Skipping,
-		Trigger:   ProcessingTime,
+		Interval: Duration(500 * time.Millisecond),
+		Clock:    Skipping,
+		Trigger:  ProcessingTime,
+
+		Continuous: ContinuousConfig{EpochBacklog: defaultEpochBacklog},
+		RealTime:   RealTimeConfig{MinBatchDuration: Duration(defaultMinBatch)},
+
 		Source:    SourceConfig{Mode: Assignment, FailOnDataLoss: true, Receiver: ReceiverConfig{Receivers: 1, BlockInterval: Duration(200 * time.Millisecond)}},
 		Rate:      RateConfig{MinPerPartition: 1, MaxTriggerDelay: Duration(15 * time.Minute), PID: PIDConfig{Enabled: true, Proportional: 1, Integral: 0.2, MinRate: 100}},
 		Watermark: SparkMax,
@@ -149,7 +158,7 @@ func (c *Config) Validate() error {
 	}
 	check(c.Interval > 0, "interval: a duration above 0s")
 	check(slices.Contains([]ClockKind{Skipping, Queueing}, c.Clock), "clock: one of skipping, queueing")
-	check(slices.Contains([]Trigger{ProcessingTime, Once, AvailableNow}, c.Trigger), "trigger: one of processing-time, once, available-now")
+	check(slices.Contains([]Trigger{ProcessingTime, Once, AvailableNow, Continuous, RealTime}, c.Trigger), "trigger: one of processing-time, once, available-now, continuous, real-time")
 	check(c.Trigger == ProcessingTime || c.Clock == Skipping, "trigger: processing-time with the queueing clock, which only knows its ticks")
 	check(slices.Contains([]WatermarkPolicy{SparkMax, MinOverPartitions}, c.Watermark), "watermark: one of spark, min-over-partitions")
 	check(slices.Contains([]SourcesPolicy{LeastSource, LargestSource}, c.MultipleWatermarkPolicy), "multipleWatermarkPolicy: one of min, max")
@@ -170,6 +179,7 @@ func (c *Config) Validate() error {
 	check(c.Cores >= 0 && c.Cores <= 1024, "cores: 0 (all processors) to 1024")
 	c.Scheduler.validate(check)
 	c.Source.validate(check)
+	c.validateStreaming(check)
 	check(c.Scheduler.ConcurrentJobs == 1 || c.Clock == Queueing, "scheduler.concurrentJobs: 1 with the skipping clock, whose batches follow one another")
 	check(c.BatchAttempts >= 1 && c.BatchAttempts <= 100, "batchAttempts: 1 to 100")
 	return errors.Join(errs...)

@@ -27,6 +27,14 @@
 // their ranges are fixed at their tick, which is why a controller that learns
 // from batches that ended learns late.
 //
+// # Triggers that do not wait for batches
+//
+// Under continuous the tasks of the one stage run for as long as the job and the
+// driver sends epoch markers (continuous.go, control.Epochs); under real-time all
+// stages of a long batch run at the same time over bounded channels (realtime.go,
+// live.go). What both read is logged when it has been written; what a recovery
+// finds logged and not committed is run again as an ordinary batch.
+//
 // # Recovery
 //
 // The newest commit log entry C says what is complete. Under exactly-once the

@@ -66,7 +66,8 @@ func stages(job engines.Job) ([]*pipeline.Fragment, error) {
 
 // Plan describes the job's stages; each has one task a partition.
 func (Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
-	if _, err := configOf(config); err != nil {
+	cfg, err := configOf(config)
+	if err != nil {
 		return engines.Plan{}, err
 	}
 	if err := job.Resolve(); err != nil {
@@ -75,6 +76,9 @@ func (Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
 	fragments, err := stages(job)
 	if err != nil {
 		return engines.Plan{}, err
+	}
+	if err := cfg.checkStreaming(&job, fragments); err != nil {
+		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
 	}
 	return engines.Plan{
 		Engine: Name, Job: job.Graph.Name,
@@ -150,7 +154,7 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 		r.slots = append(r.slots, &slot{})
 	}
 	for range fragments {
-		r.meters = append(r.meters, &meter{})
+		r.meters, r.blocked = append(r.meters, &meter{}), append(r.blocked, &meter{})
 	}
 	return r, nil
 }
@@ -193,6 +197,9 @@ func (r *run) open() error {
 		}
 	}
 	if err := r.checkWindows(); err != nil {
+		return err
+	}
+	if err := r.cfg.checkStreaming(&r.job, r.fragments); err != nil {
 		return err
 	}
 	q := query{Name: r.job.Name, MaxParallelism: r.job.MaxParallelism}

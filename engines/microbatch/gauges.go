@@ -12,6 +12,7 @@ import (
 // gauges is what the job counts of itself.
 type gauges struct {
 	meters        []*meter // one a stage
+	blocked       []*meter // likewise
 	late          lateness
 	consumed      atomic.Int64
 	generationMu  sync.Mutex   // held where a generation ends
@@ -24,6 +25,7 @@ type gauges struct {
 	lastMu   sync.Mutex
 	last     time.Time
 	lastBusy []time.Duration
+	lastHeld []time.Duration
 	lastLate time.Duration
 }
 
@@ -73,7 +75,8 @@ func (r *run) written() int64 {
 
 // Gauges returns what the engine sees of itself. Shares of a stage are of its
 // tasks' time; blocked is the time for which a batch was due and the one before
-// it still ran, less what the stage itself was busy.
+// it still ran, less what the stage itself was busy; where stages run at the same
+// time, what they waited for one another.
 func (r *run) Gauges() engines.Gauges {
 	written := r.written()
 	waiting := r.waiting.Load()
@@ -95,18 +98,21 @@ func (r *run) Gauges() engines.Gauges {
 	defer r.lastMu.Unlock()
 	late := r.late.sum(now)
 	if r.lastBusy == nil {
-		r.lastBusy = make([]time.Duration, len(r.meters))
+		r.lastBusy, r.lastHeld = make([]time.Duration, len(r.meters)), make([]time.Duration, len(r.meters))
 	}
 	span := now.Sub(r.last)
 	for i, m := range r.meters {
-		busy := m.busy(now)
+		busy, held := m.busy(now), r.blocked[i].busy(now)
 		t := engines.Task{Name: r.fragments[i].Name, Idle: 1}
 		if !r.last.IsZero() && span > 0 {
 			t.Busy = min(float64(busy-r.lastBusy[i])/float64(span)/float64(r.fragments[i].Parallelism), 1)
 			t.Blocked = max(min(float64(late-r.lastLate)/float64(span), 1)-t.Busy, 0)
+			if r.cfg.Trigger == RealTime {
+				t.Blocked = min(float64(held-r.lastHeld[i])/float64(span)/float64(r.fragments[i].Parallelism), 1-t.Busy)
+			}
 			t.Idle = 1 - t.Busy - t.Blocked
 		}
-		r.lastBusy[i] = busy
+		r.lastBusy[i], r.lastHeld[i] = busy, held
 		g.Tasks = append(g.Tasks, t)
 	}
 	r.last, r.lastLate = now, late

@@ -224,8 +224,11 @@ func (r *topicReader) Poll(ctx context.Context) (*connectors.Batch, error) {
 			if a.From >= a.Until {
 				continue
 			}
-			open = true
 			p := r.t.index(a.Split.ID)
+			if r.t.bounded && a.Until == connectors.NoEnd && p >= 0 && int(a.From) >= len(r.t.parts[p]) {
+				continue // it ends by itself
+			}
+			open = true
 			if p < 0 || int(a.From) >= len(r.t.parts[p]) {
 				continue
 			}

@@ -55,6 +55,10 @@ type run struct {
 	pinned    bool // availableNow: the ends are fixed
 	replays   []*offsetEntry
 
+	// Of triggers that do not wait for batches.
+	live       bool         // stages run at the same time
+	streamTime atomic.Int64 // the clock as tasks have last seen it
+
 	// The runner's.
 	commit      commitEntry // of the last complete batch
 	lastBegan   time.Time   // when the batch before was planned
@@ -177,7 +181,10 @@ func (r *run) drive() error {
 	if r.cfg.Trigger == Once && len(r.replays) > 0 {
 		return nil // that was the one batch
 	}
-	if r.cfg.Clock == Queueing {
+	switch {
+	case r.cfg.Trigger.streaming():
+		return r.driveStreaming()
+	case r.cfg.Clock == Queueing:
 		return r.driveQueueing()
 	}
 	return r.driveSkipping()

@@ -24,6 +24,7 @@ type stage struct {
 	children []int
 	tasks    []*task
 	meter    *meter
+	blocked  *meter // waiting for a stage that runs at the same time
 }
 
 // task runs one partition of a stage, one batch after the other. What belongs
@@ -44,6 +45,7 @@ type task struct {
 	failed     int           // attempts in this batch before it
 	consumed   []consumed    // buffers to be released when the batch's attempt has succeeded
 	closed     bool
+	wake       chan struct{} // somebody has something for it; where tasks run at the same time
 }
 
 type consumed struct {
@@ -61,6 +63,7 @@ type taskSource struct {
 // taskInput is one shuffle into a task, with an input for each upstream task.
 type taskInput struct {
 	shuffle *shuffle
+	live    *live // in its place where stages run at the same time
 	from    []pipeline.Input
 }
 
@@ -73,6 +76,9 @@ type host struct {
 }
 
 func (h *host) Outlet(e *pipeline.Edge) (exchange.Outlet, int) {
+	if l := h.g.live[e]; l != nil {
+		return liveOutput{l, h.task}, len(l.rings[h.task])
+	}
 	s := h.g.shuffles[e]
 	return mapOutput{s, h.task}, len(s.kept[h.task])
 }
@@ -209,6 +215,7 @@ type generation struct {
 	stages   []*stage
 	specs    []schedule.Stage // what the scheduler is told of them
 	shuffles map[*pipeline.Edge]*shuffle
+	live     map[*pipeline.Edge]*live // in their place where stages run at the same time
 }
 
 func (r *run) stageOf(n *pipeline.Node) int {
@@ -230,7 +237,7 @@ func distinct(ids []int) []int {
 // build makes the tasks and restores their state: version of each stateful
 // partition is what versions says.
 func (r *run) build(s *slot, watermark int64, versions func(*partitionState) (int64, error)) error {
-	g := &generation{shuffles: map[*pipeline.Edge]*shuffle{}}
+	g := &generation{shuffles: map[*pipeline.Edge]*shuffle{}, live: map[*pipeline.Edge]*live{}}
 	g.ctx, g.cancel = context.WithCancel(r.ctx)
 	if err := r.buildStages(g, watermark, versions); err != nil {
 		g.close(r.exactlyOnce)
@@ -241,13 +248,23 @@ func (r *run) build(s *slot, watermark int64, versions func(*partitionState) (in
 }
 
 func (r *run) buildStages(g *generation, watermark int64, versions func(*partitionState) (int64, error)) error {
-	for _, f := range r.fragments {
+	wakes := make([][]chan struct{}, len(r.fragments))
+	for i, f := range r.fragments {
+		for range f.Parallelism {
+			wakes[i] = append(wakes[i], make(chan struct{}, 1))
+		}
+	}
+	for i, f := range r.fragments {
 		for _, e := range f.Out {
+			if r.live {
+				g.live[e] = newLive(wakes[i], wakes[r.stageOf(e.To)], &r.bufferedBytes)
+				continue
+			}
 			g.shuffles[e] = newShuffle(e, f.Parallelism, r.fragments[r.stageOf(e.To)].Parallelism, r.buffers, &r.bufferedBytes)
 		}
 	}
 	for i, f := range r.fragments {
-		s := &stage{fragment: f, meter: r.meters[i]}
+		s := &stage{fragment: f, meter: r.meters[i], blocked: r.blocked[i]}
 		for _, e := range f.In {
 			s.parents = append(s.parents, r.stageOf(e.From))
 		}
@@ -257,7 +274,7 @@ func (r *run) buildStages(g *generation, watermark int64, versions func(*partiti
 		s.parents, s.children = distinct(s.parents), distinct(s.children)
 		g.stages = append(g.stages, s)
 		for k := range f.Parallelism {
-			t := &task{run: r, stage: s}
+			t := &task{run: r, stage: s, wake: wakes[i][k]}
 			s.tasks = append(s.tasks, t)
 			if err := r.buildTask(g, t, k); err != nil {
 				return err
@@ -367,7 +384,7 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 	}
 	t.Task = built
 	for _, e := range f.In {
-		in := taskInput{shuffle: g.shuffles[e]}
+		in := taskInput{shuffle: g.shuffles[e], live: g.live[e]}
 		for range r.fragments[r.stageOf(e.From)].Parallelism {
 			input, err := built.NewInput(e)
 			if err != nil {
