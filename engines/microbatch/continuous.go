@@ -65,7 +65,7 @@ func (r *run) driveContinuous() error {
 	defer func() { // the tasks use what the caller is going to close
 		if !over {
 			g.cancel()
-			<-ended
+			_ = <-ended // its echo
 		}
 	}()
 	tick := time.NewTicker(r.cfg.Interval.Std())
