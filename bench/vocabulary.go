@@ -26,7 +26,11 @@ func (p parts) vocabulary() scenarios.Vocabulary {
 		v.Engines[e.Name()] = spec
 	}
 	for w := range workloads.All() {
-		v.Workloads[w.Name] = scenarios.WorkloadSpec{New: w.Params, Doc: w.Doc}
+		spec := scenarios.WorkloadSpec{New: w.Params, Doc: w.Doc}
+		for _, k := range w.Bad {
+			spec.Bad = append(spec.Bad, string(k))
+		}
+		v.Workloads[w.Name] = spec
 	}
 	return v
 }

@@ -182,7 +182,8 @@ func (c *cell) prepare(ctx context.Context) error {
 		if err != nil {
 			return nil, fmt.Errorf("workload %s: %w", s.Workload.Name, err)
 		}
-		return ledger.New(ledger.Config{Plan: c.plan, Accounting: acc, Generator: g, Latency: latency})
+		return ledger.New(ledger.Config{Plan: c.plan, Accounting: acc, Generator: g, Latency: latency,
+			DeadLetters: s.BadInput == scenarios.BadDeadLetter})
 	}
 	if c.committed, err = newLedger(true); err != nil {
 		return err
@@ -190,8 +191,12 @@ func (c *cell) prepare(ctx context.Context) error {
 	if c.uncommitted, err = newLedger(false); err != nil {
 		return err
 	}
+	dead := ""
+	if s.BadInput == scenarios.BadDeadLetter {
+		dead = c.topics.dead
+	}
 	c.observer, err = observer.Start(ctx, observer.Config{
-		Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
+		Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late, Dead: dead,
 		Parse: acc.Parse, Committed: c.committed, Uncommitted: c.uncommitted, Log: c.r.log,
 	})
 	return err

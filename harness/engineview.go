@@ -3,6 +3,7 @@ package harness
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"sync"
 
 	"streamduel/engines"
@@ -45,15 +46,12 @@ type counts struct{ consumed, written, bad int64 }
 // badShown is how many records of bad input a cell shows.
 const badShown = 10
 
-// badInput returns the bad input of all attempts, nil if there was none.
-func (v *engineView) badInput() *runs.BadInput {
+// badInput returns the bad input of all attempts: how many records, and the
+// first of them.
+func (v *engineView) badInput() (records int64, samples []runs.BadSample) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	n := max(v.base.bad+v.now.BadRecords, int64(len(v.bad)))
-	if n == 0 {
-		return nil
-	}
-	return &runs.BadInput{Records: &n, Samples: v.bad}
+	return max(v.base.bad+v.now.BadRecords, int64(len(v.bad))), slices.Clone(v.bad)
 }
 
 func newEngineView() *engineView {
@@ -190,6 +188,7 @@ func (v *engineView) gaugesAt() (g engines.Gauges, at int64) {
 	g = v.now
 	g.Consumed += v.base.consumed
 	g.Written += v.base.written
+	g.BadRecords += v.base.bad
 	return g, v.at
 }
 

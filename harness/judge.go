@@ -30,11 +30,15 @@ func (c *cell) judge() (*runs.Cell, error) {
 			return nil, c.rec.err
 		}
 		result = c.committed.Finish(c.load.sent())
-		if err := c.figures(out, result); err != nil {
-			return nil, err
+		// A job that failed as it was asked to has no figures: what it left undone is
+		// neither a loss nor a latency.
+		if c.failedBy() == nil {
+			if err := c.figures(out, result); err != nil {
+				return nil, err
+			}
 		}
 	}
-	out.BadInput = c.engine.badInput()
+	out.BadInput = c.badInput(result)
 	slices.SortStableFunc(c.marks, func(a, b runs.Mark) int { return int(math.Copysign(1, a.At-b.At)) })
 	out.Marks = c.marks
 	c.verdict(out, result)
@@ -92,7 +96,12 @@ func (c *cell) verdict(out *runs.Cell, result *ledger.Result) {
 		}
 		out.Gates = append(out.Gates, gate)
 	}
-	if c.death != nil {
+	switch {
+	case out.BadInput != nil && out.BadInput.Failed != nil && *out.BadInput.Failed: // as the scenario asks
+	case c.badFails() && c.death == nil:
+		out.Verdict = runs.Fail
+		out.Reasons = append(out.Reasons, "the load holds bad records and badInput is fail, but the job did not fail")
+	case c.death != nil:
 		out.Verdict = runs.Fail
 		out.Reasons = append([]string{firstLine(c.death.Error())}, out.Reasons...)
 	}
@@ -254,12 +263,21 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 			return
 		}
 	}
-	out.Crash.Expected = expected.Expected()
+	out.Crash.Expected = expected.Expected() // of results and dead letters together
 	if !result.HasLosses {
 		out.Crash.Expected.Losses, out.Crash.Expected.LossesAtMost = nil, nil
 	}
 	if result.HasIDs {
-		for _, d := range expected.Deviations(result) {
+		// A bad input's one output is its dead letter, where it has one: the catalogue
+		// speaks of all outputs. One that is dropped has none, which at most once
+		// cannot be told from a loss.
+		all := *result
+		all.Duplicates += result.Dead.Duplicates
+		all.Losses += result.Dead.Losses
+		if result.Bad > 0 && !result.HasDead && connectors.Guarantee(out.Guarantee) == connectors.AtMostOnce {
+			return
+		}
+		for _, d := range expected.Deviations(&all) {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))
 		}
 	}

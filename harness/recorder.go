@@ -12,6 +12,7 @@ import (
 	"streamduel/clock"
 	"streamduel/harness/ledger"
 	"streamduel/runs"
+	"streamduel/scenarios"
 )
 
 // recorder samples a cell ten times a second into series.csv and keeps what the
@@ -21,6 +22,8 @@ type recorder struct {
 	quit    chan struct{}
 	stopped chan struct{}
 	once    sync.Once
+
+	badUpTo, badCount int64 // of the loop's goroutine
 
 	mu        sync.Mutex
 	rows      []row
@@ -146,9 +149,10 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 	r.flush(now)
 	g, told := c.engine.gaugesAt()
 	seen := c.committed.Counts()
+	offered := min(c.plan.Count(now), c.plan.Limit())
 	x := row{
-		at: now, offered: min(c.plan.Count(now), c.plan.Limit()), consumed: g.Consumed,
-		visible: seen.Visible + seen.Late, queued: g.QueuedRecords, queuedSize: g.QueuedBytes,
+		at: now, offered: offered, consumed: g.Consumed,
+		visible: seen.Visible + seen.Late + r.refused(offered, g.BadRecords, seen.Dead), queued: g.QueuedRecords, queuedSize: g.QueuedBytes,
 	}
 	x.lag = max(x.offered-x.visible, 0)
 	if !c.committed.PerInput() {
@@ -193,6 +197,23 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 		s.RSS = float64(u.RSS)
 	}
 	return r.keepRow(x, s), u.CPU, w.PID()
+}
+
+// refused is how many of the bad inputs count as seen, without which a lag would
+// stay: dead letters, and of what is dropped without a trace as many as the
+// engine says, at most those that were due.
+func (r *recorder) refused(offered, told, dead int64) int64 {
+	if r.c.spec.Scenario.BadInput == scenarios.BadDeadLetter {
+		return dead
+	}
+	return min(told, r.bad(offered))
+}
+
+// bad counts the bad inputs of a load's first n; n never falls.
+func (r *recorder) bad(n int64) int64 {
+	r.badCount += r.c.plan.BadWithin(r.badUpTo, n)
+	r.badUpTo = max(n, r.badUpTo)
+	return r.badCount
 }
 
 func (r *recorder) keepRow(x row, s runs.Sample) row {

@@ -24,6 +24,16 @@ func (c *cell) shape() (plan.Shape, error) {
 	for _, d := range s.Load.EventTime.Lag {
 		out.Lag = append(out.Lag, time.Duration(d))
 	}
+	if b := s.Load.Bad; b.Share > 0 {
+		kinds := c.workload.Bad
+		if len(b.Kinds) > 0 {
+			kinds = nil
+			for _, k := range b.Kinds {
+				kinds = append(kinds, workloads.BadKind(k))
+			}
+		}
+		out.Bad = plan.Bad{Share: float64(b.Share) / 100, Kinds: kinds, Seed: c.r.o.Seed}
+	}
 	return out, nil
 }
 

@@ -102,7 +102,7 @@ func (c *concerns) cell(cell *runs.Cell) {
 	if predicted(cell) == otherThanPredicted {
 		x := cell.Crash.Expected
 		c.add(levelFailed, "Duplicates and losses are not as the crash catalogue predicts.", "The first ids of each are in the cell's ledger.json.",
-			fmt.Sprintf("%s: measured %s and %s, predicted %s and %s", cell.ID, optional(cell.Records.Duplicates), optional(cell.Records.Losses),
+			fmt.Sprintf("%s: measured %s and %s, predicted %s and %s", cell.ID, optional(copies(cell)), optional(missing(cell)),
 				interval(x.Duplicates, x.DuplicatesAtMost), interval(x.Losses, x.LossesAtMost)))
 		said = append(said, "predict")
 	}

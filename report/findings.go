@@ -38,7 +38,7 @@ func findings(groups []*group, floors *runs.Floors) []Finding {
 			out = append(out, f)
 		}
 	}
-	control := controls(groups)
+	control := slices.DeleteFunc(controls(groups), func(g *group) bool { return g.has(failedAsAsked) })
 	for _, g := range control {
 		add(latencyFinding(g, floors))
 	}
@@ -53,6 +53,7 @@ func findings(groups []*group, floors *runs.Floors) []Finding {
 	}
 	for _, gs := range byScenario(groups) {
 		add(lateFinding(gs))
+		add(badFinding(gs))
 		add(stagesFinding(gs))
 	}
 	add(countsFinding(groups))

@@ -40,8 +40,8 @@ func predicted(c *runs.Cell) prediction {
 		return notPredicted
 	}
 	e := c.Crash.Expected
-	duplicates := inInterval(c.Records.Duplicates, e.Duplicates, e.DuplicatesAtMost)
-	losses := inInterval(c.Records.Losses, e.Losses, e.LossesAtMost)
+	duplicates := inInterval(copies(c), e.Duplicates, e.DuplicatesAtMost)
+	losses := inInterval(missing(c), e.Losses, e.LossesAtMost)
 	return max(duplicates, losses)
 }
 
@@ -110,14 +110,14 @@ func (e engineCells) crashValue() (v Value, part, status string) {
 		v.Figure, v.Detail = "crash point not reached", "the cell proves nothing"
 		return v, fmt.Sprintf("%s never reached the crash point %s, so nothing was shown.", e.engine, oneLine(c.Crash.Point)), statusUnknown
 	}
-	if c.Records == nil || c.Records.Duplicates == nil || c.Records.Losses == nil {
+	if copies(c) == nil || missing(c) == nil {
 		v.Figure = "no counts"
 		if w, ok := e.withheld("records.duplicates"); ok {
 			v.Figure, v.Detail = withheld, oneLine(w.Reason)
 		}
 		return v, fmt.Sprintf("%s, %s: no counts.", e.engine, at), statusUnknown
 	}
-	duplicates, losses := *c.Records.Duplicates, *c.Records.Losses
+	duplicates, losses := *copies(c), *missing(c)
 	v.Figure = fmt.Sprintf("%s, %s", plural(duplicates, "duplicate"), plural(losses, "loss"))
 	part = fmt.Sprintf("Killed at %s, %s shows %s and %s", oneLine(c.Crash.Point), e.engine, plural(duplicates, "duplicate"), plural(losses, "loss"))
 	if len(e.cells) > 1 {
@@ -140,7 +140,7 @@ func (e engineCells) crashValue() (v Value, part, status string) {
 	default:
 		part += "; no prediction."
 	}
-	v.Detail = joined(expectation,
+	v.Detail = joined(expectation, deadPart(c),
 		prefixed("input records read again ", e.figure("crash.replayedRecords")),
 		prefixed("first new result after ", e.figure("crash.firstResultSeconds")),
 		prefixed("visible after ", e.figure("crash.visibleSeconds")),

@@ -17,7 +17,17 @@ type lateCell struct {
 }
 
 // eligible is how many inputs could have counted in a result: late or not.
-func (l lateCell) eligible() int64 { return *l.cell.Records.Sent - *l.cell.Records.Filtered }
+func (l lateCell) eligible() int64 {
+	return *l.cell.Records.Sent - *l.cell.Records.Filtered - badOf(l.cell)
+}
+
+// badOf is how many inputs the load made unusable.
+func badOf(c *runs.Cell) int64 {
+	if c.Records.Bad == nil {
+		return 0
+	}
+	return *c.Records.Bad
+}
 
 func (l lateCell) share() string {
 	if l.eligible() == 0 {
@@ -26,11 +36,11 @@ func (l lateCell) share() string {
 	return percent(float64(*l.cell.Records.Late) / float64(l.eligible()))
 }
 
-// unaccounted is what is neither in a result nor late, filtered or lost; less
+// unaccounted is what is neither in a result nor late, filtered, bad or lost; less
 // than none where something counts twice.
 func (l lateCell) unaccounted() int64 {
 	r := l.cell.Records
-	return *r.Sent - *r.Visible - *r.Late - *r.Filtered - *r.Losses
+	return *r.Sent - *r.Visible - *r.Late - *r.Filtered - badOf(l.cell) - *r.Losses
 }
 
 // policy names the cell by its engine and what a matrix varied of it.
@@ -125,8 +135,8 @@ const badShown = 3
 // badInput names the first records that a job could not use.
 func (c *concerns) badInput(cell *runs.Cell) {
 	b := cell.BadInput
-	if b == nil || b.Records == nil {
-		return
+	if b == nil || b.Records == nil || b.Sent != nil || b.Failed != nil {
+		return // none, or asked for: a finding tells of it
 	}
 	what := "Some input could not be used."
 	remedy := "All samples, with how each begins, are in summary.json (badInput); the scenario's badInput says what becomes of it."

@@ -45,6 +45,9 @@ func writeMarkdown(to io.Writer, v *View) error {
 		if !s.Late.Empty() {
 			markdownTable(w, md(s.Name)+": late records", s.Late)
 		}
+		if !s.Bad.Empty() {
+			markdownTable(w, md(s.Name)+": bad input", s.Bad)
+		}
 	}
 	if !v.Cells.Empty() {
 		markdownTable(w, "Cells", v.Cells)

@@ -83,9 +83,9 @@ func (e engineCells) counted(name string) string {
 	if c := e.worstCrash(); c != nil && c.Crash.Expected != nil && c.Records != nil {
 		x := c.Crash.Expected
 		if name == "duplicates" {
-			return optional(c.Records.Duplicates) + " (predicted " + interval(x.Duplicates, x.DuplicatesAtMost) + ")"
+			return optional(copies(c)) + " (predicted " + interval(x.Duplicates, x.DuplicatesAtMost) + ")"
 		}
-		return optional(c.Records.Losses) + " (predicted " + interval(x.Losses, x.LossesAtMost) + ")"
+		return optional(missing(c)) + " (predicted " + interval(x.Losses, x.LossesAtMost) + ")"
 	}
 	path := "records." + name
 	if worst, ok := e.worst(path); ok {
@@ -137,8 +137,8 @@ func crashRow(g *group, e engineCells, c *runs.Cell) Row {
 	}
 	row.Cells = []string{
 		g.title(), e.engine, at,
-		one.brief("records.duplicates"), interval(x.Duplicates, x.DuplicatesAtMost),
-		one.brief("records.losses"), interval(x.Losses, x.LossesAtMost), verdict,
+		orBrief(copies(c), one.brief("records.duplicates")), interval(x.Duplicates, x.DuplicatesAtMost),
+		orBrief(missing(c), one.brief("records.losses")), interval(x.Losses, x.LossesAtMost), verdict,
 		one.brief("crash.restartedSeconds"), one.brief("crash.firstResultSeconds"),
 		one.brief("crash.visibleSeconds"), one.brief("crash.caughtUpSeconds"), one.brief("crash.replayedRecords"),
 	}

@@ -102,6 +102,10 @@ func writeText(to io.Writer, v *View, o Options) error {
 			fmt.Fprintf(w, "\n%s %s\n", p.bold("Late records"), p.dim("("+clean(s.Name)+": results + late + filtered + lost = sent)"))
 			writeTable(w, s.Late, p)
 		}
+		if !s.Bad.Empty() {
+			fmt.Fprintf(w, "\n%s %s\n", p.bold("Bad input"), p.dim("("+clean(s.Name)+": what the load made unusable, and what became of it)"))
+			writeTable(w, s.Bad, p)
+		}
 	}
 	if !v.Cells.Empty() {
 		t := cellText(v.Cells)

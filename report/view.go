@@ -43,8 +43,11 @@ type ScenarioView struct {
 	Crash Table
 	// Late sets side by side what came behind the watermark; empty where nothing
 	// did.
-	Late    Table
-	Figures Table
+	Late Table
+	// Bad says what became of the bad records of a load, BadSamples shows the first;
+	// empty where it held none.
+	Bad, BadSamples Table
+	Figures         Table
 	// Failures are cells that died, with what they said last.
 	Failures []Failure
 }
@@ -230,7 +233,7 @@ func byScenario(groups []*group) (out [][]*group) {
 
 func scenarioView(f *runs.Folder, groups []*group, styles []EngineStyle) ScenarioView {
 	name := groups[0].scenario
-	sv := ScenarioView{Name: name, Anchor: anchor(name), Crash: crashTable(groups), Late: lateTable(groups), Figures: figureTable(groups)}
+	sv := ScenarioView{Name: name, Anchor: anchor(name), Crash: crashTable(groups), Late: lateTable(groups), Bad: badTable(groups), BadSamples: badSampleTable(groups), Figures: figureTable(groups)}
 	for _, s := range f.Summary.Run.Scenarios {
 		if s.Name == name {
 			sv.Question = s.Question

@@ -238,6 +238,10 @@ type Records struct {
 	Late *int64 `json:"late,omitempty"`
 	// Filtered are inputs that contribute to no result, by the workload's oracle.
 	Filtered *int64 `json:"filtered,omitempty"`
+	// Bad are inputs that the load made unusable, on purpose, so that they
+	// contribute to no result; absent where it made none. Sent is the sum of
+	// visible, late, filtered, bad and lost ones.
+	Bad *int64 `json:"bad,omitempty"`
 	// Unexpected are outputs that no input explains.
 	Unexpected *int64 `json:"unexpected,omitempty"`
 	// Reordered are outputs that overtook an earlier one of their key.
@@ -251,9 +255,26 @@ type Records struct {
 // BadInput is what a job could not use: records that did not decode or whose event
 // time could not be.
 type BadInput struct {
-	// Records is how many there were, by the engine's count: what was read again
-	// counts again.
+	// Sent is how many bad records the load held, and Kinds how many of each kind:
+	// undecodable, no-event-time, before-1970, far-ahead. Absent where it was not
+	// to hold any.
+	Sent  *int64           `json:"sent,omitempty"`
+	Kinds map[string]int64 `json:"kinds,omitempty"`
+	// Records is how many there were by the engine's own count: what was read
+	// again counts again.
 	Records *int64 `json:"records,omitempty"`
+	// DeadLetters is how many of those sent became visible in the dead-letter
+	// topic, Duplicates how many copies beyond the first there are, Losses how many
+	// have none, Unexpected how many dead letters no bad record explains. By the
+	// observer's count; absent where bad input is not kept.
+	DeadLetters *int64 `json:"deadLetters,omitempty"`
+	Duplicates  *int64 `json:"duplicates,omitempty"`
+	Losses      *int64 `json:"losses,omitempty"`
+	Unexpected  *int64 `json:"unexpected,omitempty"`
+	// Failed: the scenario wants bad input to fail the job, and it did so, at a
+	// bad record; FailedBy says which.
+	Failed   *bool      `json:"failed,omitempty"`
+	FailedBy *BadSample `json:"failedBy,omitempty"`
 	// Samples are the first of them.
 	Samples []BadSample `json:"samples,omitempty"`
 }
@@ -264,6 +285,8 @@ type BadSample struct {
 	Position int64  `json:"position"`
 	Reason   string `json:"reason"`
 	Value    string `json:"value"` // its beginning
+	// Kind is what the load made wrong with it.
+	Kind string `json:"kind,omitempty"`
 }
 
 // LatencyMillis holds the latencies by phase.

@@ -123,6 +123,34 @@ func TestTwoScenariosOfOneNameAreRefused(t *testing.T) {
 	}
 }
 
+// TestBadRecordsAreChecked against what the workload can make.
+func TestBadRecordsAreChecked(t *testing.T) {
+	for bad, want := range map[string]string{
+		"{ kinds: [undecodable] }":                          "load.bad.share: missing: how many of the records are bad, such as 2%",
+		"{ share: 0.02 }":                                   "a share above 0% and at most 100%, such as 2%",
+		"{ share: 0% }":                                     "a share above 0% and at most 100%",
+		"{ share: 101% }":                                   "a share above 0% and at most 100%",
+		"{ share: 2%, kinds: [] }":                          "load.bad.kinds: at least one of undecodable",
+		"{ share: 2%, kinds: [far-ahead] }":                 `load.bad.kinds[0]: value "far-ahead": a kind of bad records that workload keyed-count makes: only undecodable`,
+		"{ share: 2%, kinds: [undecodable, undecodable] }":  "load.bad.kinds[1]",
+		"{ share: 2%, kind: undecodable }":                  "kind",
+		"{ share: 2%, kinds: [undecodable, undecodeable] }": `did you mean "undecodable"?`,
+	} {
+		_, err := load(t, strings.Replace(goodScenario, "shape: constant }", "shape: constant, bad: "+bad+" }", 1))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v\nwant …%s", bad, err, want)
+		}
+	}
+	f := mustLoad(t, strings.Replace(goodScenario, "shape: constant }", "shape: constant, bad: { share: 2.5%, kinds: [undecodable] } }", 1))
+	if b := f.Variants[0].Scenario.Load.Bad; b.Share != 2.5 || len(b.Kinds) != 1 {
+		t.Errorf("%+v", b)
+	}
+	src := strings.Replace(goodScenario, "name: keyed-count", "name: pass-through", 1)
+	if _, err := load(t, strings.Replace(src, "shape: constant }", "shape: constant, bad: { share: 2% } }", 1)); err == nil || !strings.Contains(err.Error(), "not with workload pass-through: its generator makes no bad records") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestBacklogAndSpreadAreChecked against the number of partitions and the phases.
 func TestBacklogAndSpreadAreChecked(t *testing.T) {
 	for change, want := range map[[2]string]string{

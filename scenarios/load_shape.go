@@ -33,6 +33,8 @@ type Load struct {
 	Weights []int `json:"weights,omitempty"`
 	// EventTime sets event time apart from the schedule.
 	EventTime EventTime `json:"eventTime,omitzero"`
+	// Bad makes a share of the records unusable: what badInput is about.
+	Bad BadLoad `json:"bad,omitzero"`
 
 	// Speed: a replay workload offers its records by their own event times,
 	// this many times faster, instead of at Rate.
@@ -66,4 +68,13 @@ const (
 type Step struct {
 	At   Duration `json:"at"`
 	Rate Rate     `json:"rate"`
+}
+
+// BadLoad is the part of a load that no job can make anything of.
+type BadLoad struct {
+	// Share of the records.
+	Share Percent `json:"share,omitempty"`
+	// Kinds of which each takes an equal part: undecodable, no-event-time,
+	// before-1970, far-ahead. Default: all that the workload's records can have.
+	Kinds []string `json:"kinds,omitempty"`
 }

@@ -62,7 +62,7 @@ func TestTheReadmeNamesEveryField(t *testing.T) {
 	}
 	for _, name := range []string{
 		"schema", "name", "question", "workload", "topics", "parallelism", "load", "engines", "guarantees",
-		"durability", "state", "discovery", "phases", "gates", "matrix", "recordSize", "weights", "eventTime", "lag", "backlog", "speed", "down", "subscribe", "reset",
+		"durability", "state", "discovery", "phases", "gates", "matrix", "recordSize", "weights", "badInput", "bad", "eventTime", "lag", "backlog", "speed", "down", "subscribe", "reset",
 	} {
 		if !strings.Contains(string(readme), name) {
 			t.Errorf("README.md does not mention %s", name)

@@ -77,6 +77,8 @@ func (m *schemaMaker) mapped(t reflect.Type) *jsonschema.Schema {
 			pattern(ratePattern, "a rate for the whole job such as 2000/s"),
 			pattern(`^[0-9]*\.?[0-9]+%$`, "a share of the offered load such as 40%"),
 		}}
+	case reflect.TypeFor[Percent]():
+		return pattern(`^[0-9]*\.?[0-9]+%$`, "a share such as 2%")
 	case reflect.TypeFor[Guarantee]():
 		return oneOfText(Guarantees()...)
 	case reflect.TypeFor[Subscribe]():

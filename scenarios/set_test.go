@@ -14,7 +14,7 @@ func resolve1(t *testing.T, args ...string) (*Collection, error) {
 }
 
 func TestEveryBuiltInScenarioLoads(t *testing.T) {
-	want := []string{"catch-up", "crash-mid-commit", "growth-discovery", "hot-key", "idle-partition", "lost-task-manager", "partition-growth", "receiver-crash", "steady", "throttled-consumer", "topic-growth"}
+	want := []string{"bad-input-crash", "bad-input-policies", "catch-up", "crash-mid-commit", "growth-discovery", "hot-key", "idle-partition", "lost-task-manager", "partition-growth", "receiver-crash", "steady", "throttled-consumer", "topic-growth"}
 	if got := BuiltinScenarios(); strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Fatalf("built in: %v", got)
 	}
@@ -117,7 +117,7 @@ func TestWhatCannotBeResolvedSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for arg, want := range map[string]string{
-		"stedy":                         `stedy: no such file or folder, and not a built-in name: one of source-modes, walk, catch-up, crash-mid-commit, growth-discovery, hot-key, idle-partition, lost-task-manager, partition-growth, receiver-crash, steady, throttled-consumer, topic-growth (did you mean "steady"?)`,
+		"stedy":                         `stedy: no such file or folder, and not a built-in name: one of ` + strings.Join(append(BuiltinSets(), BuiltinScenarios()...), ", ") + ` (did you mean "steady"?)`,
 		filepath.Join(dir, "none.yaml"): filepath.Join(dir, "none.yaml") + ": no such file",
 		dir + "/x/":                     dir + "/x/: no such file",
 	} {

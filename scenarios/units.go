@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -211,5 +212,25 @@ func (s *SinkRate) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%s", want)
 	}
 	*s = SinkRate{Rate: r}
+	return nil
+}
+
+// Percent is a share in percent, above 0 and at most 100.
+type Percent float64
+
+// String writes the share as a scenario file would, "5%".
+func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', -1, 64) + "%" }
+
+// MarshalText writes the share as a scenario file would.
+func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads "5%" and "0.1%".
+func (p *Percent) UnmarshalText(text []byte) error {
+	number, ok := strings.CutSuffix(string(text), "%")
+	v, valid := parseNumber(number)
+	if !ok || !valid || v <= 0 || v > 100 {
+		return errors.New("a share above 0% and at most 100%, such as 2%")
+	}
+	*p = Percent(v)
 	return nil
 }

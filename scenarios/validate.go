@@ -22,6 +22,7 @@ func (d *decoder) validate(s *Scenario, dir string) {
 	d.validateEngines(s)
 	d.validatePhases(s)
 	d.validateBacklog(s)
+	d.validateBad(s)
 	d.finishGates(s)
 }
 
@@ -177,6 +178,34 @@ func (d *decoder) validateBacklog(s *Scenario) {
 			d.complain(path+".backlog", "a phase behind it in which the job runs, such as { name: catch-up, until: drained, atMost: 60s }")
 		case p.Until != "" || p.Fault() != "":
 			d.complain(path+".backlog", "a duration and nothing else: there is no job yet to wait for or to disturb")
+		}
+	}
+}
+
+// validateBad checks a load's bad records against what the workload can make.
+func (d *decoder) validateBad(s *Scenario) {
+	if !d.given("load.bad") {
+		return
+	}
+	d.require("load.bad.share", "how many of the records are bad, such as 2%")
+	w, ok := d.vocab.Workloads[s.Workload.Name]
+	if !ok {
+		return // complained about
+	}
+	if len(w.Bad) == 0 {
+		d.complain("load.bad", fmt.Sprintf("not with workload %s: its generator makes no bad records (a workload says in Bad which kinds it makes)", s.Workload.Name))
+		return
+	}
+	if d.given("load.bad.kinds") && len(s.Load.Bad.Kinds) == 0 {
+		d.complain("load.bad.kinds", "at least one of "+strings.Join(w.Bad, ", "))
+	}
+	for i, k := range s.Load.Bad.Kinds {
+		p := fmt.Sprintf("load.bad.kinds[%d]", i)
+		switch {
+		case !slices.Contains(w.Bad, k):
+			d.complain(p, fmt.Sprintf("a kind of bad records that workload %s makes: %s", s.Workload.Name, oneOf(k, w.Bad)))
+		case slices.Contains(s.Load.Bad.Kinds[:i], k):
+			d.complain(p, "given twice")
 		}
 	}
 }

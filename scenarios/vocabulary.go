@@ -56,6 +56,8 @@ type EngineSpec struct {
 type WorkloadSpec struct {
 	New func() any
 	Doc string
+	// Bad lists the kinds of bad input that its records can be, for load.bad.
+	Bad []string
 }
 
 // EngineNames lists the built-in engines in alphabetical order.

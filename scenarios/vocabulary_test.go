@@ -83,10 +83,10 @@ func testVocabulary() Vocabulary {
 				CrashPoints: []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"}},
 		},
 		Workloads: map[string]WorkloadSpec{
-			"keyed-count":  {New: func() any { return &countParams{Keys: 1000} }},
+			"keyed-count":  {New: func() any { return &countParams{Keys: 1000} }, Bad: []string{"undecodable"}},
 			"keyed-sum":    {New: func() any { return &sumParams{} }},
 			"pass-through": {},
-			"ysb":          {New: func() any { return &ysbParams{} }},
+			"ysb":          {New: func() any { return &ysbParams{} }, Bad: []string{"undecodable", "far-ahead"}},
 		},
 		StateBackends: []string{"memory", "lsm"},
 		KnownFigure: func(path string, phases ...string) bool {
@@ -98,7 +98,7 @@ func testVocabulary() Vocabulary {
 				return len(parts) == 4 && contains(phases, parts[2])
 			case "throughput":
 				return len(parts) == 3 && contains(phases, parts[1])
-			case "crash", "pressure", "growth", "cost":
+			case "crash", "pressure", "growth", "cost", "badInput":
 				return true
 			}
 			return false

@@ -246,6 +246,7 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	for {
 		select {
 		case err := <-ended:
+			w.emit(engines.Sampled{Gauges: run.Gauges()}) // the counts are whole only now
 			w.emit(usage(run))
 			if err != nil {
 				return err

@@ -41,6 +41,9 @@ type Workload struct {
 	// that the origin is wanted for the processing latency only: a sample of the
 	// outputs carries it. An aggregate has no single origin and sets neither.
 	SamplesOrigin bool
+	// Bad lists the kinds of bad input that the generator can make, which then is
+	// a Spoiler; empty for none.
+	Bad []BadKind
 }
 
 // Rebaser is implemented by parameters that name files: Rebase resolves

@@ -159,6 +159,38 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestBadInput: under each policy every bad record of the load has the end that
+// the scenario asks for, and a job that fails as it was asked to passes.
+func TestBadInput(t *testing.T) {
+	code, s, printed := run(t, scenario("bad", "{ name: keyed-count }", "{ rate: 4k/s, bad: { share: 5% } }", "  - { name: all, duration: 700ms }",
+		"guarantees: [at-least-once]", "matrix: { badInput: [fail, drop, dead-letter] }",
+		"gates:\n  - badInput=fail: badInput.failed == 1\n  - badInput=drop: badInput.records == badInput.sent\n  - badInput=drop: records.losses == 0"), "-q")
+	if s == nil || len(s.Cells) != 6 {
+		t.Fatalf("exit code %d:\n%s", code, printed)
+	}
+	for _, c := range s.Cells {
+		b := c.BadInput
+		switch {
+		case b == nil || c.Verdict == runs.Fail:
+			t.Errorf("%s: %s %v", c.ID, c.Verdict, c.Reasons)
+		case strings.Contains(c.ID, "=fail"):
+			if b.FailedBy == nil || b.FailedBy.Kind != "undecodable" || !strings.Contains(b.FailedBy.Reason, "does not decode") || c.Records != nil {
+				t.Errorf("%s: %+v, records %+v", c.ID, b, c.Records)
+			}
+		case strings.Contains(c.ID, "=dead-letter"):
+			if count(b.DeadLetters) != count(b.Sent) || count(b.Duplicates)+count(b.Losses)+count(b.Unexpected) != 0 {
+				t.Errorf("%s: %d of %d kept, %d copies, %d lost, %d unexpected", c.ID,
+					count(b.DeadLetters), count(b.Sent), count(b.Duplicates), count(b.Losses), count(b.Unexpected))
+			}
+			fallthrough
+		default:
+			if r := c.Records; r == nil || count(b.Sent) < 50 || count(r.Bad) != count(b.Sent) || count(r.Visible)+count(r.Bad) != count(r.Sent) || count(r.Unexpected) != 0 {
+				t.Errorf("%s: %+v of %+v", c.ID, b, r)
+			}
+		}
+	}
+}
+
 // TestNegativeControl breaks exactly-once on purpose: the ledger must see each
 // copy, and the gate must fail the run.
 func TestNegativeControl(t *testing.T) {

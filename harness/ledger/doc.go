@@ -87,6 +87,18 @@
 // value with a wrong hash counts one copy and one loss, and Unproven counts the
 // keys in which more could hide.
 //
+// # Bad input
+//
+// The plan says which inputs are bad: bytes that do not decode, an event time
+// that cannot be. They are in none of the counts above, and the oracle does not
+// see them:
+//
+//	sent = visible + late + filtered + bad + losses
+//
+// A row that names one is unexpected. Where the job keeps bad input, each must
+// be a dead letter exactly once. A dead letter says by its headers where the
+// record stood in the input, which is the input's id.
+//
 // # Non-obvious
 //
 //   - Losses and never-sent ids are only known at the end: the ledger takes

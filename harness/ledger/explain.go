@@ -49,6 +49,9 @@ func (v *values) explain(s sent, suspects map[string]*suspect) {
 		}
 	}
 	s.inputs(v.l.plan, 0, func(_ *plan.Cursor, next workloads.Input) {
+		if v.l.plan.Bad(next.Index) != "" {
+			return
+		}
 		in = next
 		v.payload, _ = v.l.cfg.Generator.Append(v.payload[:0], in)
 		oracle.Add(in, v.payload, v.l.ids.isLate(in.Partition, in.Sequence), emit)

@@ -136,6 +136,9 @@ func (r *Result) Records(consumed *int64) *runs.Records {
 	if r.HasOracle && (r.HasIDs || r.Expected == r.Counted) {
 		rec.Filtered = n(r.Filtered)
 	}
+	if r.BadKinds != nil {
+		rec.Bad = n(r.Bad)
+	}
 	if r.HasIDs {
 		rec.Reordered = n(r.Reordered)
 	}
@@ -202,17 +205,17 @@ func (r *Result) Balanced() error {
 		if r.HasOracle && r.Visible+r.Losses != r.Expected {
 			return fmt.Errorf("%d contributions expected, but %d visible + %d lost", r.Expected, r.Visible, r.Losses)
 		}
-		if got := r.Counted + r.Late + r.Filtered; r.HasOracle && got != r.Sent {
-			return fmt.Errorf("%d inputs sent, but %d contribute to results + %d late + %d filtered = %d", r.Sent, r.Counted, r.Late, r.Filtered, got)
+		if got := r.Counted + r.Late + r.Filtered + r.Bad; r.HasOracle && got != r.Sent {
+			return fmt.Errorf("%d inputs sent, but %d contribute to results + %d late + %d filtered + %d bad = %d", r.Sent, r.Counted, r.Late, r.Filtered, r.Bad, got)
 		}
 		return nil
 	}
 	if !r.HasLosses {
 		return nil
 	}
-	if got := r.Visible + r.Late - r.Both + r.Filtered + r.Losses; got != r.Sent {
-		return fmt.Errorf("%d inputs sent, but %d visible + %d late − %d both + %d filtered + %d lost = %d",
-			r.Sent, r.Visible, r.Late, r.Both, r.Filtered, r.Losses, got)
+	if got := r.Visible + r.Late - r.Both + r.Filtered + r.Bad + r.Losses; got != r.Sent {
+		return fmt.Errorf("%d inputs sent, but %d visible + %d late − %d both + %d filtered + %d bad + %d lost = %d",
+			r.Sent, r.Visible, r.Late, r.Both, r.Filtered, r.Bad, r.Losses, got)
 	}
 	return nil
 }

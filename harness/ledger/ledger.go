@@ -24,6 +24,8 @@ type Config struct {
 	Generator workloads.Generator
 	// Latency turns the histograms on: for the read_committed ledger.
 	Latency bool
+	// DeadLetters: each bad input of the plan is to have a dead letter.
+	DeadLetters bool
 }
 
 // Observation is one output row as an observer saw it.
@@ -32,6 +34,7 @@ type Observation struct {
 	Output int32 // partition of the output topic
 	Offset int64 // in that partition, for the list of anomalies
 	Late   bool  // a record of the late topic
+	Dead   bool  // a dead letter, of which only Partition and Sequence are set
 	Intake int64 // monotonic nanoseconds at which the engine took the input in; 0 if not known
 }
 
@@ -46,6 +49,7 @@ type Ledger struct {
 	cursor *plan.Cursor // for Due and Input in mostly rising order
 	ids    ids
 	values *values // nil until a row without an id is to be expected
+	dead   deadLetters
 
 	rows, resultRows, lateRows int64
 	closings                   bitmap // partitions whose closing record's effect was seen
@@ -135,6 +139,10 @@ func (l *Ledger) Observe(at int64, obs []Observation) {
 }
 
 func (l *Ledger) observe(at int64, o *Observation) {
+	if o.Dead {
+		l.dead.observe(l, at, o)
+		return
+	}
 	if o.Closing {
 		if o.Partition >= 0 && o.Partition < maxPartitions {
 			l.closings.add(int64(o.Partition))
@@ -354,6 +362,7 @@ type Counts struct {
 	ResultRows int64 // of them in the result topic
 	Visible    int64 // inputs (or contributions) whose effect was seen
 	Late       int64 // inputs seen in the late topic
+	Dead       int64 // inputs seen as dead letters
 	Duplicates int64
 	Unexpected int64
 	Closings   int64
@@ -367,7 +376,7 @@ func (l *Ledger) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := Counts{
-		Rows: l.rows, ResultRows: l.resultRows, Late: l.ids.lateInputs, Unexpected: l.unexpected,
+		Rows: l.rows, ResultRows: l.resultRows, Late: l.ids.lateInputs, Dead: l.dead.visible, Unexpected: l.unexpected,
 		Visible: l.ids.visible, Duplicates: l.ids.duplicates,
 		Closings: l.closings.count, LastRow: l.lastRow,
 		Samples: l.lat.samples[kindEvent], Clipped: l.lat.clipped,

@@ -68,6 +68,13 @@ type Result struct {
 	// rows have no ids, the inputs of the contributions that Expected counts. What
 	// was late is neither.
 	Filtered, Counted int64
+	// Bad inputs could not be used, by the plan, and are in none of the other
+	// counts; BadKinds are how many of each kind, nil where the load makes none.
+	// Dead are their dead letters, which HasDead asks for.
+	Bad      int64
+	BadKinds map[string]int64
+	Dead     DeadLetters
+	HasDead  bool
 	// Both is the number of inputs seen in the results and in the late topic;
 	// each is one of the duplicates.
 	Both int64
@@ -127,11 +134,13 @@ func (l *Ledger) Finish(perPartition []int64) *Result {
 	for kind, ids := range l.anomalies {
 		r.Anomalies[kind] = append([]runs.RecordID(nil), ids...)
 	}
+	bad := l.badSent(s)
 	if l.values == nil {
-		l.finishIDs(r, s)
+		l.finishIDs(r, s, bad)
 	} else {
 		l.finishValues(r, s)
 	}
+	l.finishBad(r, s, bad)
 	return r
 }
 
@@ -149,7 +158,7 @@ func (a *ids) isLate(partition int32, sequence int64) bool {
 }
 
 // finishIDs judges rows that name their inputs.
-func (l *Ledger) finishIDs(r *Result, s sent) {
+func (l *Ledger) finishIDs(r *Result, s sent, bad *badInputs) {
 	a := &l.ids
 	r.HasIDs = true
 	r.Reordered = a.reordered
@@ -169,16 +178,21 @@ func (l *Ledger) finishIDs(r *Result, s sent) {
 		if r.HasLosses {
 			pr.Losses = missing(0, n, func(seq int64) bool {
 				return r.note(Losses, runs.RecordID{Partition: g, Sequence: seq})
-			}, &p.seen, &p.late, none)
+			}, &p.seen, &p.late, none, bad.of(g))
 		}
-		p.seen.each(0, n, func(seq int64) bool {
-			if none.has(seq) {
-				r.Unexpected++
-				pr.Visible--
-				r.note(Unexpected, runs.RecordID{Partition: g, Sequence: seq, Detail: "the oracle filters this input out"})
-			}
-			return none.count > 0
-		})
+		for _, x := range []struct {
+			set *bitmap
+			why string
+		}{{none, "the oracle filters this input out"}, {bad.of(g), "this input is bad: nothing can be made of it"}} {
+			p.seen.each(0, n, func(seq int64) bool {
+				if x.set.has(seq) {
+					r.Unexpected++
+					pr.Visible--
+					r.note(Unexpected, runs.RecordID{Partition: g, Sequence: seq, Detail: x.why})
+				}
+				return x.set.count > 0
+			})
+		}
 		r.Visible += pr.Visible
 		r.Losses += pr.Losses
 		r.Late += pr.Late
@@ -189,13 +203,16 @@ func (l *Ledger) finishIDs(r *Result, s sent) {
 		})
 	}
 	r.Expected = r.Sent - r.Filtered
+	if bad != nil {
+		r.Expected -= bad.total
+	}
 	if !r.HasLosses {
 		r.Expected = r.Visible
 	}
 	if a.running {
 		r.HasState = true
 		if o != nil {
-			l.judgeKeys(r, s, o)
+			l.judgeKeys(r, s, o, bad)
 		}
 		l.finishState(r, s, o)
 	}
@@ -284,6 +301,9 @@ func (l *Ledger) evaluate(s sent) *oracleView {
 		}
 	}
 	s.inputs(l.plan, 0, func(_ *plan.Cursor, next workloads.Input) {
+		if l.plan.Bad(next.Index) != "" {
+			return // nothing can come of it
+		}
 		in, emitted = next, false
 		late = l.ids.isLate(in.Partition, in.Sequence)
 		payload, _ = l.cfg.Generator.Append(payload[:0], in)
@@ -301,7 +321,7 @@ func (l *Ledger) evaluate(s sent) *oracleView {
 }
 
 // judgeKeys looks for rows that came under another key than their input's.
-func (l *Ledger) judgeKeys(r *Result, s sent, o *oracleView) {
+func (l *Ledger) judgeKeys(r *Result, s sent, o *oracleView, bad *badInputs) {
 	var wrong int64
 	for _, name := range l.ids.names() {
 		k, e := l.ids.keys[name], o.keys[name]
@@ -318,18 +338,19 @@ func (l *Ledger) judgeKeys(r *Result, s sent, o *oracleView) {
 				Detail: fmt.Sprintf("key %q: %d rows answer inputs that are not its own", name, n)})
 		}
 	}
-	// Rows of inputs that were never sent, or that the oracle filters out, came
-	// under some key too and are counted already.
+	// Rows of inputs that were never sent, that are bad or that the oracle filters
+	// out, came under some key too and are counted already.
 	for g := range l.ids.parts {
 		p, n := l.ids.of(int32(g)), s.of(int32(g))
 		wrong -= p.seen.countRange(n, p.seen.limit())
-		none := o.noneOf(int32(g))
-		none.each(0, none.limit(), func(seq int64) bool {
-			if p.seen.has(seq) {
-				wrong--
-			}
-			return true
-		})
+		for _, set := range []*bitmap{o.noneOf(int32(g)), bad.of(int32(g))} {
+			set.each(0, set.limit(), func(seq int64) bool {
+				if p.seen.has(seq) {
+					wrong--
+				}
+				return true
+			})
+		}
 	}
 	r.Unexpected += max(0, wrong)
 }

@@ -126,6 +126,9 @@ func (v *values) advance(at int64) {
 }
 
 func (v *values) evaluate(in workloads.Input, late bool) {
+	if v.l.plan.Bad(in.Index) != "" {
+		return // nothing can come of it
+	}
 	v.in = in
 	v.payload, _ = v.l.cfg.Generator.Append(v.payload[:0], v.in)
 	v.emitted = false

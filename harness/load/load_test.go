@@ -198,6 +198,9 @@ func check(t *testing.T, b *broker.Broker, j Job, p *plan.Plan) {
 			seen[i] = true
 			in := p.Input(i)
 			value, key := gen.Append(nil, in)
+			if kind := p.Bad(i); kind != "" {
+				value, key = gen.(workloads.Spoiler).AppendBad(nil, in, kind)
+			}
 			if p.Closing(i) {
 				value, key = gen.Closing(nil, in)
 			}
@@ -232,7 +235,9 @@ func everyRecordIsAsPlanned(t *testing.T, b *broker.Broker, origin bool) {
 	if err := b.CreateTopic(t.Context(), "in", 2, nil); err != nil {
 		t.Fatal(err)
 	}
-	j := job(t, b, "keyed-count", plan.Constant(5000), plan.Partitions("in", 2))
+	shape := plan.Constant(5000)
+	shape.Bad = plan.Bad{Share: 0.05, Kinds: []workloads.BadKind{workloads.Undecodable}, Seed: 3}
+	j := job(t, b, "keyed-count", shape, plan.Partitions("in", 2))
 	j.OriginHeader = origin
 	p := run1(t, j)
 	s := p.start()
@@ -353,7 +358,14 @@ func TestWrongJobs(t *testing.T) {
 		"bad parameter":     {func(j *Job) { j.Params = json.RawMessage(`{"keys":-1}`) }, 2},
 		"no plan":           {func(j *Job) { j.Plan = nil }, 2},
 		"no broker":         {func(j *Job) { j.Brokers = nil }, 2},
-		"nobody there":      {func(j *Job) { j.Brokers = []string{"127.0.0.1:1"} }, 4},
+		"no bad records": {func(j *Job) {
+			j.Workload = "wordcount"
+			j.Params = json.RawMessage(`{"path":"."}`)
+			shape := plan.Constant(1)
+			shape.Bad = plan.Bad{Share: 0.5, Kinds: []workloads.BadKind{workloads.Undecodable}}
+			j.Plan, _ = plan.New(shape, plan.Partitions("in", 1))
+		}, 2},
+		"nobody there": {func(j *Job) { j.Brokers = []string{"127.0.0.1:1"} }, 4},
 	} {
 		j := good
 		c.change(&j)

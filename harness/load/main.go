@@ -96,6 +96,9 @@ func generator(j Job) (workloads.Generator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("workload %s: %w", j.Workload, err)
 	}
+	if _, ok := g.(workloads.Spoiler); !ok && j.Plan.Shape().Bad.Any() {
+		return nil, fmt.Errorf("workload %s: the load is to hold bad records, which its generator cannot make: it has no method AppendBad", j.Workload)
+	}
 	return g, nil
 }
 

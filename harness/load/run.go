@@ -38,6 +38,7 @@ const slipTop = int64(10 * time.Minute)
 type run struct {
 	job    Job
 	gen    workloads.Generator
+	spoil  workloads.Spoiler // set where the plan has bad records
 	emit   func(kind string, v any)
 	client *kgo.Client
 	topics topics
@@ -65,6 +66,7 @@ func newRun(j Job, gen workloads.Generator, emit func(string, any)) *run {
 		slip:   hdrhistogram.New(1000, slipTop, 3),
 		recent: hdrhistogram.New(1000, slipTop, 2),
 	}
+	r.spoil, _ = gen.(workloads.Spoiler)
 	r.acks.run = r
 	r.slabs.acked = r.acks.done
 	return r
@@ -295,9 +297,12 @@ func (f *filler) hand(in workloads.Input, closing bool) {
 	b := f.slab
 	from := len(b.buf)
 	var key []byte
-	if closing {
+	switch kind := r.job.Plan.Bad(in.Index); {
+	case closing:
 		b.buf, key = r.gen.Closing(b.buf, in)
-	} else {
+	case kind != "":
+		b.buf, key = r.spoil.AppendBad(b.buf, in, kind)
+	default:
 		b.buf, key = r.gen.Append(b.buf, in)
 	}
 	var origin *connectors.Origin

@@ -20,6 +20,7 @@ type Config struct {
 	Brokers []string
 	Output  string // topic of results
 	Late    string // topic of late records; empty for none
+	Dead    string // topic of dead letters; empty for none
 	// Committed and Uncommitted take the rows of the two isolation levels; nil
 	// leaves a level out. Each is told from a goroutine of its own.
 	Committed, Uncommitted *ledger.Ledger
@@ -66,10 +67,11 @@ type Observer struct {
 type topic struct {
 	name string
 	late bool
+	dead bool
 }
 
-// Start opens the clients and begins to read. The topics must exist; the late
-// topic may come later.
+// Start opens the clients and begins to read. The topics must exist; those of
+// late records and dead letters may come later.
 func Start(ctx context.Context, cfg Config) (*Observer, error) {
 	if cfg.Output == "" {
 		return nil, errors.New("observer: no output topic")
@@ -86,9 +88,12 @@ func Start(ctx context.Context, cfg Config) (*Observer, error) {
 	if cfg.Discover == 0 {
 		cfg.Discover = DefaultDiscover
 	}
-	o := &Observer{cfg: cfg, topics: []topic{{cfg.Output, false}}, look: make(chan struct{}, 1)}
+	o := &Observer{cfg: cfg, topics: []topic{{name: cfg.Output}}, look: make(chan struct{}, 1)}
 	if cfg.Late != "" {
-		o.topics = append(o.topics, topic{cfg.Late, true})
+		o.topics = append(o.topics, topic{name: cfg.Late, late: true})
+	}
+	if cfg.Dead != "" {
+		o.topics = append(o.topics, topic{name: cfg.Dead, dead: true})
 	}
 	if cfg.Committed != nil {
 		o.views = append(o.views, newView(o, Committed, cfg.Committed, cfg.Pace))

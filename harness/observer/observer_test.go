@@ -19,6 +19,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/harness/ledger"
 	"streamduel/harness/plan"
+	"streamduel/pipeline"
 	"streamduel/workloads"
 )
 
@@ -222,6 +223,30 @@ func TestCommittedAndAborted(t *testing.T) {
 		if s.Polls == 0 || s.Rows < 100 {
 			t.Errorf("stats %+v", s)
 		}
+	}
+}
+
+// TestDeadLettersAreRead: from their own topic, by their headers, in both views.
+func TestDeadLettersAreRead(t *testing.T) {
+	r := newRig(t, 40, kfake.SeedTopics(1, "dead"))
+	o, err := Start(t.Context(), Config{Brokers: r.cluster.ListenAddrs(), Output: "out", Late: "late", Dead: "dead",
+		Committed: r.committed, Uncommitted: r.uncommitted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := r.client()
+	dead := func(split, position string) *kgo.Record {
+		return &kgo.Record{Topic: "dead", Value: []byte("rubbish"), Headers: []kgo.RecordHeader{
+			{Key: pipeline.DeadSplit, Value: []byte(split)}, {Key: pipeline.DeadPosition, Value: []byte(position)}}}
+	}
+	r.produce(c, dead("in/0", "3"), dead("in/1", "4"), dead("in/1", "4"), dead("nowhere/0", "1"))
+	r.await("dead letters", func() bool { return r.committed.Counts().Dead == 2 && r.uncommitted.Counts().Dead == 2 })
+	r.settle(o)
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.committed.Finish(r.sent); got.Malformed != 1 || got.Dead.Rows != 3 || got.Dead.Unexpected != 3 || got.Visible != 0 {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -129,7 +129,7 @@ func (v *view) walk(at int64, a *answer, rows, bytes *int64) error {
 	if v.isolation == Committed {
 		v.aborted.Reset(a.aborted)
 	}
-	rec, late := &v.record, v.o.topics[a.p.topic].late
+	rec, from := &v.record, v.o.topics[a.p.topic]
 	for b := a.batches; len(b) > 0; {
 		batch := b[:recordbatch.Len(b)]
 		b = b[len(batch):]
@@ -155,7 +155,7 @@ func (v *view) walk(at int64, a *answer, rows, bytes *int64) error {
 			}
 			*rows++
 			*bytes += int64(len(rec.Key) + len(rec.Value))
-			v.parse(at, a.p.number, late)
+			v.parse(at, a.p.number, from)
 			if len(v.rows) == rowsAtOnce {
 				v.flush(at)
 			}
@@ -171,11 +171,17 @@ func (v *view) flush(at int64) {
 }
 
 // parse appends the row of the record at hand.
-func (v *view) parse(at int64, partition int32, late bool) {
+func (v *view) parse(at int64, partition int32, from topic) {
 	rec := &v.record
-	v.rows = append(v.rows, ledger.Observation{Output: partition, Offset: rec.Offset, Late: late})
+	v.rows = append(v.rows, ledger.Observation{Output: partition, Offset: rec.Offset, Late: from.late, Dead: from.dead})
 	o := &v.rows[len(v.rows)-1]
-	if err := v.parseRow(rec, late, &o.Row); err != nil {
+	var err error
+	if from.dead {
+		err = v.ledger.ParseDead(rec, &o.Row)
+	} else {
+		err = v.parseRow(rec, from.late, &o.Row)
+	}
+	if err != nil {
 		v.rows = v.rows[:len(v.rows)-1]
 		v.ledger.Malformed(at, partition, rec.Offset, err)
 		return

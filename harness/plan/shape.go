@@ -22,6 +22,8 @@ type Shape struct {
 	// Tail is the rate after the last segment, if there is no loop.
 	Tail float64 `json:"tail,omitempty"`
 	Spread
+	// Bad says which records are bad input.
+	Bad Bad `json:"bad,omitzero"`
 }
 
 // Point is a rate at a time since the start of the load.
@@ -101,7 +103,7 @@ func (s *Shape) add(length time.Duration, from, to float64) {
 
 // Cut is the shape up to d and nothing behind it. A loop is written out.
 func (s Shape) Cut(d time.Duration) Shape {
-	out := Shape{Spread: s.Spread}
+	out := Shape{Spread: s.Spread, Bad: s.Bad}
 	left := d
 	take := func(g Segment) bool {
 		if left <= 0 {
@@ -177,6 +179,9 @@ func (s Shape) Validate() error {
 		if n <= 0 || s.loopLength() <= 0 {
 			return fmt.Errorf("load shape: the repeated part offers no record")
 		}
+	}
+	if err := s.Bad.validate(); err != nil {
+		return err
 	}
 	return s.Spread.validate()
 }

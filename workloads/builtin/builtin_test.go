@@ -2,10 +2,14 @@ package builtin
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 
+	"streamduel/connectors"
+	"streamduel/pipeline"
+	"streamduel/pipeline/pipelinetest"
 	"streamduel/workloads"
 	"streamduel/workloads/internal/trial"
 )
@@ -47,6 +51,73 @@ func TestWorkloadsKeepTheContract(t *testing.T) {
 	if got, want := strings.Join(names, " "), "keyed-count keyed-sum pass-through replay wordcount ysb"; got != want {
 		t.Errorf("registered are %s, want %s", got, want)
 	}
+}
+
+// TestBadInputIsRefusedForWhatItIs: each kind of bad record that a workload says it
+// makes is refused by its job, for the reason that the kind names, and the
+// records around it are not.
+func TestBadInputIsRefusedForWhatItIs(t *testing.T) {
+	reasons := map[workloads.BadKind]string{
+		workloads.Undecodable: "the record does not decode", workloads.NoEventTime: "the record has no event time",
+		workloads.BeforeEpoch: "lies before 1970", workloads.FarAhead: "lies too far ahead",
+	}
+	for w := range workloads.All() {
+		params := w.Params()
+		for _, kind := range w.Bad {
+			gen, err := w.Generator(params, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spoil, ok := gen.(workloads.Spoiler)
+			if !ok {
+				t.Fatalf("%s names bad input and its generator makes none", w.Name)
+			}
+			g, err := w.Pipeline(params, trial.IO())
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.OnBadInput(pipeline.DropBad, nil)
+			var told []string
+			h := pipelinetest.New(t, g, pipelinetest.Options{BadInput: func(b *pipeline.BadRecord) {
+				told = append(told, fmt.Sprintf("%d: %s", b.Position, b.Reason))
+			}})
+			const now = 1_700_000_000_000
+			if err := h.ProcessingTime(now); err != nil {
+				t.Fatal(err)
+			}
+			b := &connectors.Batch{Split: pipelinetest.Split(0)}
+			for i := range int64(20) {
+				in := workloads.Input{Index: i, Sequence: i, Scheduled: i * 1e6, EventTime: now + i}
+				value, key := gen.Append(nil, in)
+				if i%2 == 1 {
+					value, key = spoil.AppendBad(nil, in, kind)
+				}
+				b.Records = append(b.Records, connectors.Record{Key: key, Value: value, Offset: i, Headers: []connectors.Header{{Key: connectors.OriginHeader,
+					Value: connectors.AppendOrigin(nil, connectors.Origin{Sequence: i})}}})
+			}
+			if err := h.Push(source(g), b); err != nil {
+				t.Fatal(err)
+			}
+			if len(told) != 10 {
+				t.Errorf("%s, %s: %d of 10 bad records refused", w.Name, kind, len(told))
+			}
+			for i, got := range told {
+				if !strings.HasPrefix(got, fmt.Sprintf("%d: ", 2*i+1)) || !strings.Contains(got, reasons[kind]) {
+					t.Errorf("%s, %s: refused %s, want %s", w.Name, kind, got, reasons[kind])
+				}
+			}
+		}
+	}
+}
+
+// source is the name of a job's source.
+func source(g *pipeline.Graph) string {
+	for _, n := range g.Nodes() {
+		if n.Kind == pipeline.KindSource {
+			return n.Name
+		}
+	}
+	return ""
 }
 
 func second[T any](_ T, err error) error { return err }

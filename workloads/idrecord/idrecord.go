@@ -89,7 +89,10 @@ type Generator struct {
 	filler []byte
 }
 
-var _ workloads.Generator = (*Generator)(nil)
+var (
+	_ workloads.Generator = (*Generator)(nil)
+	_ workloads.Spoiler   = (*Generator)(nil)
+)
 
 // fillerSpread is how many different places in the filler a record's part may
 // begin at.
@@ -110,6 +113,15 @@ func NewGenerator(p Params, seed uint64) *Generator {
 // names the partition.
 func (g *Generator) Append(dst []byte, in workloads.Input) (value, key []byte) {
 	return g.append(dst, in, Plain), nil
+}
+
+// AppendBad appends a record that cannot be read, whatever the kind: its first
+// byte is no digit. The rest is as it would have been.
+func (g *Generator) AppendBad(dst []byte, in workloads.Input, _ workloads.BadKind) (value, key []byte) {
+	at := len(dst)
+	dst = g.append(dst, in, Plain)
+	dst[at] = '!'
+	return dst, nil
 }
 
 // Closing appends the closing record of a partition.

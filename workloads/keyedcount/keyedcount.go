@@ -39,6 +39,7 @@ func Workload() *workloads.Workload {
 		Pipeline:      build,
 		Accounting:    accounting,
 		SamplesOrigin: true,
+		Bad:           []workloads.BadKind{workloads.Undecodable},
 	}
 }
 

@@ -87,6 +87,7 @@ func Workload() *workloads.Workload {
 		},
 		Pipeline:   build,
 		Accounting: accounting,
+		Bad:        []workloads.BadKind{workloads.Undecodable},
 	}
 }
 

@@ -1,6 +1,7 @@
 package ysb
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -94,6 +95,24 @@ func (g *generator) Closing(dst []byte, in workloads.Input) (value, key []byte) 
 		last += jitter
 	}
 	return event(dst, g.users[0], g.pages[0], g.ads[0], adTypes[0], closingType, g.p.horizon().ClosingTime(last)), nil
+}
+
+// AppendBad appends the event as it would have been, but cut off, without its
+// event time, or with one that cannot be.
+func (g *generator) AppendBad(dst []byte, in workloads.Input, kind workloads.BadKind) (value, key []byte) {
+	at := len(dst)
+	switch kind {
+	case workloads.Undecodable:
+		dst, _ = g.Append(dst, in)
+		return dst[:at+(len(dst)-at)/2], nil
+	case workloads.NoEventTime:
+		dst, _ = g.Append(dst, in)
+		from := at + bytes.Index(dst[at:], []byte(`"event_time"`))
+		to := from + bytes.Index(dst[from:], []byte(`"ip_address"`))
+		return append(dst[:from], dst[to:]...), nil
+	}
+	in.EventTime = workloads.BadEventTime(in, kind)
+	return g.Append(dst, in)
 }
 
 func event(dst []byte, user, page, ad, adType, eventType string, at int64) []byte {
