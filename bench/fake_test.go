@@ -79,8 +79,10 @@ type dataflowConfig struct {
 	Buffers struct {
 		Size int `json:"size"`
 	} `json:"buffers"`
-	WatermarkInterval time.Duration `json:"watermarkInterval"`
-	TaskManagers      int           `json:"taskManagers"`
+	WatermarkInterval time.Duration      `json:"watermarkInterval"`
+	TaskManagers      int                `json:"taskManagers"`
+	Standbys          int                `json:"standbys,omitempty"`
+	Lease             scenarios.Duration `json:"lease,omitempty"`
 	Restart           struct {
 		Strategy string        `json:"strategy"`
 		Attempts int           `json:"attempts"`

@@ -68,7 +68,8 @@ var kafkaConnectors = worker.Connectors{
 	Sink: func(k worker.Kafka, topic string, originEvery int64) (connectors.Sink, error) {
 		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: originEvery > 0, OriginEvery: originEvery})
 	},
-	Member: memberCommand,
+	Member:      func() *exec.Cmd { return reenter("member") },
+	Coordinator: func() *exec.Cmd { return reenter("worker") },
 	Backend: func(s worker.State) (state.Backends, error) {
 		switch s.Backend {
 		case "", "memory":
@@ -80,13 +81,13 @@ var kafkaConnectors = worker.Connectors{
 	},
 }
 
-// memberCommand re-enters this program as a further process of a worker.
-func memberCommand() *exec.Cmd {
+// reenter makes this program a further process of a worker.
+func reenter(child string) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
 		self = os.Args[0]
 	}
-	return exec.Command(self, "member")
+	return exec.Command(self, child)
 }
 
 // planOf makes a cell's job as the worker would, with addresses that nobody

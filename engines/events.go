@@ -84,6 +84,8 @@ type (
 	// Failed tells that the job has failed; the worker ends after it.
 	Failed struct {
 		Error string `json:"error"`
+		// Superseded: a newer start of the job goes on with it.
+		Superseded bool `json:"superseded,omitempty"`
 	}
 	// Stopped tells that the job has ended as asked.
 	Stopped struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os/exec"
+	"time"
 
 	"streamduel/engines/cluster"
 )
@@ -55,3 +56,11 @@ type ProcessUsage struct {
 
 // Spread is a run that has members.
 type Spread interface{ Used() ProcessUsage }
+
+// Standing is an engine whose job may have coordinators that stand by.
+type Standing interface {
+	Engine
+	// Standbys returns how many stand by, and for how long a coordinator may not
+	// say that it leads before another takes over.
+	Standbys(config any) (n int, lease time.Duration)
+}

@@ -39,6 +39,8 @@ type engineView struct {
 	bytes     int64
 	bad       []runs.BadSample
 	malformed int // events that do not decode
+	term      int64
+	deposed   []worker.Deposed
 }
 
 type counts struct{ consumed, written, bad int64 }
@@ -62,6 +64,20 @@ func newEngineView() *engineView {
 func (v *engineView) nextAttempt() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.anew()
+	v.started = make(chan struct{})
+}
+
+// expectStart makes waitStarted wait for another start of the job within the same
+// worker.
+func (v *engineView) expectStart() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.started = make(chan struct{})
+}
+
+// anew takes what was said last as the total so far. The lock is held.
+func (v *engineView) anew() {
 	v.base.consumed += v.now.Consumed
 	v.base.written += v.now.Written
 	v.base.bad += v.now.BadRecords
@@ -69,7 +85,6 @@ func (v *engineView) nextAttempt() {
 	v.past.AllocBytes += v.usage.AllocBytes
 	v.past.GCPauseMillisMax = max(v.past.GCPauseMillisMax, v.usage.GCPauseMillisMax)
 	v.usage = worker.Usage{}
-	v.started = make(chan struct{})
 	v.from = engines.Positions{}
 	v.reached = nil
 }
@@ -100,6 +115,19 @@ func (v *engineView) line(l proc.Line) {
 		}
 	case worker.Usage{}.Kind():
 		decode(&v.usage)
+	case worker.Elected{}.Kind():
+		var e worker.Elected
+		if decode(&e) {
+			if v.term != 0 && e.Term > v.term {
+				v.anew() // another coordinator counts from the beginning
+			}
+			v.term = e.Term
+		}
+	case worker.Deposed{}.Kind():
+		var d worker.Deposed
+		if decode(&d) {
+			v.deposed = append(v.deposed, d)
+		}
 	case engines.Started{}.Kind():
 		var s engines.Started
 		v.fixed = decode(&s) && s.FixedSplits
@@ -234,6 +262,13 @@ func (v *engineView) blocked() map[string]float64 {
 		m[k] = s
 	}
 	return m
+}
+
+// wasDeposed returns the coordinators that have stopped or died.
+func (v *engineView) wasDeposed() []worker.Deposed {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.deposed)
 }
 
 func (v *engineView) waitStarted() <-chan struct{} {

@@ -102,6 +102,8 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 		err = c.crash(ctx, p)
 	case p.Kill != nil:
 		err = c.kill(ctx, p)
+	case p.Pause != nil && p.Pause.Coordinator > 0:
+		err = c.pauseCoordinator(ctx, p)
 	case p.Pause != nil:
 		err = c.pause(ctx, p)
 	}
@@ -266,6 +268,8 @@ func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 	switch {
 	case p.Kill.TaskManager > 0:
 		return c.killTaskManager(ctx, p)
+	case p.Kill.Coordinator != "":
+		return c.killCoordinator(ctx, p)
 	case !p.Kill.Worker:
 		return fmt.Errorf("phase %s: this harness kills workers and task managers; executors are not processes yet", p.Name)
 	}
@@ -288,8 +292,7 @@ func (c *cell) killTaskManager(ctx context.Context, p scenarios.Phase) error {
 		return err
 	}
 	f.killed = clock.Mono()
-	c.committed.WatchNew(f.killed)
-	c.uncommitted.WatchNewTo(f.killed, c.committed)
+	c.watchNew(f.killed)
 	return nil
 }
 
@@ -331,9 +334,7 @@ func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration) erro
 	}
 	c.seeRemains(ctx)
 	// What is seen from now on and was not before comes from the new worker.
-	now := clock.Mono()
-	c.committed.WatchNew(now)
-	c.uncommitted.WatchNewTo(now, c.committed)
+	c.watchNew(clock.Mono())
 	if err := c.startWorker(ctx); err != nil {
 		if c.death != nil {
 			return nil

@@ -25,6 +25,9 @@ func (s *Scenario) Quicken() {
 		if p.Pause != nil && p.Duration > 0 && p.Pause.Worker > p.Duration {
 			p.Pause.Worker = p.Duration * 2 / 3
 		}
+		if p.Pause != nil && p.Duration > 0 && p.Pause.Coordinator > p.Duration {
+			p.Pause.Coordinator = p.Duration * 2 / 3
+		}
 	}
 	if after >= before {
 		return

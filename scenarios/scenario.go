@@ -239,10 +239,25 @@ type Kill struct {
 	Worker      bool     `json:"worker,omitempty"`
 	Executor    int      `json:"executor,omitempty"`
 	TaskManager int      `json:"taskManager,omitempty"`
-	Down        Duration `json:"down,omitempty"`
+	// Coordinator is the one that leads or one that stands by, of a job with
+	// standbys.
+	Coordinator Coordinator `json:"coordinator,omitempty" jsonschema:"enum=leader,enum=standby"`
+	Down        Duration    `json:"down,omitempty"`
 }
 
-// Pause stops the worker's process (SIGSTOP) and lets it go on afterwards.
+// Coordinator names one of several coordinators.
+type Coordinator string
+
+// The coordinators.
+const (
+	Leader  Coordinator = "leader"
+	Standby Coordinator = "standby"
+)
+
+// Pause stops the worker's process, or the coordinator that leads (SIGSTOP), and
+// lets it go on afterwards.
 type Pause struct {
-	Worker Duration `json:"worker"`
+	Worker Duration `json:"worker,omitempty"`
+	// Coordinator is for longer than its lease: another is to take over.
+	Coordinator Duration `json:"coordinator,omitempty"`
 }

@@ -310,20 +310,30 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 		d.between(path+".kill.executor", k.Executor, 1, 64)
 		d.between(path+".kill.taskManager", k.TaskManager, 1, 64)
 		chosen := 0
-		for _, c := range []bool{k.Worker, k.Executor > 0, k.TaskManager > 0} {
+		for _, c := range []bool{k.Worker, k.Executor > 0, k.TaskManager > 0, k.Coordinator != ""} {
 			if c {
 				chosen++
 			}
 		}
 		if chosen != 1 {
-			d.complain(path+".kill", "one of worker: true, executor: N, taskManager: N")
+			d.complain(path+".kill", "one of worker: true, executor: N, taskManager: N, coordinator: leader | standby")
+		}
+		if k.Coordinator != "" && k.Coordinator != Leader && k.Coordinator != Standby {
+			d.complain(path+".kill.coordinator", "leader or standby")
 		}
 	case p.Pause != nil:
-		if d.require(path+".pause.worker", "how long the worker stands still, such as 20s") {
-			d.positive(path+".pause.worker", p.Pause.Worker)
+		who, long := path+".pause.worker", p.Pause.Worker
+		if d.given(path + ".pause.coordinator") {
+			if d.given(who) {
+				d.complain(path+".pause", "worker or coordinator, not both")
+			}
+			who, long = path+".pause.coordinator", p.Pause.Coordinator
 		}
-		if p.Duration > 0 && p.Pause.Worker > p.Duration {
-			d.complain(path+".pause.worker", fmt.Sprintf("at most the phase's duration, %s", p.Duration))
+		if d.require(who, "how long the worker stands still, such as 20s (or coordinator: how long the one that leads does)") {
+			d.positive(who, long)
+		}
+		if p.Duration > 0 && long > p.Duration {
+			d.complain(who, fmt.Sprintf("at most the phase's duration, %s", p.Duration))
 		}
 	}
 }

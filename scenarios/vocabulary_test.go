@@ -41,6 +41,8 @@ type flowConfig struct {
 	} `json:"buffers"`
 	WatermarkInterval time.Duration `json:"watermarkInterval"`
 	TaskManagers      int           `json:"taskManagers"`
+	Standbys          int           `json:"standbys,omitempty"`
+	Lease             Duration      `json:"lease,omitempty"`
 	Restart           struct {
 		Strategy string        `json:"strategy"`
 		Attempts int           `json:"attempts"`

@@ -51,6 +51,10 @@ type Job struct {
 	Throttle float64 `json:"throttle,omitempty"`
 	// Arm arms a failpoint before the job starts, for points of recovery.
 	Arm *Arm `json:"arm,omitempty"`
+	// Coordinator makes the worker one of several that may run the job, counted
+	// from 1: it waits until it leads. Only a worker whose job has standbys sets it,
+	// for its children.
+	Coordinator int `json:"coordinator,omitempty"`
 }
 
 // Kafka says where the input and the output are.
@@ -91,6 +95,7 @@ type Command struct {
 	// Savepoint asks for a savepoint in a folder.
 	Savepoint *Savepoint `json:"savepoint,omitempty"`
 	Kill      *Kill      `json:"kill,omitempty"`
+	Pause     *Pause     `json:"pause,omitempty"`
 }
 
 // Throttle limits the job's sinks together; null lifts the limit.
@@ -110,9 +115,24 @@ type Savepoint struct {
 	Dir string `json:"dir"`
 }
 
-// Kill ends one of the job's processes with SIGKILL.
+// Kill ends one of the job's processes with SIGKILL: a task manager, or of
+// several coordinators the leader or a standby.
 type Kill struct {
-	TaskManager int `json:"taskManager"` // from 1
+	TaskManager int    `json:"taskManager,omitempty"` // from 1
+	Coordinator string `json:"coordinator,omitempty"` // leader or standby
+}
+
+// Which of several coordinators is meant.
+const (
+	Leading  = "leader"
+	Standing = "standby"
+)
+
+// Pause stops the coordinator that leads (SIGSTOP) and lets it go on (SIGCONT)
+// when the time is over.
+type Pause struct {
+	Coordinator string `json:"coordinator"` // leader
+	Millis      int64  `json:"millis"`
 }
 
 // Answer is the event that answers a command.
@@ -134,3 +154,25 @@ type Usage struct {
 
 // Kind names the event.
 func (Usage) Kind() string { return "usage" }
+
+// Elected is the event that tells which of several coordinators leads now. The
+// first one of a job leads in term 1; a further one has taken over, and what it
+// says begins anew.
+type Elected struct {
+	Coordinator int   `json:"coordinator"`
+	Term        int64 `json:"term"`
+	PID         int   `json:"pid"`
+}
+
+// Kind names the event.
+func (Elected) Kind() string { return "elected" }
+
+// Deposed is the event that tells that a coordinator does not lead any more: it is
+// dead, or it has found out and stopped, as Error says.
+type Deposed struct {
+	Coordinator int    `json:"coordinator"`
+	Error       string `json:"error"`
+}
+
+// Kind names the event.
+func (Deposed) Kind() string { return "deposed" }

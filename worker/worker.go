@@ -38,13 +38,16 @@ type Connectors struct {
 	// Member makes the command of a further process, which is to call [Member].
 	// Without it an engine has one process only.
 	Member func() *exec.Cmd
+	// Coordinator makes the command of a worker that runs a job when it leads, which
+	// is to call [Main]. Without it a job has no standbys.
+	Coordinator func() *exec.Cmd
 }
 
 // Main runs a worker process: the exit code is 0 when the job ended as asked,
 // 1 when it failed, 2 when the job line is wrong.
 func Main(ctx context.Context, in io.Reader, out, errs io.Writer, known map[string]engines.Engine, c Connectors) int {
 	w := &worker{
-		out: out, engines: known, connectors: c,
+		out: out, errs: errs, engines: known, connectors: c,
 		log:   slog.New(slog.NewTextHandler(errs, nil)),
 		gate:  connectors.NewGate(),
 		fails: &engines.Failpoints{},
@@ -84,6 +87,7 @@ func (r refusal) Unwrap() error { return r.error }
 type worker struct {
 	mu         sync.Mutex // of out: one event, one write
 	out        io.Writer
+	errs       io.Writer
 	log        *slog.Logger
 	engines    map[string]engines.Engine
 	connectors Connectors
@@ -207,6 +211,30 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	if job.Folder, err = state.OpenFolder(j.Folder, state.Durability(j.Durability)); err != nil {
 		return refusal{err}
 	}
+	standing, _ := engine.(engines.Standing)
+	if standing != nil && j.Coordinator == 0 {
+		if n, _ := standing.Standbys(config); n > 0 {
+			return w.front(ctx, j, n, lines)
+		}
+	}
+	commands := make(chan Command)
+	parent := context.WithoutCancel(ctx)
+	if standing != nil && j.Coordinator > 0 {
+		go w.read(ctx, lines, commands) // its end ends the wait too
+		_, length := standing.Standbys(config)
+		h, err := w.campaign(ctx, job.Folder, j.Coordinator, length)
+		if err != nil {
+			return refusal{err}
+		}
+		defer h.Close()
+		var depose context.CancelCauseFunc
+		parent, depose = context.WithCancelCause(parent)
+		go func() {
+			<-h.Lost()
+			w.gate.Close()
+			depose(h.Err())
+		}()
+	}
 	w.guarantee = job.Guarantee
 	if j.Acks {
 		w.acks = engines.NewAckLog()
@@ -228,7 +256,7 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	if err != nil {
 		return refusal{err}
 	}
-	run, err := engine.Start(context.WithoutCancel(ctx), job, config, engines.Runtime{
+	run, err := engine.Start(parent, job, config, engines.Runtime{
 		Events: w.emit, Failpoints: w.fails, Gate: w.gate, Acks: w.acks, Clock: w.clock, Log: w.log, Members: members,
 	})
 	if err != nil {
@@ -241,8 +269,9 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 		every = 100 * time.Millisecond
 	}
 	go w.sample(ctx, run, every)
-	commands := make(chan Command)
-	go w.read(ctx, lines, commands)
+	if j.Coordinator == 0 {
+		go w.read(ctx, lines, commands)
+	}
 	for {
 		select {
 		case err := <-ended:
@@ -318,10 +347,12 @@ func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
 		return err
 	case c.Kill != nil:
 		return kill(*c.Kill, run, e)
+	case c.Pause != nil:
+		return errors.New("pause: the job has one coordinator, its worker: stop that process")
 	case c.Stop != nil:
 		return run.Stop(context.Background(), engines.StopMode(c.Stop.Mode))
 	default:
-		return errors.New("the command is none of arm, throttle, kill, stop, savepoint")
+		return errors.New("the command is none of arm, throttle, kill, pause, stop, savepoint")
 	}
 	return nil
 }
@@ -329,6 +360,9 @@ func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
 // kill ends one of the job's processes; what becomes of the job the engine
 // decides.
 func kill(k Kill, run engines.Run, e engines.Engine) error {
+	if k.Coordinator != "" {
+		return errors.New("kill: the job has one coordinator, its worker: kill that process, or give the job standbys")
+	}
 	r, ok := run.(engines.Killer)
 	if !ok {
 		return fmt.Errorf("kill: engine %s has one process", e.Name())

@@ -24,6 +24,11 @@ type Config struct {
 	// and Slots how many places each has; 0 gives each as many as the job needs.
 	TaskManagers int `json:"taskManagers"`
 	Slots        int `json:"slots,omitempty"`
+	// Standbys is how many coordinators wait, each a process, to go on from the last
+	// checkpoint when the one that leads is lost; Lease is how long it may not say
+	// that it leads before that.
+	Standbys int      `json:"standbys,omitempty"`
+	Lease    Duration `json:"lease"`
 	// RestoreFrom is the folder of a savepoint that a job without checkpoints
 	// begins from. AllowNonRestored lets it begin although some of the savepoint's
 	// state, or a checkpoint's, belongs to operators that the job has not.
@@ -109,6 +114,7 @@ func DefaultConfig() Config {
 		},
 		Watchdog: Duration(30 * time.Second), CancelTimeout: Duration(3 * time.Minute),
 		TaskManagers:      1,
+		Lease:             Duration(2 * time.Second),
 		FlowControl:       remote.Credit,
 		WatermarkInterval: Duration(200 * time.Millisecond),
 		Watermark:         MinOverSplits,
@@ -140,6 +146,8 @@ func (c *Config) Validate() error {
 	c.Restart.check(check)
 	check(c.TaskManagers >= 1 && c.TaskManagers <= 64, "taskManagers", "1 to 64")
 	check(c.Slots >= 0 && c.Slots <= 1024, "slots", "1 to 1024, or 0 for as many as the job needs")
+	check(c.Standbys >= 0 && c.Standbys <= 16, "standbys", "0 to 16")
+	check(c.Lease >= Duration(100*time.Millisecond), "lease", "100ms or more: a coordinator that is busy for a moment must not lose it")
 	check(c.Watchdog > 0, "watchdog", "a duration above 0s")
 	check(c.CancelTimeout > 0, "cancelTimeout", "a duration above 0s")
 	check(c.FlowControl == remote.Credit || c.FlowControl == remote.TCP, "flowControl", "credit or tcp")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"streamduel/clock"
 	"streamduel/connectors"
@@ -14,7 +15,7 @@ import (
 // Engine is the event-driven engine.
 type Engine struct{}
 
-var _ engines.Engine = Engine{}
+var _ engines.Standing = Engine{}
 
 // New returns the engine.
 func New() Engine { return Engine{} }
@@ -26,6 +27,15 @@ func (Engine) Name() string { return "dataflow" }
 func (Engine) Config() any {
 	c := DefaultConfig()
 	return &c
+}
+
+// Standbys implements engines.Standing. Whoever hosts the engine starts them.
+func (Engine) Standbys(config any) (n int, lease time.Duration) {
+	cfg, err := configOf(config)
+	if err != nil {
+		return 0, 0 // Start says so
+	}
+	return cfg.Standbys, time.Duration(cfg.Lease)
 }
 
 // Points implements engines.Engine.

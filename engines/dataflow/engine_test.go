@@ -22,7 +22,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	want := `{"bufferTimeout":"10ms","checkpoint":{"interval":"1s","timeout":"10m0s","minPause":"0s","tolerableFailures":0,"concurrent":1,"unaligned":false,"alignedTimeout":"0s","retained":1},` +
 		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5},"restart":{"strategy":"none","attempts":1,"failures":1,"interval":"1m0s","delay":"1s",` +
-		`"initial":"1s","max":"1m0s","multiplier":1.5,"jitter":0.1,"reset":"1h0m0s"},"taskManagers":1,"watchdog":"30s","cancelTimeout":"3m0s","flowControl":"credit","watermarkInterval":"200ms","watermark":"min"}`
+		`"initial":"1s","max":"1m0s","multiplier":1.5,"jitter":0.1,"reset":"1h0m0s"},"taskManagers":1,"lease":"2s","watchdog":"30s","cancelTimeout":"3m0s","flowControl":"credit","watermarkInterval":"200ms","watermark":"min"}`
 	if string(b) != want {
 		t.Errorf("written as %s", b)
 	}

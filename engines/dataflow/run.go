@@ -221,11 +221,14 @@ func (r *run) launch() {
 		}
 		if r.err == nil && r.mode == "" {
 			r.err = context.Cause(r.parent)
+			if newer := r.attempt.Check(); errors.Is(r.err, state.ErrSuperseded) && errors.Is(newer, state.ErrSuperseded) {
+				r.err = fmt.Errorf("%w (%w)", newer, r.err) // names the newer attempt
+			}
 		}
 		err, mode := r.err, r.mode
 		r.mu.Unlock()
 		if err != nil {
-			r.emit(engines.Failed{Error: err.Error()})
+			r.emit(engines.Failed{Error: err.Error(), Superseded: errors.Is(err, state.ErrSuperseded)})
 		} else {
 			r.emit(engines.Stopped{Mode: mode})
 		}
