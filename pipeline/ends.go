@@ -346,14 +346,23 @@ func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
 	if b.Flags&exchange.Part != 0 {
 		return in.feedPart(b)
 	}
-	if in.ahead != nil && in.ahead.wanted() {
-		return in.feedAhead(b)
+	if in.ahead != nil {
+		if in.ahead.stored {
+			return in.feedStored(b)
+		}
+		if in.ahead.wanted() {
+			return in.feedAhead(b)
+		}
 	}
+	return in.feedUntil(b, in.task.sliceEnd(b.Off, len(b.Data)))
+}
+
+// feedUntil pushes the records that begin before an offset.
+func (in *input[T]) feedUntil(b *exchange.Buffer, end int) (done bool, err error) {
 	t, c, next, decode := in.task, &in.task.ctx, in.next, in.decode
 	flags := b.Flags & (exchange.Timestamps | exchange.Origins)
 	d := b.Data
 	off := b.Off
-	end := t.sliceEnd(off, len(d))
 	for off < end {
 		if t.pressure.Starved > 0 || t.err != nil {
 			b.Off = off

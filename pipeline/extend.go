@@ -14,8 +14,9 @@ import (
 type Operator[T any] struct {
 	Element Receiver[T]
 	// Warm, as long as Large is true, is shown the values that come next, at
-	// most state.WarmKeys, before Element is called for them one by one. It
-	// only brings state into the processor's cache.
+	// most state.WarmKeys, before Element is called for them one by one; where
+	// state lies on disk always, and at most state.WarmStored. It only brings
+	// state nearer.
 	Warm  func(vs []T)
 	Large func() bool
 	// Watermark and ProcessingTime do what is due up to now. They return false
@@ -58,7 +59,7 @@ func Operate[K comparable, T, R any](k *Keyed[K, T], name string, make func(s *S
 		}
 		b.task.operators = append(b.task.operators, op)
 		if o.Warm != nil && o.Large != nil {
-			return ports{o.Element, warmer[T]{o.Large, o.Warm}} // behind the one port
+			return ports{o.Element, warmer[T]{o.Large, o.Warm, b.cfg.Backend != nil}} // behind the one port
 		}
 		return o.Element
 	}

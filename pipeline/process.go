@@ -26,6 +26,9 @@ type Setup[K comparable] struct {
 	b    *builder
 	node *Node
 	keys codec.Codec[K]
+	// warm brings the entries of keys near, in each state whose keys are the
+	// stream's.
+	warm []func(keys []K)
 }
 
 // Table declares keyed state. The name is unique within the operator.
@@ -41,8 +44,15 @@ func Table[K comparable, V any](s *Setup[K], name string, values codec.Codec[V])
 	t, err := state.NewTable(s.b.task.State, s.node.UID, name, s.keys, values)
 	if err != nil {
 		s.b.fail(err)
+		return t
 	}
+	s.warms(t)
 	return t
+}
+
+// warms notes a state whose keys are the stream's.
+func (s *Setup[K]) warms(t interface{ Warm(keys []K) uint32 }) {
+	s.warm = append(s.warm, func(keys []K) { t.Warm(keys) })
 }
 
 func errNoKeyCodec(n *Node) error {
@@ -110,10 +120,24 @@ func Process[K comparable, T, R any](k *Keyed[K, T], name string, make func(*Set
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
 		f := make(s)
 		c, emit := keyed(s, next, f.EventTimer, f.ProcessingTimer)
-		return Receiver[T](func(v T, _ *Ctx) {
+		element := Receiver[T](func(v T, _ *Ctx) {
 			c.key = k.key(v)
 			f.Element(v, c, emit)
 		})
+		if b.cfg.Backend == nil || len(s.warm) == 0 {
+			return element
+		}
+		var keys []K
+		return ports{element, warmer[T]{stored: true, warm: func(vs []T) {
+			keys = keys[:0]
+			for _, v := range vs {
+				keys = append(keys, k.key(v))
+			}
+			for _, warm := range s.warm {
+				warm(keys)
+			}
+			clear(keys)
+		}}} // behind the one port
 	}
 	return streamOf[R](n)
 }

@@ -50,6 +50,9 @@ func declare[K comparable, S any](s *Setup[K], name string, codecs bool, make fu
 		s.b.fail(errState(s.node, name, err))
 		return none
 	}
+	if w, ok := any(x).(interface{ Warm(keys []K) uint32 }); ok {
+		s.warms(w)
+	}
 	return x
 }
 

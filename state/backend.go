@@ -70,12 +70,18 @@ func SharedFiles(b Backend, snapshot Reader) ([]SharedFile, error) {
 type Store interface {
 	// Get returns a key's value, which is valid until the next call.
 	Get(key []byte) (value []byte, ok bool, err error)
-	// Put and Delete take effect with Flush. They wait while a cut that was made
-	// is not yet written; Busy says so.
-	Put(key, value []byte) error
-	Delete(key []byte) error
+	// GetAll calls f with the value of each of the keys, which come in order and
+	// each once. What f is given is valid during the call, in which f may write
+	// other keys.
+	GetAll(keys [][]byte, f func(i int, value []byte, ok bool)) error
+	// Put and Delete take effect with Flush. They may wait while a cut that was
+	// made is not yet written; Busy says so. A key is always scanned or never:
+	// of one that is not, Scan knows only what a Settle came behind.
+	Put(key, value []byte, scanned bool) error
+	Delete(key []byte, scanned bool) error
 	Flush() error
-	Busy() bool
+	Busy(scanned bool) bool
+	Settle() error
 	// Scan calls f for the keys from (included) to (not included) in order until
 	// it returns false. What f is given is valid during the call.
 	Scan(from, to []byte, f func(key, value []byte) bool) error
@@ -141,12 +147,14 @@ type stored struct {
 	store      Store
 	prefix     uint32
 	entryBytes int64
+	scanned    bool    // ranges of keys are gone through, now and then
 	limit      int     // entries in the cache
 	told       int     // how many of the table's listed changes are in the store
 	used       []bool  // slots used since the hand went over them
 	hand       uint32  // of the clock that chooses what leaves
 	counts     []int64 // keys by group, from the set's first group on
 	key, val   []byte  // scratch
+	fetching
 }
 
 func newStored(s *Set, operator, name string, entryBytes int64) *stored {
@@ -235,7 +243,7 @@ func (t *Table[K, V]) makeRoom() {
 	if t.index.n < st.limit {
 		return
 	}
-	busy := t.index.n < 2*st.limit && st.store.Busy()
+	busy := t.index.n < 2*st.limit && st.store.Busy(st.scanned)
 	leave := max(min(st.limit/16, 1024), 1)
 	for n := uint32(0); n < 2*t.next && leave > 0; n++ {
 		if st.hand++; st.hand >= t.next {
@@ -281,7 +289,7 @@ const (
 func (t *Table[K, V]) limitChanges() {
 	st := t.stored
 	most := min(st.limit/8, maxChanges)
-	if len(t.changed)-st.told <= most+tellAtOnce || st.store.Busy() {
+	if len(t.changed)-st.told <= most+tellAtOnce || st.store.Busy(st.scanned) {
 		return
 	}
 	// Twice as many as came, to catch up with what came while it was busy.
@@ -316,7 +324,7 @@ func (t *Table[K, V]) writeBack(slot uint32, e *entry[K, V]) {
 	e.epoch, e.born = 0, false
 	k := t.storeKey(e.key, e.group)
 	if e.state == slotDead {
-		t.set.fail(st.store.Delete(k))
+		t.set.fail(st.store.Delete(k, st.scanned))
 		t.release(slot, e)
 		return
 	}
@@ -325,7 +333,7 @@ func (t *Table[K, V]) writeBack(slot uint32, e *entry[K, V]) {
 		st.val = binary.LittleEndian.AppendUint64(st.val, uint64(*t.time(slot)))
 	}
 	st.val = t.values.Append(st.val, e.value)
-	t.set.fail(st.store.Put(k, st.val))
+	t.set.fail(st.store.Put(k, st.val, st.scanned))
 }
 
 // flush puts all changed entries into the store.
@@ -339,6 +347,9 @@ func (t *Table[K, V]) flush() {
 // eachStored is Each over the store.
 func (t *Table[K, V]) eachStored(f func(k K, v V) bool) {
 	t.flush()
+	if !t.stored.scanned {
+		t.set.fail(t.stored.store.Settle())
+	}
 	var from, to [prefixBytes]byte
 	binary.BigEndian.PutUint32(from[2:], t.stored.prefix)
 	for i, n := range t.stored.counts {

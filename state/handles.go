@@ -23,6 +23,9 @@ func (s Value[K, V]) Set(k K, v V) { s.table.Put(k, v) }
 // Ref returns the value for update in place, and whether it was just made.
 func (s Value[K, V]) Ref(k K) (v *V, fresh bool) { return s.table.Ref(k) }
 
+// Warm brings the keys' values nearer, as Table.Warm does.
+func (s Value[K, V]) Warm(keys []K) uint32 { return s.table.Warm(keys) }
+
 // Clear removes the key's value.
 func (s Value[K, V]) Clear(k K) { s.table.Delete(k) }
 
@@ -51,6 +54,9 @@ func (s Reducing[K, V]) Add(k K, v V) V {
 
 // Get returns the key's value; ok is false when nothing was added.
 func (s Reducing[K, V]) Get(k K) (v V, ok bool) { return s.table.Get(k) }
+
+// Warm brings the keys' values nearer, as Table.Warm does.
+func (s Reducing[K, V]) Warm(keys []K) uint32 { return s.table.Warm(keys) }
 
 // Clear removes the key's value.
 func (s Reducing[K, V]) Clear(k K) { s.table.Delete(k) }
@@ -84,6 +90,9 @@ func (s Aggregating[K, T, A, R]) Get(k K) (r R, ok bool) {
 	}
 	return s.result(acc), true
 }
+
+// Warm brings the keys' values nearer, as Table.Warm does.
+func (s Aggregating[K, T, A, R]) Warm(keys []K) uint32 { return s.table.Warm(keys) }
 
 // Clear removes the key's accumulator.
 func (s Aggregating[K, T, A, R]) Clear(k K) { s.table.Delete(k) }

@@ -54,6 +54,9 @@ func (s List[K, T]) Get(k K) []T {
 	return v.items
 }
 
+// Warm brings the keys' lists nearer, as Table.Warm does.
+func (s List[K, T]) Warm(keys []K) uint32 { return s.table.Warm(keys) }
+
 // Add appends a copy of the item.
 func (s List[K, T]) Add(k K, item T) {
 	p, _ := s.table.Ref(k)

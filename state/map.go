@@ -46,7 +46,8 @@ func NewMap[K, F comparable, V any](s *Set, operator, name string, keys codec.Co
 	t.HashBy(func(k mapKey[K, F]) uint32 { return hash(k.key) })
 	m := &Map[K, F, V]{table: t, heads: map[K]uint32{}, hash: hash, keys: keys, fields: fields}
 	if t.stored != nil {
-		return m, nil // a key's fields lie side by side in the store
+		t.stored.scanned = true // a key's fields lie side by side in the store
+		return m, nil
 	}
 	t.hooks = &hooks[mapKey[K, F]]{m.added, m.freed}
 	return m, nil

@@ -88,6 +88,7 @@ type paned[K comparable, T, A, R any] struct {
 	keyOf  func(T) K
 	clone  func(K) K
 	table  *state.Table[K, cell[A]]
+	keys   []K // scratch
 	agenda agenda[K]
 	ctx    *pipeline.Ctx
 	stop   func() bool
@@ -126,11 +127,12 @@ func newPaned[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, T]
 var manyKeys = 1 << 15
 
 func (o *paned[K, T, A, R]) warm(vs []T) {
-	var ks [state.WarmKeys]K
+	o.keys = o.keys[:0]
 	for i := range vs {
-		ks[i] = o.keyOf(vs[i])
+		o.keys = append(o.keys, o.keyOf(vs[i]))
 	}
-	o.table.Warm(ks[:len(vs)])
+	o.table.Warm(o.keys)
+	clear(o.keys) // they are views
 }
 
 func cloneOf[K any](c codec.Codec[K]) func(K) K {

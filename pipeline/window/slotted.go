@@ -42,6 +42,7 @@ type slotted[K comparable, T, A, R any] struct {
 	keyOf   func(T) K
 	clone   func(K) K
 	table   *state.Table[K, slots[T, A]]
+	keys    []K // scratch
 	event   agenda[K]
 	proc    agenda[K]
 	ctx     *pipeline.Ctx
@@ -96,11 +97,12 @@ func newSlotted[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, 
 }
 
 func (o *slotted[K, T, A, R]) warm(vs []T) {
-	var ks [state.WarmKeys]K
+	o.keys = o.keys[:0]
 	for i := range vs {
-		ks[i] = o.keyOf(vs[i])
+		o.keys = append(o.keys, o.keyOf(vs[i]))
 	}
-	o.table.Warm(ks[:len(vs)])
+	o.table.Warm(o.keys)
+	clear(o.keys) // they are views
 }
 
 func (o *slotted[K, T, A, R]) element(v T, _ *pipeline.Ctx) {

@@ -34,7 +34,9 @@ type Config struct {
 	// BlockCacheBytes is shared by all subtasks, and memtables take their memory
 	// out of it: what they leave must hold the filters; 0 means 64 MiB.
 	BlockCacheBytes int64
-	// MemTableBytes is for each subtask, which has up to three; 0 means 16 MiB.
+	// MemTableBytes is for each subtask: what it writes before a file is made of
+	// it. It has up to three of them, and as many again where operators go
+	// through keys in their order. 0 means 16 MiB.
 	MemTableBytes int64
 	// TableCacheBytes is what each subtask keeps decoded, over its tables; 0
 	// means 16 MiB.
@@ -100,6 +102,8 @@ type Backend struct {
 	cache  *pebble.Cache
 	mu     sync.Mutex
 	open   map[*store]bool
+	// bufferBytes is what a buffer takes before a file is made of it.
+	bufferBytes int
 }
 
 var _ state.Backend = (*Backend)(nil)
@@ -122,7 +126,7 @@ func New(c Config) (*Backend, error) {
 	if c.Shared == nil {
 		return nil, fmt.Errorf("lsm: no folder for snapshots' files")
 	}
-	b := &Backend{cfg: c, shared: sharedIn(c.Shared, c.FS), open: map[*store]bool{}}
+	b := &Backend{cfg: c, shared: sharedIn(c.Shared, c.FS), open: map[*store]bool{}, bufferBytes: int(min(c.MemTableBytes, maxBuffer))}
 	if b.fs = c.FS; b.fs == nil {
 		b.fs = vfs.Default
 	}
@@ -151,7 +155,7 @@ func (b *Backend) Open(c state.SetConfig) (state.Store, error) {
 	var random [8]byte
 	rand.Read(random[:])
 	id := hex.EncodeToString(random[:])
-	s := &store{backend: b, dir: filepath.Join(b.cfg.Dir, fmt.Sprintf("subtask-%d-%s", c.Subtask, id)), id: id, shared: map[string]string{}}
+	s := &store{backend: b, dir: filepath.Join(b.cfg.Dir, fmt.Sprintf("subtask-%d-%s", c.Subtask, id)), id: id, shared: map[string]string{}, buffer: newBuffer()}
 	if err := b.fs.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -188,6 +192,8 @@ func (b *Backend) options(readOnly bool) *pebble.Options {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].IndexBlockSize = 32 << 10
 	}
+	// A buffer that was made a file must be in the next cut's list of files.
+	o.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	return o
 }

@@ -74,7 +74,9 @@ func TestTablesAgainstAMap(t *testing.T) {
 		round++
 		dir := filepath.Join(dir, fmt.Sprint(round))
 		defer os.RemoveAll(dir)
-		b := backend(t, dir, 1) // sixteen entries
+		// The least is sixteen entries.
+		b := backend(t, dir, rapid.SampledFrom([]int64{1, 16 << 10}).Draw(t, "cache"))
+		b.bufferBytes = rapid.SampledFrom([]int{1, 1 << 20}).Draw(t, "buffer")
 		defer b.Close()
 		most := rapid.SampledFrom([]int{3, 128}).Draw(t, "max")
 		var all []*instance
@@ -121,7 +123,7 @@ func TestTablesAgainstAMap(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			n := rapid.Int64Range(0, 60).Draw(t, "key")
 			k := fmt.Sprint("key", n)
-			switch op := rapid.IntRange(0, 11).Draw(t, "op"); op {
+			switch op := rapid.IntRange(0, 12).Draw(t, "op"); op {
 			case 0, 1, 2, 3:
 				for i := range rapid.Int64Range(1, 20).Draw(t, "many") {
 					k := fmt.Sprint("key", (n+i*7)%61)
@@ -170,6 +172,16 @@ func TestTablesAgainstAMap(t *testing.T) {
 					check(t, in.set.Restore(written...))
 				}
 				counts, fields = maps.Clone(savedCounts), maps.Clone(savedFields)
+			case 12:
+				for _, in := range all {
+					var mine []string
+					for i := range int64(60) {
+						if k := fmt.Sprint("key", (n+i*3)%61); owner(state.StringHash(k)) == in {
+							mine = append(mine, k, k)
+						}
+					}
+					in.counts.Warm(mine)
+				}
 			}
 			v, ok := owner(state.StringHash(k)).counts.Get(k)
 			if w, known := counts[k]; ok != known || v != w {

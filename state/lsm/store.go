@@ -25,6 +25,16 @@ type store struct {
 	value   io.Closer // of the last Get
 	pending *cut      // not yet written
 
+	// What was put and is not scanned is in the buffer until that is full. A full
+	// one is frozen: the background makes a file of it.
+	buffer *buffer
+	frozen *frozen
+	files  int     // that have been made of buffers
+	spare  *buffer // to be used again
+
+	found []found // scratch
+	bytes []byte
+
 	mu     sync.Mutex
 	shared map[string]string // a database's file → its name in the shared folder
 	closed bool
@@ -32,6 +42,9 @@ type store struct {
 
 // Get returns a key's value.
 func (s *store) Get(key []byte) ([]byte, bool, error) {
+	if v, ok, known := s.recent(key); known {
+		return v, ok, nil
+	}
 	if s.value != nil {
 		s.value.Close()
 		s.value = nil
@@ -47,20 +60,76 @@ func (s *store) Get(key []byte) ([]byte, bool, error) {
 	return v, true, nil
 }
 
-// Put stores a value with the next Flush.
-func (s *store) Put(key, value []byte) error {
-	s.wait()
-	return s.batch.Set(key, value, nil)
+// found is the value of a key that was asked for.
+type found struct {
+	from, to int // in bytes
+	ok       bool
 }
 
-// Delete removes a key with the next Flush.
-func (s *store) Delete(key []byte) error {
-	s.wait()
-	return s.batch.Delete(key, nil)
+// GetAll gets many keys, in their order. All are read before f is told of the
+// first: what f writes may turn a buffer into a file behind the iterator's back.
+func (s *store) GetAll(keys [][]byte, f func(i int, value []byte, ok bool)) error {
+	s.found, s.bytes = s.found[:0], s.bytes[:0]
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		v, ok, known := s.recent(k)
+		if !known && it.SeekPrefixGE(k) {
+			if v, err = it.ValueAndErr(); err != nil {
+				break
+			}
+			ok = true
+		}
+		from := len(s.bytes)
+		s.bytes = append(s.bytes, v...)
+		s.found = append(s.found, found{from, len(s.bytes), ok})
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	for i, r := range s.found {
+		f(i, s.bytes[r.from:r.to], r.ok)
+	}
+	return nil
+}
+
+// recent returns what the buffers know of a key.
+func (s *store) recent(key []byte) (v []byte, ok, known bool) {
+	if v, ok, known = s.buffer.get(key); known || s.frozen == nil {
+		return v, ok, known
+	}
+	return s.frozen.buffer.get(key)
+}
+
+// Put stores a value: at once, or, if the key is scanned, with the next Flush.
+func (s *store) Put(key, value []byte, scanned bool) error {
+	if scanned {
+		s.wait()
+		return s.batch.Set(key, value, nil)
+	}
+	s.buffer.put(key, value, false)
+	return nil
+}
+
+// Delete removes a key, as Put stores one.
+func (s *store) Delete(key []byte, scanned bool) error {
+	if scanned {
+		s.wait()
+		return s.batch.Delete(key, nil)
+	}
+	s.buffer.put(key, nil, true)
+	return nil
 }
 
 // Flush makes puts and deletions take effect.
 func (s *store) Flush() error {
+	if s.buffer.bytes() >= s.backend.bufferBytes {
+		if err := s.freeze(); err != nil {
+			return err
+		}
+	}
 	if s.batch.Empty() {
 		return nil
 	}
@@ -71,7 +140,16 @@ func (s *store) Flush() error {
 }
 
 // Busy reports whether a write would wait.
-func (s *store) Busy() bool {
+func (s *store) Busy(scanned bool) bool {
+	if !s.held() {
+		return false
+	}
+	// Room is left for what is written at once.
+	return scanned || s.buffer.bytes() >= s.backend.bufferBytes*7/8
+}
+
+// held reports whether a cut is not yet written.
+func (s *store) held() bool {
 	if s.pending != nil {
 		select {
 		case <-s.pending.done:
@@ -88,6 +166,14 @@ func (s *store) wait() {
 		<-s.pending.done
 		s.pending = nil
 	}
+}
+
+// Settle makes what is in the buffers part of the database.
+func (s *store) Settle() error {
+	if err := s.freeze(); err != nil {
+		return err
+	}
+	return s.melt()
 }
 
 // Scan calls f for a range of keys.
@@ -130,9 +216,9 @@ func (s *store) closeDB() error {
 	if s.db == nil {
 		return nil // a restore failed
 	}
-	var err error
+	err := s.melt()
 	if s.value != nil {
-		err = s.value.Close()
+		err = errors.Join(err, s.value.Close())
 		s.value = nil
 	}
 	err = errors.Join(err, s.batch.Close(), s.db.Close())
@@ -143,15 +229,19 @@ func (s *store) closeDB() error {
 // cut is a database at one moment.
 type cut struct {
 	store   *store
+	frozen  *frozen // the last buffer that belongs to it
 	flushed <-chan struct{}
 	done    chan struct{} // closed when the database may be written again
 	once    sync.Once
 }
 
-// Cut rotates the memtable: all that was written so far will be in files when it
-// has been flushed.
+// Cut rotates the buffer and the memtable: all that was written so far will be in
+// files when they have been flushed.
 func (s *store) Cut() (state.Cut, error) {
 	if err := s.Flush(); err != nil {
+		return nil, err
+	}
+	if err := s.freeze(); err != nil {
 		return nil, err
 	}
 	s.wait()
@@ -159,7 +249,7 @@ func (s *store) Cut() (state.Cut, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.pending = &cut{store: s, flushed: flushed, done: make(chan struct{})}
+	s.pending = &cut{store: s, frozen: s.frozen, flushed: flushed, done: make(chan struct{})}
 	return s.pending, nil
 }
 
@@ -173,6 +263,12 @@ func (c *cut) Discard() { c.release() }
 func (c *cut) Append(dst []byte) ([]byte, error) {
 	defer c.release()
 	<-c.flushed
+	if c.frozen != nil {
+		<-c.frozen.done
+		if c.frozen.err != nil {
+			return dst, c.frozen.err
+		}
+	}
 	s := c.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,7 +398,7 @@ func (s *store) take(m manifest, from, to []byte) (err error) {
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var bad error
 	err = scan(db, from, to, func(k, v []byte) bool {
-		if bad = s.Put(k, v); bad == nil && s.batch.Len() > 1<<20 {
+		if bad = s.Put(k, v, true); bad == nil && s.batch.Len() > 1<<20 {
 			bad = s.Flush()
 		}
 		return bad == nil
