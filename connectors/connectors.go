@@ -288,6 +288,41 @@ type Timed interface {
 	Timeout() time.Duration
 }
 
+// PartitionTransactor is a sink that can hold what one task writes of a batch in a
+// transaction of its own. The micro-batch engine asks for it where a job is
+// exactly-once by partition.
+type PartitionTransactor interface {
+	// PartitionTransaction opens the transactions of output partition env.Subtask.
+	// Opening fences every older one of this partition and aborts what it left
+	// open. What it has committed travels with it: the metadata, and positions
+	// where the engine gives any. Transactions of several partitions are used at
+	// the same time, each by one goroutine.
+	PartitionTransaction(ctx context.Context, env WriterEnv) (Transaction, error)
+}
+
+// BatchID names the rows of one task of a batch. A batch that is run again, after
+// a failure or a restart, comes with the same id.
+type BatchID struct {
+	Query     string // the job's name
+	Batch     int64
+	Partition int
+}
+
+// Idempotent is a sink that is told whose rows it gets, as users of foreachBatch
+// and foreachPartition are. Where it makes of rows that come again under the same
+// id what it made of them before, a job is exactly-once by batch id.
+type Idempotent interface {
+	// BatchWriter opens one subtask's writer; the engine does not call Writer then.
+	BatchWriter(ctx context.Context, env WriterEnv) (BatchWriter, error)
+}
+
+// BatchWriter is a writer that is told where a batch begins. Rows up to the next
+// Flush, or to the next Batch where there is none, belong to it.
+type BatchWriter interface {
+	Writer
+	Batch(ctx context.Context, id BatchID) error
+}
+
 // Transaction is the micro-batch engine's view of a transactional sink: Begin,
 // then concurrent writes through as many writers as there are tasks, then
 // Commit with the positions, or Abort. It is used by the driver's goroutine;

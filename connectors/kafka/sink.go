@@ -14,9 +14,10 @@ import (
 type Sink struct{ cfg SinkConfig }
 
 var (
-	_ connectors.Sink       = (*Sink)(nil)
-	_ connectors.Recoverer  = (*Sink)(nil)
-	_ connectors.Transactor = (*Sink)(nil)
+	_ connectors.Sink                = (*Sink)(nil)
+	_ connectors.Recoverer           = (*Sink)(nil)
+	_ connectors.Transactor          = (*Sink)(nil)
+	_ connectors.PartitionTransactor = (*Sink)(nil)
 )
 
 // NewSink checks the configuration and completes it with its defaults.

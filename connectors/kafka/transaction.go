@@ -27,6 +27,9 @@ type transaction struct {
 	cl    *kgo.Client
 	two   bool // transaction.version 2
 	metas map[string]*topicMeta
+	// mark is the split at whose committed position the metadata is kept where a
+	// transaction has no positions; "" where it always has.
+	mark connectors.SplitID
 
 	mu      sync.Mutex
 	writers map[int]*taskWriter
@@ -41,13 +44,29 @@ var _ connectors.Transaction = (*transaction)(nil)
 
 // Transaction implements connectors.Transactor.
 func (s *Sink) Transaction(ctx context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
-	t := &transaction{
-		sink: s, env: env, id: txnPrefix(env.Env) + "batch", group: s.cfg.Group,
-		metas: make(map[string]*topicMeta), writers: make(map[int]*taskWriter),
+	return s.openTransaction(ctx, &transaction{id: txnPrefix(env.Env) + "batch", group: s.group(env), env: env})
+}
+
+// group is where positions and metadata of a job's transactions are kept.
+func (s *Sink) group(env connectors.WriterEnv) string {
+	if s.cfg.Group != "" {
+		return s.cfg.Group
 	}
-	if t.group == "" {
-		t.group = "streamduel-" + env.Job
-	}
+	return "streamduel-" + env.Job
+}
+
+// PartitionTransaction implements connectors.PartitionTransactor: a transactional
+// id and a group for each output partition.
+func (s *Sink) PartitionTransaction(ctx context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+	return s.openTransaction(ctx, &transaction{
+		id: fmt.Sprintf("%spart-%d", txnPrefix(env.Env), env.Subtask), group: fmt.Sprintf("%s-%s-%d", s.group(env), env.Node, env.Subtask),
+		env: env, mark: splitID(s.cfg.Topic, 0),
+	})
+}
+
+func (s *Sink) openTransaction(ctx context.Context, t *transaction) (*transaction, error) {
+	env := t.env
+	t.sink, t.metas, t.writers = s, make(map[string]*topicMeta), make(map[int]*taskWriter)
 	// The order matters: the id is initialized first, and only then are the
 	// committed positions read, stable ones.
 	cl, err := s.pinned(ctx, func(opts ...kgo.Opt) (*kgo.Client, error) {
@@ -99,7 +118,9 @@ func (t *transaction) Committed(ctx context.Context) (map[connectors.SplitID]con
 		}
 	}
 	t.serial = max(t.serial, newest)
-	return positions, metadata, len(positions) > 0, nil
+	ok := len(positions) > 0
+	delete(positions, t.mark)
+	return positions, metadata, ok, nil
 }
 
 // Begin implements connectors.Transaction.
@@ -139,6 +160,9 @@ func (w *taskWriter) Close() error { return nil }
 // Prepare implements connectors.Transaction.
 func (t *transaction) Prepare(ctx context.Context, positions map[connectors.SplitID]connectors.Position, metadata string) error {
 	t.produced, t.positions, t.metadata = false, positions, stamp(t.serial+1, metadata)
+	if len(positions) == 0 && t.mark != "" {
+		t.positions = map[connectors.SplitID]connectors.Position{t.mark: connectors.Position(t.serial + 1)}
+	}
 	t.mu.Lock()
 	ws := make([]*taskWriter, 0, len(t.writers))
 	for _, w := range t.writers {

@@ -257,3 +257,54 @@ func TestCommittedWaitsForAPendingTransaction(t *testing.T) {
 		t.Fatal(calls)
 	}
 }
+
+// TestPartitionsHoldWhatTheyHaveWritten: each output partition's transaction says
+// what it holds, with positions and without, and opening it again fences only it.
+func TestPartitionsHoldWhatTheyHaveWritten(t *testing.T) {
+	f := setup(t)
+	in, out := f.topic(2), f.topic(1)
+	s, env := f.sink(SinkConfig{Topic: out, Group: out}), f.job(connectors.ExactlyOnce)
+	env.Parallelism = 2
+	open := func(k int) connectors.Transaction {
+		env.Subtask = k
+		tx, err := s.PartitionTransaction(f.ctx, env)
+		must(t, err)
+		t.Cleanup(func() { tx.Close() })
+		return tx
+	}
+	holds := func(tx connectors.Transaction, want string, positions int) {
+		t.Helper()
+		pos, meta, ok, err := tx.Committed(f.ctx)
+		must(t, err)
+		if ok != (want != "") || meta != want || len(pos) != positions {
+			t.Fatalf("it holds %v %q %v, want %q and %d positions", pos, meta, ok, want, positions)
+		}
+	}
+	write := func(tx connectors.Transaction, k int, value string, positions map[connectors.SplitID]connectors.Position) {
+		t.Helper()
+		must(t, tx.Begin(f.ctx))
+		f.write(tx.Writer(k), value)
+		must(t, tx.Prepare(f.ctx, positions, value))
+	}
+	a, b := open(0), open(1)
+	holds(a, "", 0)
+	write(a, 0, "a7", nil)
+	write(b, 1, "b7", map[connectors.SplitID]connectors.Position{splitID(in, 1): 3})
+	must(t, b.Commit(f.ctx))
+	holds(a, "", 0)
+	holds(b, "b7", 1)
+	must(t, a.Commit(f.ctx))
+	holds(a, "a7", 0)
+	write(a, 0, "a8", nil)
+	again := open(0)
+	holds(again, "a7", 0)
+	if err := a.Commit(f.ctx); err == nil {
+		t.Fatal("the older transaction committed")
+	}
+	write(again, 0, "a8 again", nil)
+	must(t, again.Commit(f.ctx))
+	write(b, 1, "b8", map[connectors.SplitID]connectors.Position{splitID(in, 1): 4})
+	must(t, b.Commit(f.ctx)) // the other partition has not noticed
+	holds(open(1), "b8", 1)
+	f.expect(out, "a7", "a8 again", "b7", "b8")
+}

@@ -62,9 +62,9 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
 		}
-		if t, timeout := r.outlasted(time.Since(try)); t != nil {
+		if sink, timeout := r.outlasted(time.Since(try)); sink != "" {
 			if tooLong = append(tooLong, time.Since(try)); len(tooLong) == 2 {
-				return fmt.Errorf("batch %d: %w", b.entry.Batch, r.tooLong(t, timeout, tooLong, err))
+				return fmt.Errorf("batch %d: %w", b.entry.Batch, r.tooLong(sink, timeout, tooLong, err))
 			}
 			r.rt.Log.Warn("the batch outlasted its transaction and is run once more", "job", r.job.Name, "batch", b.entry.Batch, "timeout", timeout, "error", err)
 			if err := r.reopen(r.ctx); err != nil {
@@ -313,6 +313,9 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 	g := b.slot.generation.Load()
 	b.taken.Store(0)
 	half := r.halfway(b)
+	if err := r.checkRanges(b, b.replay || try > 1); err != nil {
+		return 0, err
+	}
 	var open []*transaction
 	for _, t := range r.transactions {
 		if t.holds.Batch == b.entry.Batch {
@@ -328,7 +331,7 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 		for _, t := range s.tasks {
 			for _, w := range t.writers {
 				w.half = half
-				if r.exactlyOnce {
+				if r.way == BatchTransaction {
 					tx := r.transactionOf(w)
 					if w.skip = tx.holds.Batch == b.entry.Batch; !w.skip {
 						w.Writer = tx.tx.Writer(w.subtask)
@@ -337,10 +340,17 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 			}
 		}
 	}
+	r.borrow(g, b)
 	r.progress.Store(r.written())
 	if err := r.execute(g, b, try); err != nil {
 		r.abort(open)
+		if lost := r.abandon(); lost != nil {
+			return 0, final{fmt.Errorf("%w; then %w", err, lost)}
+		}
 		return 0, err
+	}
+	if r.byPartition() {
+		r.passedParts(b)
 	}
 	if b.records > 0 {
 		if half == nil {
@@ -388,7 +398,7 @@ func (r *run) abort(open []*transaction) {
 // each has a transaction of its own: a crash between two of them leaves one with
 // the batch and one without, and recovery runs the batch again for the latter.
 func (r *run) endTransactions(open []*transaction, b *batch, next int64) error {
-	if !r.exactlyOnce {
+	if r.way != BatchTransaction {
 		return nil
 	}
 	commit := commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: next}

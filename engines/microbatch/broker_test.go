@@ -25,13 +25,19 @@ func TestKafka(t *testing.T) {
 		guarantee connectors.Guarantee
 		point     string
 		broken    bool
+		way       Way
 	}{
-		{connectors.AtLeastOnce, "M3", false}, {connectors.AtMostOnce, "M3", false},
-		{connectors.ExactlyOnce, "M1", false}, {connectors.ExactlyOnce, "M2", false}, {connectors.ExactlyOnce, "T1", false},
-		{connectors.ExactlyOnce, "T2", false}, {connectors.ExactlyOnce, "M3", false}, {connectors.ExactlyOnce, "M4", false},
-		{connectors.ExactlyOnce, "M3", true},
+		{connectors.AtLeastOnce, "M3", false, ""}, {connectors.AtMostOnce, "M3", false, ""},
+		{connectors.ExactlyOnce, "M1", false, BatchTransaction}, {connectors.ExactlyOnce, "M2", false, BatchTransaction},
+		{connectors.ExactlyOnce, "T1", false, BatchTransaction}, {connectors.ExactlyOnce, "T2", false, BatchTransaction},
+		{connectors.ExactlyOnce, "M3", false, BatchTransaction}, {connectors.ExactlyOnce, "M4", false, BatchTransaction},
+		{connectors.ExactlyOnce, "M3", true, BatchTransaction},
+		{connectors.ExactlyOnce, "M2", false, OutputPartition}, {connectors.ExactlyOnce, "T1", false, OutputPartition},
+		{connectors.ExactlyOnce, "T2", false, OutputPartition}, {connectors.ExactlyOnce, "M3", false, OutputPartition},
+		{connectors.ExactlyOnce, "M3", true, OutputPartition},
+		{connectors.ExactlyOnce, "M2", false, OffsetRange}, {connectors.ExactlyOnce, "T2", false, OffsetRange}, {connectors.ExactlyOnce, "M3", false, OffsetRange},
 	} {
-		t.Run(fmt.Sprint(c.guarantee, "/", c.point, "/", c.broken), func(t *testing.T) {
+		t.Run(fmt.Sprint(c.guarantee, c.way, "/", c.point, "/", c.broken), func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
@@ -44,6 +50,9 @@ func TestKafka(t *testing.T) {
 
 			b := newBed(t, partitions, c.guarantee)
 			b.config.BreakExactlyOnce = c.broken
+			if c.way != "" {
+				b.config.ExactlyOnce = c.way
+			}
 			b.config.Rate.MaxRecordsPerBatch = 600
 			b.graph = func() *pipeline.Graph {
 				in, err := kafka.NewSource(kafka.SourceConfig{Brokers: cluster.ListenAddrs(), Topics: []string{"in"}, FetchWaitMillis: 5})
@@ -53,6 +62,9 @@ func TestKafka(t *testing.T) {
 				out, err := kafka.NewSink(kafka.SinkConfig{Brokers: cluster.ListenAddrs(), Topic: "out"})
 				if err != nil {
 					t.Fatal(err)
+				}
+				if c.way == OffsetRange {
+					return mapGraph(in, out)
 				}
 				return countGraph(in, out)
 			}
@@ -88,7 +100,7 @@ func TestKafka(t *testing.T) {
 			if c.guarantee == connectors.AtLeastOnce && told.acked != told.recovery.Records {
 				t.Errorf("the point announced %d copies of %d", told.acked, told.recovery.Records)
 			}
-			if copies == 0 {
+			if copies == 0 && c.way != OffsetRange {
 				if err := b.counts(); err != nil {
 					t.Error(err)
 				}

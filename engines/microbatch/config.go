@@ -52,6 +52,12 @@ type Config struct {
 	// it: under exactly-once, when a task that writes or the transaction itself
 	// has failed. Other tasks are run again by themselves (scheduler.maxFailures).
 	BatchAttempts int `json:"batchAttempts"`
+	// ExactlyOnce says what one transaction holds under that guarantee: the whole
+	// batch with its offsets (batch-transaction); a partition's rows with their
+	// range of offsets, where nothing is shuffled (offset-range); or an output
+	// partition's rows with query, batch and partition (output-partition). With
+	// batch-id the sink is told these and must be idempotent by them.
+	ExactlyOnce Way `json:"exactlyOnce" jsonschema:"enum=batch-transaction,enum=offset-range,enum=output-partition,enum=batch-id"`
 	// BreakExactlyOnce is the negative control: the offsets are committed apart
 	// from the output. A crash between the two then repeats a batch, which the
 	// ledger must see.
@@ -144,6 +150,7 @@ func Default() *Config {
 		RetainedBatches:    100,
 		Scheduler:          defaultScheduler(),
 		BatchAttempts:      4,
+		ExactlyOnce:        BatchTransaction,
 	}
 }
 
@@ -181,6 +188,7 @@ func (c *Config) Validate() error {
 	c.Source.validate(check)
 	c.validateStreaming(check)
 	check(c.Scheduler.ConcurrentJobs == 1 || c.Clock == Queueing, "scheduler.concurrentJobs: 1 with the skipping clock, whose batches follow one another")
+	check(slices.Contains(ways, c.ExactlyOnce), "exactlyOnce: one of batch-transaction, offset-range, output-partition, batch-id")
 	check(c.BatchAttempts >= 1 && c.BatchAttempts <= 100, "batchAttempts: 1 to 100")
 	return errors.Join(errs...)
 }

@@ -145,6 +145,9 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 		stop:    make(chan struct{}), done: make(chan struct{}), exactlyOnce: job.Guarantee == connectors.ExactlyOnce,
 		bounded: true,
 	}
+	if r.exactlyOnce {
+		r.way = cfg.ExactlyOnce
+	}
 	r.bad = engines.NewBadInputs(r.emit)
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.watermark.Store(noTime)
@@ -202,6 +205,9 @@ func (r *run) open() error {
 	if err := r.cfg.checkStreaming(&r.job, r.fragments); err != nil {
 		return err
 	}
+	if err := r.checkWay(); err != nil {
+		return err
+	}
 	q := query{Name: r.job.Name, MaxParallelism: r.job.MaxParallelism}
 	for _, f := range r.fragments {
 		if !f.Stateful() {
@@ -222,6 +228,7 @@ func (r *run) open() error {
 		}
 		q.Stateful = append(q.Stateful, s)
 	}
+	q.ExactlyOnce, q.Sinks = r.pins()
 	if err := r.logs.claim(q); err != nil {
 		return err
 	}
@@ -246,10 +253,14 @@ func (r *run) open() error {
 	r.maintenance = newMaintenance()
 	// The sink is asked first: opening its transaction fences a process that is
 	// still alive, and what it holds decides where to go on.
-	if r.exactlyOnce {
-		if err := openTransactions(r.ctx, r); err != nil {
-			return err
-		}
+	switch {
+	case r.way == BatchTransaction:
+		err = openTransactions(r.ctx, r)
+	case r.byPartition():
+		err = r.openParts(r.ctx)
+	}
+	if err != nil {
+		return err
 	}
 	for _, n := range r.job.Graph.Nodes() {
 		if n.Kind != pipeline.KindSource {

@@ -237,6 +237,15 @@ type query struct {
 	Name           string       `json:"name"`
 	MaxParallelism int          `json:"maxParallelism"`
 	Stateful       []queryStage `json:"stateful"`
+	// ExactlyOnce and Sinks are there once the job has been exactly-once.
+	ExactlyOnce Way         `json:"exactlyOnce,omitempty"`
+	Sinks       []querySink `json:"sinks,omitempty"`
+}
+
+// querySink pins the number of output partitions that have transactions.
+type querySink struct {
+	Node       string `json:"node"`
+	Partitions int    `json:"partitions"`
 }
 
 type queryStage struct {
@@ -276,6 +285,33 @@ func (l batchLogs) claim(q query) error {
 		}
 		if o.Partitions != n.Partitions {
 			return fmt.Errorf("operators %q ran with %d state partitions and cannot go on with %d: the number is pinned at the first start", o.Operators, o.Partitions, n.Partitions)
+		}
+	}
+	return l.claimWay(old, q)
+}
+
+// claimWay pins how the job is exactly-once: what one way has written says
+// nothing to another.
+func (l batchLogs) claimWay(old, q query) error {
+	if q.ExactlyOnce == "" {
+		return nil
+	}
+	if old.ExactlyOnce == "" { // it was not until now
+		b, err := json.Marshal(q)
+		if err != nil {
+			return err
+		}
+		return l.folder.Write(queryFile, b)
+	}
+	if old.ExactlyOnce != q.ExactlyOnce {
+		return fmt.Errorf("the job was exactly-once by %s and cannot go on with %s: the way is pinned at its first start", old.ExactlyOnce, q.ExactlyOnce)
+	}
+	for i, s := range old.Sinks {
+		if i >= len(q.Sinks) || s.Node != q.Sinks[i].Node {
+			return fmt.Errorf("the job had sink %q: with transactions by partition sinks cannot be removed", s.Node)
+		}
+		if n := q.Sinks[i].Partitions; n != s.Partitions {
+			return fmt.Errorf("sink %q ran with %d output partitions and cannot go on with %d: the number is pinned at the first start", s.Node, s.Partitions, n)
 		}
 	}
 	return nil

@@ -275,12 +275,16 @@ type store struct {
 	visible []row
 	aborted int
 	epoch   int
-	marks   *marks // what transactions carried; nil until first used
+	marks   *marks         // what transactions carried; nil until first used
+	parts   map[int]*marks // the same of output partitions
+	fences  map[int]int
 	begun   int
 	timeout time.Duration // of transactions; 0 is none
 	// failWrites makes the so-manieth write from now fail, once.
 	failWrites int
-	only       []connectors.Guarantee
+	// failCommits makes the answer to the so-manieth commit from now be lost, once.
+	failCommits int
+	only        []connectors.Guarantee
 }
 
 // marks are the positions and metadata that transactions carry. Two stores may
@@ -326,7 +330,22 @@ func (s *store) Transaction(_ context.Context, env connectors.WriterEnv) (connec
 	if s.marks == nil {
 		s.marks = &marks{}
 	}
-	return &storeTransaction{s: s, env: env, epoch: s.epoch}, nil
+	return &storeTransaction{s: s, env: env, epoch: s.epoch, marks: s.marks, part: -1}, nil
+}
+
+// PartitionTransaction fences older ones of its partition only.
+func (s *store) PartitionTransaction(_ context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parts == nil {
+		s.parts, s.fences = map[int]*marks{}, map[int]int{}
+	}
+	k := env.Subtask
+	if s.parts[k] == nil {
+		s.parts[k] = &marks{}
+	}
+	s.fences[k]++
+	return &storeTransaction{s: s, env: env, epoch: s.epoch, marks: s.parts[k], part: k, fence: s.fences[k]}, nil
 }
 
 type storeWriter struct {
@@ -375,6 +394,10 @@ type storeTransaction struct {
 	s         *store
 	env       connectors.WriterEnv
 	epoch     int
+	marks     *marks
+	part      int // −1 for the batch
+	fence     int
+	prepared  bool
 	open      []row
 	positions map[connectors.SplitID]connectors.Position
 	metadata  string
@@ -383,14 +406,14 @@ type storeTransaction struct {
 }
 
 func (t *storeTransaction) check() error {
-	if t.epoch != t.s.epoch {
+	if t.epoch != t.s.epoch || t.part >= 0 && t.fence != t.s.fences[t.part] {
 		return errFenced
 	}
 	return nil
 }
 
 func (t *storeTransaction) Committed(context.Context) (map[connectors.SplitID]connectors.Position, string, bool, error) {
-	m := t.s.marks
+	m := t.marks
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.carried, m.metadata, m.commits > 0, nil
@@ -402,7 +425,7 @@ func (t *storeTransaction) Begin(context.Context) error {
 	if t.active {
 		return errors.New("a transaction is open")
 	}
-	t.active, t.open, t.positions, t.since = true, nil, nil, time.Now()
+	t.active, t.open, t.prepared, t.since = true, nil, false, time.Now()
 	t.s.begun++
 	return t.check()
 }
@@ -416,7 +439,7 @@ func (t *storeTransaction) Writer(subtask int) connectors.Writer {
 func (t *storeTransaction) Prepare(_ context.Context, p map[connectors.SplitID]connectors.Position, metadata string) error {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	t.positions, t.metadata = maps.Clone(p), metadata
+	t.positions, t.metadata, t.prepared = maps.Clone(p), metadata, true
 	return t.check()
 }
 
@@ -429,17 +452,28 @@ func (t *storeTransaction) Commit(context.Context) error {
 	if t.s.timeout > 0 && time.Since(t.since) >= t.s.timeout {
 		return errors.New("the transaction is not known any more")
 	}
-	if !t.active || t.positions == nil {
+	if !t.active || !t.prepared {
 		return errors.New("commit without prepare")
 	}
-	t.s.visible = append(t.s.visible, t.open...)
-	m := t.s.marks
+	if t.s.failCommits > 0 {
+		if t.s.failCommits--; t.s.failCommits == 0 {
+			t.s.publish(t)
+			return errors.New("the answer is lost")
+		}
+	}
+	t.s.publish(t)
+	return nil
+}
+
+// publish makes a transaction visible. The lock is held.
+func (s *store) publish(t *storeTransaction) {
+	s.visible = append(s.visible, t.open...)
+	m := t.marks
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.carried, m.metadata = t.positions, t.metadata
 	m.commits++
 	t.active = false
-	return nil
 }
 
 func (t *storeTransaction) Abort(context.Context) error {

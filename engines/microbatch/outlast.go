@@ -8,15 +8,21 @@ import (
 	"streamduel/connectors"
 )
 
-// outlasted returns the sink whose transaction the outside system has given up
-// because the batch's attempt took longer than its timeout; nil when none was.
-func (r *run) outlasted(took time.Duration) (*transaction, time.Duration) {
+// outlasted returns the name of the sink whose transaction the outside system has
+// given up because it was open for longer than its timeout; "" when none was. A
+// batch's is open while the batch is attempted, a partition's from its first row.
+func (r *run) outlasted(took time.Duration) (sink string, timeout time.Duration) {
 	for _, t := range r.transactions {
 		if timed, ok := t.tx.(connectors.Timed); ok && took >= timed.Timeout() {
-			return t, timed.Timeout()
+			return t.node.Name, timed.Timeout()
 		}
 	}
-	return nil, 0
+	for _, p := range r.parts.all {
+		if timed, ok := p.tx.(connectors.Timed); ok && p.lasted >= timed.Timeout() {
+			return p.node.Name, timed.Timeout()
+		}
+	}
+	return "", 0
 }
 
 // reopen opens the sinks' transactions anew: the ones before may be beyond use,
@@ -32,15 +38,23 @@ func (r *run) reopen(ctx context.Context) error {
 		}
 	}
 	r.transactions = nil
+	for _, p := range r.parts.all {
+		if err := r.reopenPart(ctx, p); err != nil {
+			return err
+		}
+	}
+	if r.way != BatchTransaction {
+		return nil
+	}
 	return openTransactions(ctx, r)
 }
 
 // tooLong is the error of a batch that has outlasted its transaction twice.
-func (r *run) tooLong(t *transaction, timeout time.Duration, took []time.Duration, cause error) error {
+func (r *run) tooLong(sink string, timeout time.Duration, took []time.Duration, cause error) error {
 	limit := "none"
 	if n := r.cfg.Rate.MaxRecordsPerBatch; n > 0 {
 		limit = fmt.Sprintf("%d records", n)
 	}
 	return fmt.Errorf("sink %q: the batch took %v and again %v, longer than its transaction timeout of %v; the interval is %v and the cap on a batch (rate.maxRecordsPerBatch) %s: lower one of them or raise the timeout: %w",
-		t.node.Name, took[0].Round(time.Millisecond), took[1].Round(time.Millisecond), timeout, r.cfg.Interval.Std(), limit, cause)
+		sink, took[0].Round(time.Millisecond), took[1].Round(time.Millisecond), timeout, r.cfg.Interval.Std(), limit, cause)
 }

@@ -23,6 +23,9 @@ func (r *run) recover() error {
 		if err := r.reconcile(h); err != nil {
 			return err
 		}
+		if err := r.reconcileParts(h); err != nil {
+			return err
+		}
 	} else {
 		for _, t := range r.transactions {
 			t.holds.Batch = -1
@@ -186,7 +189,7 @@ func (r *run) rebuild(b *batch) error { return r.rebuildAt(b.slot, b.entry.Batch
 
 // retire ends a generation; what its writers have counted is kept.
 func (r *run) retire(s *slot, g *generation) {
-	g.close(r.exactlyOnce)
+	g.close(r.borrowsWriters())
 	r.generationMu.Lock()
 	defer r.generationMu.Unlock()
 	r.retired += g.written()

@@ -27,6 +27,7 @@ type run struct {
 	cfg         *Config
 	rt          engines.Runtime
 	exactlyOnce bool
+	way         Way  // of exactly-once; "" under the other guarantees
 	bounded     bool // all sources end by themselves
 	fragments   []*pipeline.Fragment
 	states      map[*pipeline.Fragment][]*partitionState
@@ -46,6 +47,7 @@ type run struct {
 
 	sources      []*source
 	transactions []*transaction
+	parts        parts
 
 	// The planner's.
 	nextBatch int64
@@ -97,6 +99,11 @@ type batch struct {
 	lag       int64
 	replay    bool
 	durations map[string]float64
+
+	// Of exactly-once by partition: the failpoints that are passed once a batch,
+	// and how many partitions are visible.
+	ready, half sync.Once
+	visible     atomic.Int64
 }
 
 // slot holds the tasks for one batch at a time: one slot, or under the queueing
@@ -414,7 +421,7 @@ func (r *run) close() {
 	r.cancel()
 	for _, s := range r.slots {
 		if g := s.generation.Load(); g != nil {
-			g.close(r.exactlyOnce)
+			g.close(r.borrowsWriters())
 		}
 	}
 	if r.dispatcher != nil {
@@ -428,6 +435,7 @@ func (r *run) close() {
 			r.rt.Log.Warn("closing a transaction", "sink", t.node.Name, "error", err)
 		}
 	}
+	r.closeParts()
 	for _, s := range r.sources {
 		s.enumerator.Close()
 	}

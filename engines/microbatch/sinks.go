@@ -21,11 +21,42 @@ type sinkWriter struct {
 	// skip drops the rows of a batch that this sink holds already.
 	skip bool
 	half *halfway
+	part *part                  // exactly-once by partition
+	told connectors.BatchWriter // nil unless it is told where batches begin
+}
+
+// open gives a writer of its own to a task.
+func (w *sinkWriter) open(ctx context.Context, env connectors.WriterEnv) (err error) {
+	if sink, ok := w.node.Sink.(connectors.Idempotent); ok {
+		w.told, err = sink.BatchWriter(ctx, env)
+		w.Writer = w.told
+	} else {
+		w.Writer, err = w.node.Sink.Writer(ctx, env)
+	}
+	return err
+}
+
+// beginRows tells the sinks that ask for it whose rows are to come.
+func (t *task) beginRows(ctx context.Context, b *batch) error {
+	for _, w := range t.writers {
+		if w.told == nil {
+			continue
+		}
+		if err := w.told.Batch(ctx, connectors.BatchID{Query: t.run.job.Name, Batch: b.entry.Batch, Partition: t.Subtask}); err != nil {
+			return fmt.Errorf("sink %q, partition %d: batch %d: %w", w.node.Name, w.subtask, b.entry.Batch, err)
+		}
+	}
+	return nil
 }
 
 func (w *sinkWriter) Write(ctx context.Context, r *connectors.Record, o *connectors.Origin) error {
 	if w.skip {
 		return nil
+	}
+	if w.part != nil && w.part.since.IsZero() {
+		if err := w.part.begin(ctx); err != nil {
+			return err
+		}
 	}
 	if err := w.Writer.Write(ctx, r, o); err != nil {
 		return fmt.Errorf("sink %q, subtask %d: %w", w.node.Name, w.subtask, err)

@@ -95,6 +95,9 @@ func (h *host) Writer(n *pipeline.Node) connectors.Writer {
 // watermark moves and fires what it has passed.
 func (t *task) process(ctx context.Context, b *batch) error {
 	t.assign(b)
+	if err := t.beginRows(ctx, b); err != nil {
+		return err
+	}
 	if _, err := t.ProcessingTime(b.entry.Time); err != nil {
 		return err
 	}
@@ -130,7 +133,10 @@ func (t *task) process(ctx context.Context, b *batch) error {
 		}
 	}
 	b.taken.Add(t.taken)
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return t.commitParts(b)
 }
 
 // assign takes the task's ranges of a batch. A split always goes to the same
@@ -142,7 +148,7 @@ func (t *task) assign(b *batch) {
 		ranges := b.entry.Sources[src.source.node.UID]
 		known := src.source.known()
 		for i := t.Subtask; i < len(known); i += len(t.stage.tasks) {
-			if rg, ok := ranges[known[i].ID]; ok && rg.From < rg.Until {
+			if rg, ok := ranges[known[i].ID]; ok && rg.From < rg.Until && !t.run.parts.has(known[i].ID, rg) {
 				src.assign = append(src.assign, connectors.Assignment{Split: known[i].Split, From: rg.From, Until: rg.Until})
 			}
 		}
@@ -240,7 +246,7 @@ func (r *run) build(s *slot, watermark int64, versions func(*partitionState) (in
 	g := &generation{shuffles: map[*pipeline.Edge]*shuffle{}, live: map[*pipeline.Edge]*live{}}
 	g.ctx, g.cancel = context.WithCancel(r.ctx)
 	if err := r.buildStages(g, watermark, versions); err != nil {
-		g.close(r.exactlyOnce)
+		g.close(r.borrowsWriters())
 		return err
 	}
 	s.generation.Store(g)
@@ -345,7 +351,7 @@ func (t *task) restoreState(versions func(*partitionState) (int64, error)) error
 // that the batch began with.
 func (r *run) renew(g *generation, s *stage, k int, b *batch) (*task, error) {
 	old := s.tasks[k]
-	old.close(r.exactlyOnce)
+	old.close(r.borrowsWriters())
 	for _, e := range s.fragment.Out {
 		g.shuffles[e].drop(k)
 	}
@@ -407,10 +413,9 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 		}
 		t.sources = append(t.sources, &taskSource{source: src, reader: reader, head: built.Source(n)})
 	}
-	if r.job.Guarantee != connectors.ExactlyOnce {
+	if !r.borrowsWriters() {
 		for _, w := range t.writers {
-			w.Writer, err = w.node.Sink.Writer(g.ctx, r.writerEnv(w.node, k, f.Parallelism))
-			if err != nil {
+			if err := w.open(g.ctx, r.writerEnv(w.node, k, f.Parallelism)); err != nil {
 				return fmt.Errorf("sink %q: %w", w.node.Name, err)
 			}
 		}
@@ -422,11 +427,11 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 }
 
 // close ends a generation and gives back what it holds.
-func (g *generation) close(exactlyOnce bool) {
+func (g *generation) close(borrowed bool) {
 	g.cancel()
 	for _, s := range g.stages {
 		for _, t := range s.tasks {
-			t.close(exactlyOnce)
+			t.close(borrowed)
 		}
 	}
 	for _, s := range g.shuffles {
@@ -436,9 +441,9 @@ func (g *generation) close(exactlyOnce bool) {
 	}
 }
 
-// close ends a task, also one that was built half way. Under exactly-once its
-// writers belong to the transaction.
-func (t *task) close(exactlyOnce bool) {
+// close ends a task, also one that was built half way. Writers that are borrowed
+// belong to a transaction.
+func (t *task) close(borrowed bool) {
 	if t.closed {
 		return
 	}
@@ -446,7 +451,7 @@ func (t *task) close(exactlyOnce bool) {
 	for _, src := range t.sources {
 		src.reader.Close()
 	}
-	if !exactlyOnce {
+	if !borrowed {
 		for _, w := range t.writers {
 			if w.Writer != nil {
 				w.Writer.Close()
