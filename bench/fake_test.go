@@ -56,8 +56,12 @@ func fakeParts() parts {
 
 type microbatchConfig struct {
 	Interval time.Duration `json:"interval"`
+	Clock    string        `json:"clock"`
 	Rate     struct {
 		Cap int `json:"maxRecordsPerBatch"`
+		PID struct {
+			Enabled bool `json:"enabled"`
+		} `json:"pid"`
 	} `json:"rate"`
 	Cores     int            `json:"cores"`
 	Source    map[string]any `json:"source"`
@@ -74,7 +78,8 @@ func (c *microbatchConfig) Validate() error {
 type dataflowConfig struct {
 	BufferTimeout time.Duration `json:"bufferTimeout"`
 	Checkpoint    struct {
-		Interval time.Duration `json:"interval"`
+		Interval  time.Duration `json:"interval"`
+		Unaligned bool          `json:"unaligned"`
 	} `json:"checkpoint"`
 	Buffers struct {
 		Size int `json:"size"`

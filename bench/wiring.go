@@ -115,7 +115,7 @@ func runHarness(ctx context.Context, req Request) (Result, error) {
 	dir, summary, err := harness.Run(ctx, harness.Options{
 		Set: req.Set, Cells: req.Cells, Out: req.Out, Seed: req.Seed, Quick: req.Quick,
 		Broker:    broker.Options{Kind: broker.Kind(req.Broker.Kind), Addresses: req.Broker.Addresses, Container: container.Starter(container.DefaultImage)},
-		Arguments: req.Arguments, Log: req.Log,
+		Arguments: req.Arguments, Log: req.Log, Model: predict,
 		Progress: func(p harness.Progress) {
 			req.Progress(Progress{
 				Kind: ProgressKind(p.Kind), Text: p.Text, Cell: p.Cell, Index: p.Index, Phase: p.Phase, At: p.At,

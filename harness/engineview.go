@@ -37,10 +37,29 @@ type engineView struct {
 	from      engines.Positions // where this attempt began to read each split
 	millis    []float64         // what each durable point took
 	bytes     int64
+	batches   []batchView
+	taken     []checkpointView // checkpoints in the order of their triggers
 	bad       []runs.BadSample
 	malformed int // events that do not decode
 	term      int64
 	deposed   []worker.Deposed
+}
+
+// batchView is a batch of micro-batch: when it ended, by this side's clock, and how
+// long it had waited and run.
+type batchView struct {
+	ended           int64
+	records         int64
+	waited, running float64 // milliseconds
+}
+
+func (b batchView) began() int64 { return b.ended - int64(b.running*1e6) }
+
+// checkpointView is a checkpoint of dataflow; completed is 0 for one that was not.
+type checkpointView struct {
+	id                   int64
+	triggered, completed int64
+	inFlight             int64
 }
 
 type counts struct{ consumed, written, bad int64 }
@@ -186,12 +205,24 @@ func (v *engineView) line(l proc.Line) {
 		if decode(&b) {
 			v.millis = append(v.millis, b.Durations["walCommit"]+b.Durations["commitOffsets"])
 			v.bytes += b.StateBytes
+			v.batches = append(v.batches, batchView{l.At, b.Records, b.SchedulingDelay, b.ProcessingDelay})
+		}
+	case engines.CheckpointTriggered{}.Kind():
+		var c engines.CheckpointTriggered
+		if decode(&c) {
+			v.taken = append(v.taken, checkpointView{id: c.Checkpoint, triggered: l.At})
 		}
 	case engines.CheckpointCompleted{}.Kind():
 		var c engines.CheckpointCompleted
 		if decode(&c) {
 			v.millis = append(v.millis, c.Durable)
 			v.bytes += c.Bytes
+			for i := len(v.taken) - 1; i >= 0; i-- {
+				if t := &v.taken[i]; t.id == c.Checkpoint {
+					t.completed, t.inFlight = l.At, c.InFlightBytes
+					break
+				}
+			}
 		}
 	}
 }
@@ -218,6 +249,20 @@ func (v *engineView) gaugesAt() (g engines.Gauges, at int64) {
 	g.Written += v.base.written
 	g.BadRecords += v.base.bad
 	return g, v.at
+}
+
+// batchesSeen returns the batches of all attempts so far.
+func (v *engineView) batchesSeen() []batchView {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.batches)
+}
+
+// checkpointsSeen returns the checkpoints of all attempts so far.
+func (v *engineView) checkpointsSeen() []checkpointView {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.taken)
 }
 
 // share is a mean under way.

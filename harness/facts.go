@@ -31,7 +31,8 @@ type facts struct {
 	stopped  error // why the worker did not stop as asked
 	missed   []string
 
-	throttled *throttled
+	throttled []*throttled
+	maximum   map[string]float64 // of phases that throttles are a share of
 	blocked   map[string]float64 // largest blocked share of each task while throttled
 	grown     atomic.Pointer[grown]
 	crashed   *crashed

@@ -26,7 +26,10 @@ type Options struct {
 	Quick     bool
 	Arguments []string // of the command, for summary.json
 	Progress  func(Progress)
-	Log       io.Writer // the harness's log lines; nil discards
+	// Model predicts what a cell's engine must have shown while its sink was
+	// throttled; nil, or nil from it, predicts nothing.
+	Model Model
+	Log   io.Writer // the harness's log lines; nil discards
 }
 
 // Progress is one thing that happened.

@@ -136,10 +136,7 @@ func (c *cell) elapsed() int64 {
 
 func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	rows := c.rec.all()
-	series := make([]runs.Sample, len(rows))
-	for i, x := range rows {
-		series[i] = x.sample
-	}
+	series := c.rec.samples()
 	until := c.seconds(c.start + c.elapsed())
 	consumed := c.engine.gauges().Consumed
 	out.Records = result.Records(&consumed)
@@ -150,22 +147,8 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	c.throughput(out, rows)
 
 	interval := intervalOf(c.spec)
-	if t := c.facts.throttled; t != nil && t.to > 0 {
-		f := pressure.Throttle{At: c.seconds(t.from), Released: c.seconds(t.to), Rate: t.rate, Interval: interval, Hold: c.hold(t)}
-		if t.after > t.before {
-			delivered := float64(t.after - t.before)
-			f.Delivered = &delivered
-		}
-		var marks []runs.Mark
-		out.Pressure, marks = pressure.Throttled(series, f)
-		c.marks = append(c.marks, marks...)
-		if len(c.facts.blocked) > 0 {
-			out.Pressure.Blocked = map[string]runs.Blocked{}
-			for name, share := range c.facts.blocked {
-				share = math.Min(math.Max(share, 0), 1)
-				out.Pressure.Blocked[name] = runs.Blocked{Share: share, Level: runs.BlockedLevel(share)}
-			}
-		}
+	if err := c.pressures(out, series, interval); err != nil {
+		return err
 	}
 	if g := c.facts.grown.Load(); g != nil {
 		f := pressure.Growth{Created: c.seconds(g.at), Added: int64(g.created), Until: until, Interval: interval}
@@ -281,15 +264,6 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))
 		}
 	}
-}
-
-// hold is how long intake must stay at the sink's rate to have followed it:
-// shorter than the definition's only where the phase leaves no room.
-func (c *cell) hold(t *throttled) float64 {
-	if length := float64(t.to-t.from) / 1e9; length < 2*pressure.Hold {
-		return length / 2
-	}
-	return 0
 }
 
 // latencies sums latency.hlog's intervals up by phase.

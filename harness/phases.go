@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"syscall"
 	"time"
 
 	"streamduel/clock"
 	"streamduel/engines"
+	"streamduel/harness/pressure"
 	"streamduel/runs"
 	"streamduel/scenarios"
 	"streamduel/worker"
@@ -17,7 +19,11 @@ import (
 
 // throttled is what a throttle phase did.
 type throttled struct {
-	rate          float64
+	phase         string
+	share         float64 // of what became visible in an earlier phase; 0 for none
+	maximum       float64 // that
+	rate          float64 // what the sink can take
+	limit         float64 // that it is held at; 0 where nothing holds it
 	from, to      int64
 	before, after int64 // records that the sinks had taken
 }
@@ -173,26 +179,85 @@ func (c *cell) command(ctx context.Context, build func(id int64) worker.Command)
 }
 
 func (c *cell) throttle(ctx context.Context, p scenarios.Phase) (undo func(context.Context) error, err error) {
-	rate := float64(p.Throttle.Sink.Of(c.spec.Scenario.Load.Rate))
+	t := &throttled{phase: p.Name, rate: float64(p.Throttle.Sink.Of(c.spec.Scenario.Load.Rate))}
+	if p.Throttle.Of != "" {
+		if t.maximum, err = c.rateOf(p.Throttle.Of); err != nil {
+			return nil, err
+		}
+		t.share = p.Throttle.Sink.Percent / 100
+		t.rate = t.share * t.maximum
+	}
+	if t.limit = t.rate; t.share == 1 {
+		t.limit = c.limitIn(p.Throttle.Of)
+	}
 	set := func(ctx context.Context, r *float64) error {
 		return c.command(ctx, func(id int64) worker.Command {
 			return worker.Command{ID: id, Throttle: &worker.Throttle{RecordsPerSecond: r}}
 		})
 	}
-	c.engine.clearBlocked()
-	if err := set(ctx, &rate); err != nil {
+	if len(c.facts.throttled) == 0 {
+		c.engine.clearBlocked()
+	}
+	limit := &t.limit
+	if t.limit == 0 {
+		limit = nil
+	}
+	if err := set(ctx, limit); err != nil {
 		return nil, err
 	}
-	t := &throttled{rate: rate, from: clock.Mono(), before: c.engine.gauges().Written}
-	c.facts.throttled = t
+	t.from, t.before = clock.Mono(), c.engine.gauges().Written
+	c.facts.throttled = append(c.facts.throttled, t)
 	return func(ctx context.Context) error {
-		if err := set(ctx, nil); err != nil {
-			return err
+		// Between two throttles the sink is not free: in the moment between them it
+		// would take what waits.
+		if !c.throttledNext(p) {
+			if err := set(ctx, nil); err != nil {
+				return err
+			}
 		}
 		t.to, t.after = clock.Mono(), c.engine.gauges().Written
 		c.facts.blocked = c.engine.blocked()
 		return nil
 	}, nil
+}
+
+// throttledNext reports whether the phase behind this one throttles the sink too.
+func (c *cell) throttledNext(p scenarios.Phase) bool {
+	all := c.spec.Scenario.Phases
+	i := slices.IndexFunc(all, func(x scenarios.Phase) bool { return x.Name == p.Name })
+	return i >= 0 && i+1 < len(all) && all[i+1].Throttle != nil
+}
+
+// limitIn is what the sink was held at in a phase that is over, 0 for nothing: all
+// of the maximum is what it was when it was measured, and not the measured figure,
+// which every moment of a busy machine would only lower.
+func (c *cell) limitIn(phase string) float64 {
+	for _, t := range c.facts.throttled {
+		if t.phase == phase {
+			return t.limit
+		}
+	}
+	return 0
+}
+
+// rateOf is the rate at which results became visible in a phase that is over.
+func (c *cell) rateOf(phase string) (float64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if rate, ok := c.facts.maximum[phase]; ok {
+		return rate, nil // the same for all that are a share of it
+	}
+	for _, p := range c.phases {
+		if p.Name != phase {
+			continue
+		}
+		if rate, ok := pressure.Mean(c.rec.samples(), p.Start, p.End); ok && rate > 0 {
+			c.facts.maximum = map[string]float64{phase: rate}
+			return rate, nil
+		}
+		return 0, fmt.Errorf("throttle.of: %s: no result became visible in that phase, so a share of it is no limit: lengthen it", phase)
+	}
+	return 0, fmt.Errorf("throttle.of: %s: no phase of that name is over", phase)
 }
 
 func (c *cell) grow(ctx context.Context, g *scenarios.Grow) error {

@@ -134,6 +134,16 @@ func (r *recorder) all() []row {
 	return r.rows[:len(r.rows):len(r.rows)]
 }
 
+// samples returns the series so far.
+func (r *recorder) samples() []runs.Sample {
+	rows := r.all()
+	out := make([]runs.Sample, len(rows))
+	for i, x := range rows {
+		out[i] = x.sample
+	}
+	return out
+}
+
 func (r *recorder) keep(err error) {
 	if err != nil {
 		r.mu.Lock()

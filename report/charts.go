@@ -94,37 +94,64 @@ type source struct {
 	cell      *runs.Cell
 	series    []runs.Sample
 	latencies []runs.LatencyInterval
+	events    []runs.Event    // read where a chart needs them
+	predicted *runs.Predicted // nil for none
 }
 
 // chartsOf makes the charts of a group, and notes on what is missing.
-func chartsOf(f *runs.Folder, g *group, styles []EngineStyle) ([]Chart, []string) {
+func chartsOf(f *runs.Folder, g *group) ([]Chart, []string) {
 	var notes []string
 	var sources []source
 	repeated := 0
 	for _, e := range g.engines {
-		c := e.cells[0]
 		repeated = max(repeated, len(e.cells))
-		src := source{engine: e.engine, cell: c}
-		var err error
-		if src.series, err = f.Series(c.ID); err != nil {
-			notes = append(notes, noteOf(e.engine, "curves over time", err))
-		}
-		if src.latencies, err = f.Latencies(c.ID); err != nil {
-			notes = append(notes, noteOf(e.engine, "latency over time", err))
-		}
-		if w, voided := c.Voided(runs.GroupLatency); voided {
-			src.latencies = nil
-			notes = append(notes, fmt.Sprintf("The latency of %s is withheld: %s.", e.engine, strings.TrimSuffix(oneLine(w.Detail), ".")))
-		}
+		src, missing := sourceOf(f, e.engine, e.cells[0])
+		notes = append(notes, missing...)
 		sources = append(sources, src)
 	}
 	if repeated > 1 {
 		notes = append(notes, fmt.Sprintf("The pictures show the first of %d repetitions.", repeated))
 	}
+	return together(g.name(), sources, []func([]source) Chart{
+		stepsChart, latencyChart, intakeChart, visibleChart, newPartitionsChart, lagChart, queuedChart, limitChart, delayChart, checkpointChart,
+		blockedChart, memoryChart, cpuChart,
+	}), notes
+}
+
+// sourceOf reads a cell's raw data, and says what is missing.
+func sourceOf(f *runs.Folder, name string, c *runs.Cell) (source, []string) {
+	var notes []string
+	src := source{engine: name, cell: c}
+	var err error
+	if src.series, err = f.Series(c.ID); err != nil {
+		notes = append(notes, noteOf(name, "curves over time", err))
+	}
+	if src.latencies, err = f.Latencies(c.ID); err != nil {
+		notes = append(notes, noteOf(name, "latency over time", err))
+	}
+	if w, voided := c.Voided(runs.GroupLatency); voided {
+		src.latencies = nil
+		notes = append(notes, fmt.Sprintf("The latency of %s is withheld: %s.", name, strings.TrimSuffix(oneLine(w.Detail), ".")))
+	}
+	if p := c.Pressure; p != nil && (p.SchedulingDelay != nil || p.Checkpoints != nil) {
+		if src.events, err = f.Events(c.ID); err != nil {
+			notes = append(notes, noteOf(name, "batches and checkpoints", err))
+		}
+	}
+	if p := c.Pressure; p != nil && p.SchedulingDelay != nil && p.SchedulingDelay.PredictedPeakSeconds != nil {
+		if src.predicted, err = f.Predicted(c.ID); err != nil {
+			notes = append(notes, noteOf(name, "predicted curves", err))
+		} else {
+			notes = append(notes, "Predicted for "+name+": "+oneLine(src.predicted.About))
+		}
+	}
+	return src, notes
+}
+
+// together makes charts that share a time axis.
+func together(name string, sources []source, kinds []func([]source) Chart) []Chart {
 	var charts []Chart
-	for _, make := range []func([]source) Chart{
-		latencyChart, intakeChart, visibleChart, newPartitionsChart, lagChart, queuedChart, limitChart, blockedChart, memoryChart, cpuChart,
-	} {
+	for _, make := range kinds {
 		if c := make(sources); len(c.Lines) > 0 {
 			charts = append(charts, c)
 		}
@@ -139,15 +166,15 @@ func chartsOf(f *runs.Folder, g *group, styles []EngineStyle) ([]Chart, []string
 	}
 	for i := range charts {
 		c := &charts[i]
-		c.Group = anchor(g.name())
-		c.ID = anchor(g.name()) + "-" + anchor(c.Title)
+		c.Group = anchor(name)
+		c.ID = anchor(name) + "-" + anchor(c.Title)
 		c.Phases, c.Marks, c.End = phases, marks, end
 		c.Summary = describe(*c)
 		for j := range c.Lines {
 			c.Lines[j].thin(maxPoints)
 		}
 	}
-	return charts, notes
+	return charts
 }
 
 func noteOf(engine, what string, err error) string {
@@ -292,17 +319,27 @@ const rateWindow = 1.0
 // column makes a line of one column of the series; nothing for one that is
 // unknown throughout. Rates are averaged over the last rateWindow.
 func column(s source, name string, of func(runs.Sample) float64, isRate bool) (Line, bool) {
+	window := 0.0
+	if isRate {
+		window = rateWindow
+	}
+	return columnOver(s, name, of, window)
+}
+
+// columnOver is column with means over another window; 0 takes the values as they
+// are.
+func columnOver(s source, name string, of func(runs.Sample) float64, window float64) (Line, bool) {
 	l := Line{Name: name, Engine: s.engine}
 	known := false
 	from := 0
 	for i, row := range s.series {
 		v := of(row)
 		known = known || !math.IsNaN(v)
-		if !isRate {
+		if window == 0 {
 			l.add(row.T, v)
 			continue
 		}
-		start := row.T - rateWindow
+		start := row.T - window
 		for from < i && s.series[from].T <= start {
 			from++
 		}
@@ -316,7 +353,7 @@ func column(s source, name string, of func(runs.Sample) float64, isRate bool) (L
 		for j := from; j <= i; j++ {
 			sum += amount(s.series, j, start, of)
 		}
-		l.add(row.T, sum/rateWindow)
+		l.add(row.T, sum/window)
 	}
 	return l, known
 }
@@ -386,7 +423,8 @@ func newPartitionsChart(sources []source) Chart {
 }
 
 func lagChart(sources []source) Chart {
-	return seriesChart(sources, "Backlog", "records", "Records that are due and whose result is not visible yet.", func(s runs.Sample) float64 { return s.Lag }, false)
+	c := seriesChart(sources, "Backlog", "records", "Records that are due and whose result is not visible yet.", func(s runs.Sample) float64 { return s.Lag }, false)
+	return c.predict(sources, func(p *runs.Predicted) []runs.PredictedPoint { return p.Backlog }, 1)
 }
 
 func queuedChart(sources []source) Chart {
@@ -394,7 +432,8 @@ func queuedChart(sources []source) Chart {
 }
 
 func limitChart(sources []source) Chart {
-	return seriesChart(sources, "Rate limit", "records/s", "What the engine's rate control allows itself to take in.", func(s runs.Sample) float64 { return s.RateLimit }, false)
+	c := seriesChart(sources, "Rate limit", "records/s", "What the engine's rate control allows itself to take in.", func(s runs.Sample) float64 { return s.RateLimit }, false)
+	return c.predict(sources, func(p *runs.Predicted) []runs.PredictedPoint { return p.RateLimit }, 1).within()
 }
 
 func blockedChart(sources []source) Chart {

@@ -69,7 +69,7 @@ func drawPlots(dir string, v *View) error {
 			}
 			var picture bytes.Buffer
 			title := s.Name + ", " + g.Title
-			if err := writePNG(&picture, title, g, v.Engines); err != nil {
+			if err := writePNG(&picture, title, g, v.Styles); err != nil {
 				return fmt.Errorf("plots/%s.png: %w", g.Anchor, err)
 			}
 			if err := replaceFile(filepath.Join(dir, g.Anchor+".png"), picture.Bytes()); err != nil {

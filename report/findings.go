@@ -43,6 +43,10 @@ func findings(groups []*group, floors *runs.Floors) []Finding {
 		add(latencyFinding(g, floors))
 	}
 	for _, g := range groups {
+		if f, ok := stepsFinding(g); ok {
+			add(f, true)
+			continue
+		}
 		add(pressureFinding(g))
 	}
 	for _, g := range groups {
@@ -277,6 +281,8 @@ func pressureFinding(g *group) (Finding, bool) {
 			e.fullRate(),
 			prefixed("taken in above the sink's rate ", e.figure("pressure.overshootRecords")),
 			prefixed("of the sink's capacity left unused ", e.figure("pressure.undershootRecords")),
+			e.waited(),
+			e.checkpointed(),
 			prefixed("latency of what was due meanwhile: p99 ", e.figure("latencyMillis.event."+slow+".p99")),
 			e.fromIntake(slow)))
 		switch est := e.estimate(follows); {
@@ -329,6 +335,11 @@ func pressureFinding(g *group) (Finding, bool) {
 	}
 	if len(back) > 0 {
 		f.Sentence += " Set free, full rate is back: " + strings.Join(back, ", ") + "."
+	}
+	for _, e := range g.engines {
+		if text := joined(e.waited(), e.checkpointed()); text != "" {
+			f.Sentence += " " + e.engine + ": " + text + "."
+		}
 	}
 	if len(unknown) == 0 {
 		f.Sentence += g.missingSentence(follows)

@@ -121,12 +121,12 @@ func classCSS(n int) string {
 func HTML(w io.Writer, v *View) error {
 	p := page{
 		View:         v,
-		Style:        template.CSS(asset("uplot/uPlot.min.css") + "\n" + engineCSS(v.Engines) + "\n" + asset("page.css")),
+		Style:        template.CSS(asset("uplot/uPlot.min.css") + "\n" + engineCSS(v.Styles) + "\n" + asset("page.css")),
 		Library:      template.JS(asset("uplot/uPlot.iife.min.js")),
 		Script:       template.JS(asset("page.js")),
 		UPlotVersion: strings.TrimSpace(asset("uplot/VERSION")),
 		UPlotLicence: asset("uplot/LICENSE"),
-		Data:         pageData{Engines: v.Engines, Charts: []Chart{}},
+		Data:         pageData{Engines: v.Styles, Charts: []Chart{}},
 		Glossary:     glossary,
 	}
 	for _, s := range v.Scenarios {

@@ -29,6 +29,8 @@ type View struct {
 	Audits      Table
 	Environment []Fact
 	Engines     []EngineStyle
+	// Styles are those of the engines and, behind them, of what a matrix varied.
+	Styles []EngineStyle
 }
 
 // Fact is a name and a value.
@@ -212,8 +214,9 @@ func Build(f *runs.Folder) *View {
 	v.Floors = floorTable(s.Floors)
 	v.Audits = auditTable(s)
 	v.Environment = environment(s)
+	v.Styles = slices.Clone(v.Engines)
 	for _, gs := range byScenario(groups) {
-		v.Scenarios = append(v.Scenarios, scenarioView(f, gs, v.Engines))
+		v.Scenarios = append(v.Scenarios, scenarioView(f, gs, &v.Styles))
 	}
 	return v
 }
@@ -231,7 +234,7 @@ func byScenario(groups []*group) (out [][]*group) {
 	return out
 }
 
-func scenarioView(f *runs.Folder, groups []*group, styles []EngineStyle) ScenarioView {
+func scenarioView(f *runs.Folder, groups []*group, styles *[]EngineStyle) ScenarioView {
 	name := groups[0].scenario
 	sv := ScenarioView{Name: name, Anchor: anchor(name), Crash: crashTable(groups), Late: lateTable(groups), Bad: badTable(groups), BadSamples: badSampleTable(groups), Figures: figureTable(groups)}
 	for _, s := range f.Summary.Run.Scenarios {
@@ -239,8 +242,11 @@ func scenarioView(f *runs.Folder, groups []*group, styles []EngineStyle) Scenari
 			sv.Question = s.Question
 		}
 	}
+	if beside, ok := sideBySide(f, groups, styles); ok {
+		sv.Groups = append(sv.Groups, beside)
+	}
 	for _, g := range groups {
-		charts, notes := chartsOf(f, g, styles)
+		charts, notes := chartsOf(f, g)
 		notes = append(notes, noProcessing(g)...)
 		gv := GroupView{Title: g.title(), Anchor: anchor(g.name()), Charts: charts, Notes: notes}
 		if len(charts) > 0 {

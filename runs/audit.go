@@ -92,7 +92,7 @@ func (c *Cell) drop(group string) {
 	case GroupCost:
 		c.Cost = nil
 	case GroupPressure:
-		c.Pressure = nil
+		c.Pressure, c.Steps = nil, nil
 	case GroupCounts:
 		c.Records = nil
 		if c.Growth != nil {

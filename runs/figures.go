@@ -30,7 +30,7 @@ type figure struct {
 var figures = sync.OnceValue(func() []figure {
 	var all []figure
 	t := reflect.TypeFor[Cell]()
-	for _, name := range []string{"Records", "BadInput", "LatencyMillis", "Throughput", "Pressure", "Growth", "Crash", "Cost"} {
+	for _, name := range []string{"Records", "BadInput", "LatencyMillis", "Throughput", "Pressure", "Steps", "Growth", "Crash", "Cost"} {
 		f, _ := t.FieldByName(name)
 		walk(&all, f.Type, []string{tagName(f)}, f.Index, nil, false)
 	}
@@ -76,7 +76,7 @@ func groupOf(path []string) string {
 		return GroupLatency
 	case "throughput":
 		return GroupThroughput
-	case "pressure":
+	case "pressure", "steps":
 		return GroupPressure
 	case "cost":
 		return GroupCost
@@ -118,7 +118,7 @@ func find(path string) (figure, string, bool) {
 }
 
 func (f figure) byPhase() bool {
-	return f.pattern[0] == "latencyMillis" || f.pattern[0] == "throughput"
+	return f.pattern[0] == "latencyMillis" || f.pattern[0] == "throughput" || f.pattern[0] == "steps"
 }
 
 // KnownFigure says whether path names a figure that a cell can have, so that

@@ -122,6 +122,8 @@ func TestFigureGroups(t *testing.T) {
 		"cost.cpuSecondsPerMillion":   GroupCost,
 		"pressure.queuedRecordsPeak":  GroupPressure,
 		"throughput.x.visible":        GroupThroughput,
+		"steps.x.crossedSeconds":      GroupPressure,
+		"growth.neverRead":            GroupCounts,
 		"latencyMillis.event.x.count": GroupLatency,
 	} {
 		if got := FigureGroup(path); got != want {

@@ -129,6 +129,13 @@ func (f *Folder) Ledger(cell string) (Ledger, error) {
 	return l, err
 }
 
+// Predicted reads a cell's predicted.json.
+func (f *Folder) Predicted(cell string) (*Predicted, error) {
+	var p *Predicted
+	err := readJSON(f.Path(cell, PredictedFile), &p)
+	return p, err
+}
+
 // Plan reads a cell's plan.json as it is.
 func (f *Folder) Plan(cell string) (json.RawMessage, error) {
 	var raw json.RawMessage

@@ -153,6 +153,7 @@ type Cell struct {
 	LatencyMillis *LatencyMillis        `json:"latencyMillis,omitempty"`
 	Throughput    map[string]Throughput `json:"throughput,omitempty"`
 	Pressure      *Pressure             `json:"pressure,omitempty"`
+	Steps         map[string]Step       `json:"steps,omitempty"` // by phase
 	Growth        *Growth               `json:"growth,omitempty"`
 	Crash         *Crash                `json:"crash,omitempty"`
 	Cost          *Cost                 `json:"cost,omitempty"`
@@ -344,6 +345,48 @@ type Pressure struct {
 	// not write.
 	Blocked      map[string]Blocked `json:"blocked,omitempty"`
 	RSSPeakBytes *int64             `json:"rssPeakBytes,omitempty"`
+	// SchedulingDelay is micro-batch's, Checkpoints are dataflow's.
+	SchedulingDelay *SchedulingDelay `json:"schedulingDelay,omitempty"`
+	Checkpoints     *Checkpoints     `json:"checkpoints,omitempty"`
+}
+
+// SchedulingDelay is how long the batches of a micro-batch engine waited that began
+// while the sink was throttled, and what a simulation of the controller with the
+// run's own costs says that they must have waited; absent without one.
+type SchedulingDelay struct {
+	PeakSeconds          *float64 `json:"peakSeconds,omitempty"`
+	LastSeconds          *float64 `json:"lastSeconds,omitempty"` // of the last batch
+	PredictedPeakSeconds *float64 `json:"predictedPeakSeconds,omitempty"`
+	PredictedLastSeconds *float64 `json:"predictedLastSeconds,omitempty"`
+	// PredictionError is the mean distance of the two curves, as a share of the
+	// predicted peak.
+	PredictionError *float64 `json:"predictionError,omitempty"`
+}
+
+// Checkpoints are those that were triggered while the sink was throttled.
+type Checkpoints struct {
+	Triggered *int64 `json:"triggered,omitempty"`
+	// Held are those of them that were not complete when the sink was freed.
+	Held *int64 `json:"held,omitempty"`
+	// LongestSeconds is from the trigger until the checkpoint was durable.
+	LongestSeconds *Elapsed `json:"longestSeconds,omitempty"`
+	// InFlightBytesMax is the most that barriers overtook in one of them.
+	InFlightBytesMax *int64 `json:"inFlightBytesMax,omitempty"`
+}
+
+// Step is a phase in which the sink was held at a share of what became visible in
+// an earlier phase. Shares are of that, 0 to 1.
+type Step struct {
+	Share                   float64 `json:"share"` // that the sink was given
+	MaximumRecordsPerSecond float64 `json:"maximumRecordsPerSecond"`
+	// CrossedSeconds is until intake and results both ran within three points of
+	// the share; the shares below are their means from then on.
+	CrossedSeconds *Elapsed `json:"crossedSeconds,omitempty"`
+	ConsumedShare  *float64 `json:"consumedShare,omitempty"`
+	VisibleShare   *float64 `json:"visibleShare,omitempty"`
+	// PointsOff is by how many percentage points the one of the two that is farther
+	// off misses the share.
+	PointsOff *float64 `json:"pointsOff,omitempty"`
 }
 
 // Blocked is a task's share of time blocked, 0 to 1, and its [BlockedLevel].

@@ -178,6 +178,11 @@ func (c *Cell) checkFigures(bad func(string, ...any)) {
 			bad("throughput.%s is no phase of the cell", phase)
 		}
 	}
+	for phase := range c.Steps {
+		if !c.hasPhase(phase) {
+			bad("steps.%s is no phase of the cell", phase)
+		}
+	}
 	if k := c.Crash; k != nil && !k.Reached && c.Verdict == Pass {
 		bad("verdict is pass and the crash point %s was never reached", k.Point)
 	}

@@ -29,6 +29,7 @@ const (
 	SeriesFile    = "series.csv"
 	LedgerFile    = "ledger.json"
 	StderrFile    = "stderr.log"
+	PredictedFile = "predicted.json"
 	LatestLink    = "latest"
 	PartialSuffix = ".partial"
 )
@@ -296,6 +297,9 @@ func (c *CellWriter) Stderr() (*os.File, error) {
 
 // WriteJob writes job.json.
 func (c *CellWriter) WriteJob(v any) error { return writeJSON(c.Path(JobFile), v) }
+
+// WritePredicted writes predicted.json.
+func (c *CellWriter) WritePredicted(p *Predicted) error { return writeJSON(c.Path(PredictedFile), p) }
 
 // WritePlan writes plan.json.
 func (c *CellWriter) WritePlan(v any) error { return writeJSON(c.Path(PlanFile), v) }

@@ -80,7 +80,7 @@ func replace(t *testing.T, old, with string) string {
 func TestEveryMistakeIsOneLineThatSaysWhatIsAllowed(t *testing.T) {
 	for _, c := range []struct{ name, old, with, want string }{
 		{"misspelt field", "rate: 5000/s", "raet: 5000/s", `duel.yaml:8:13: load.raet: unknown field "raet": one of rate, shape, steps, to, over, peak, every, for, amplitude, period, file, recordSize, weights, eventTime, bad, speed (did you mean "rate"?)`},
-		{"misspelt engine field", "interval: 250ms", "intreval: 250ms", `duel.yaml:10:17: engines.microbatch.intreval: unknown field "intreval": one of interval, rate, watermark, cores, source (did you mean "interval"?)`},
+		{"misspelt engine field", "interval: 250ms", "intreval: 250ms", `duel.yaml:10:17: engines.microbatch.intreval: unknown field "intreval": one of interval, clock, rate, watermark, cores, source (did you mean "interval"?)`},
 		{"impossible nested engine value", "interval: 250ms", "interval: 250ms, rate: { maxRecordsPerBatch: -5 }", `duel.yaml:10:62: engines.microbatch.rate.maxRecordsPerBatch: value "-5": 0 (no cap) or more`},
 		{"misspelt nested engine field", "checkpoint: { interval: 1s }", "checkpoint: { intervall: 1s }", `duel.yaml:11:52: engines.dataflow.checkpoint.intervall: unknown field "intervall": one of interval, unaligned (did you mean "interval"?)`},
 		{"negative rate", "5000/s", "-1", `duel.yaml:8:19: load.rate: value "-1": a rate above 0 with its unit, such as 5000/s, 10k/s or 600/min`},
@@ -117,6 +117,9 @@ func TestEveryMistakeIsOneLineThatSaysWhatIsAllowed(t *testing.T) {
 		{"unknown backend", "parallelism: 2", "state: { backend: lms }", `duel.yaml:7:19: state.backend: value "lms": one of memory, lsm (did you mean "lsm"?)`},
 		{"memory of the backend that has no bound", "parallelism: 2", "state: { memory: 64MiB }", `duel.yaml:7:18: state.memory: value "64MiB": only for a backend on disk: with memory the state takes what it needs`},
 		{"too little memory", "parallelism: 2", "state: { backend: lsm, memory: 1MiB }", `duel.yaml:7:32: state.memory: value "1MiB": 16MiB to 1024GiB`},
+		{"share of a rate", "name: warmup, duration: 5s", "name: a, duration: 1s }\n  - { name: warmup, duration: 5s, throttle: { sink: 10/s, of: a }", `duel.yaml:15:63: phases[1].throttle.of: value "a": only with a share: a rate such as 10/s is of nothing; write sink: 40%`},
+		{"share of a later phase", "name: warmup, duration: 5s", "name: a, duration: 1s }\n  - { name: warmup, duration: 5s, throttle: { sink: 40%, of: recovery }", `duel.yaml:15:62: phases[1].throttle.of: value "recovery": an earlier phase: only a`},
+		{"share of a phase that crashes", "- { name: recovery, until: caughtUp, atMost: 60s", "- { name: recovery, duration: 5s, throttle: { sink: 40%, of: fault }", `duel.yaml:16:64: phases[2].throttle.of: value "fault": a phase with a duration in which the job runs undisturbed, or throttled: its rate is what the share is of`},
 		{"trace file", "shape: constant", "shape: trace, file: none.csv", `duel.yaml:8:47: load.file: value "none.csv": no such file: lines of seconds,recordsPerSecond`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

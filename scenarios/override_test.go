@@ -81,6 +81,20 @@ func TestQuickShortensByItsRule(t *testing.T) {
 	}
 }
 
+// TestQuickBoundsTheWhole: of many phases each gets its part.
+func TestQuickBoundsTheWhole(t *testing.T) {
+	src := strings.Replace(goodScenario, "  - { name: warmup, duration: 5s }\n",
+		"  - { name: warmup, duration: 1s }\n  - { name: a, duration: 9s }\n  - { name: b, duration: 9s, pause: { worker: 9s } }\n  - { name: c, duration: 9s }\n  - { name: d, duration: 9s }\n  - { name: e, duration: 9s }\n", 1)
+	f, err := Parse("duel.yaml", "", []byte(strings.Replace(src, "event.warmup", "event.a", 1)), Options{Vocabulary: testVocabulary(), Quick: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := f.Variants[0].Scenario.Phases
+	if p[0].Duration != Duration(625*time.Millisecond) || p[1].Duration != Duration(1875*time.Millisecond) || p[2].Pause.Worker != Duration(1250*time.Millisecond) {
+		t.Errorf("%v, %v, a pause of %v", p[0].Duration, p[1].Duration, p[2].Pause.Worker)
+	}
+}
+
 func FuzzOverride(f *testing.F) {
 	for _, s := range []string{"load.rate=10k/s", "phases[0].duration=1s", "phases.warmup={name: x}", "engines={}", "gates=[]", "a.b.c=[1,2", "x=", "[0]=1", "guarantees[1]=x"} {
 		f.Add(s)

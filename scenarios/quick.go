@@ -2,13 +2,18 @@ package scenarios
 
 import "time"
 
-// QuickPhase is the longest a phase with a fixed length lasts in quick form.
-const QuickPhase = Duration(3 * time.Second)
+// QuickPhase is the longest a phase with a fixed length lasts in quick form, and
+// QuickTotal the longest that all of a scenario's do together.
+const (
+	QuickPhase = Duration(3 * time.Second)
+	QuickTotal = Duration(10 * time.Second)
+)
 
 // Quicken shortens the scenario for `--quick`: the same load, faults, checks
 // and gates, in less time. The rule, as documented in docs/:
 //
-//   - a phase's duration becomes the smaller of itself and 3 s;
+//   - a phase's duration becomes the smaller of itself and 3 s; where they come to
+//     more than 10 s together, all shrink by the same factor;
 //   - a pause that no longer fits its phase is cut to two thirds of it;
 //   - the times of a load shape (steps, ramp, burst, sine) shrink by the same
 //     factor as all fixed durations together; a trace is played as it is;
@@ -22,6 +27,17 @@ func (s *Scenario) Quicken() {
 		before += p.Duration.Std()
 		p.Duration = min(p.Duration, QuickPhase)
 		after += p.Duration.Std()
+	}
+	if factor := QuickTotal.Seconds() / after.Seconds(); after > QuickTotal.Std() {
+		after = 0
+		for i := range s.Phases {
+			p := &s.Phases[i]
+			p.Duration = Duration(time.Duration(factor * float64(p.Duration)).Truncate(time.Millisecond))
+			after += p.Duration.Std()
+		}
+	}
+	for i := range s.Phases {
+		p := &s.Phases[i]
 		if p.Pause != nil && p.Duration > 0 && p.Pause.Worker > p.Duration {
 			p.Pause.Worker = p.Duration * 2 / 3
 		}

@@ -210,6 +210,10 @@ const (
 // Throttle limits the job's sink for the length of its phase.
 type Throttle struct {
 	Sink SinkRate `json:"sink"`
+	// Of names an earlier phase: the share is of the rate at which results became
+	// visible in it, the run's own maximum, instead of the load. All of it, 100 %,
+	// leaves the sink as it was in that phase.
+	Of string `json:"of,omitempty"`
 }
 
 // Grow adds partitions to the input topic, or a topic to the input.

@@ -300,7 +300,9 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 	}
 	switch {
 	case p.Throttle != nil:
-		d.require(path+".throttle.sink", "the sink's limit, such as 2000/s or 40%")
+		if d.require(path+".throttle.sink", "the sink's limit, such as 2000/s or 40%") {
+			d.validateThrottle(s, p, path+".throttle")
+		}
 	case p.Grow != nil:
 		d.validateGrow(s, p.Grow, path+".grow", partitions)
 	case p.Crash != nil:
@@ -336,6 +338,35 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 			d.complain(who, fmt.Sprintf("at most the phase's duration, %s", p.Duration))
 		}
 	}
+}
+
+// validateThrottle checks what a limit is a share of: a stretch of the same run in
+// which the job did nothing but run, and that is over.
+func (d *decoder) validateThrottle(s *Scenario, p *Phase, path string) {
+	if !d.given(path + ".of") {
+		return
+	}
+	if p.Throttle.Sink.Percent == 0 {
+		d.complain(path+".of", "only with a share: a rate such as "+p.Throttle.Sink.String()+" is of nothing; write sink: 40%")
+		return
+	}
+	var earlier []string
+	for i := range s.Phases {
+		e := &s.Phases[i]
+		if e == p {
+			break
+		}
+		switch {
+		case e.Name != p.Throttle.Of:
+			earlier = append(earlier, e.Name)
+		case e.Backlog, e.Fault() != "" && e.Fault() != "throttle", e.Duration == 0:
+			d.complain(path+".of", "a phase with a duration in which the job runs undisturbed, or throttled: its rate is what the share is of")
+			return
+		default:
+			return
+		}
+	}
+	d.complain(path+".of", "an earlier phase: "+oneOf(p.Throttle.Of, earlier))
 }
 
 func (d *decoder) validateGrow(s *Scenario, g *Grow, path string, partitions *int) {

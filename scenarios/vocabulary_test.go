@@ -11,8 +11,12 @@ import (
 
 type microConfig struct {
 	Interval time.Duration `json:"interval"`
+	Clock    string        `json:"clock"`
 	Rate     struct {
 		Cap int64 `json:"maxRecordsPerBatch"`
+		PID struct {
+			Enabled bool `json:"enabled"`
+		} `json:"pid"`
 	} `json:"rate"`
 	Watermark string         `json:"watermark"`
 	Cores     int            `json:"cores"`
@@ -100,7 +104,7 @@ func testVocabulary() Vocabulary {
 				return len(parts) == 4 && contains(phases, parts[2])
 			case "throughput":
 				return len(parts) == 3 && contains(phases, parts[1])
-			case "crash", "pressure", "growth", "cost", "badInput":
+			case "crash", "pressure", "steps", "growth", "cost", "badInput":
 				return true
 			}
 			return false

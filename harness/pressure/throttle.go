@@ -102,16 +102,23 @@ func Throttled(series []runs.Sample, f Throttle) (*runs.Pressure, []runs.Mark) {
 			end = at
 		}
 	}
-	if v, ok := peak(series, f.At, end, func(s runs.Sample) float64 { return s.QueuedRecords }); ok {
-		p.QueuedRecordsPeak = count(v)
-	}
-	if v, ok := peak(series, f.At, end, func(s runs.Sample) float64 { return s.QueuedBytes }); ok {
-		p.QueuedBytesPeak = count(v)
-	}
+	p.QueuedRecordsPeak, p.QueuedBytesPeak = Queued(series, f.At, end)
 	if v, ok := peak(series, f.At, end, func(s runs.Sample) float64 { return s.RSS }); ok {
 		p.RSSPeakBytes = count(v)
 	}
 	return p, marks
+}
+
+// Queued is the most that was inside the engine in [from, to]; nil where it is not
+// known.
+func Queued(series []runs.Sample, from, to float64) (records, bytes *int64) {
+	if v, ok := peak(series, from, to, func(s runs.Sample) float64 { return s.QueuedRecords }); ok {
+		records = count(v)
+	}
+	if v, ok := peak(series, from, to, func(s runs.Sample) float64 { return s.QueuedBytes }); ok {
+		bytes = count(v)
+	}
+	return records, bytes
 }
 
 // overshoot sums the stretches of w that lie above the sink's rate by more than
