@@ -240,9 +240,9 @@ type Crash struct {
 // Kill ends a process at an arbitrary moment: the worker, or one of its
 // children by number from 1.
 type Kill struct {
-	Worker      bool     `json:"worker,omitempty"`
-	Executor    int      `json:"executor,omitempty"`
-	TaskManager int      `json:"taskManager,omitempty"`
+	Worker      bool `json:"worker,omitempty"`
+	Executor    int  `json:"executor,omitempty"`
+	TaskManager int  `json:"taskManager,omitempty"`
 	// Coordinator is the one that leads or one that stands by, of a job with
 	// standbys.
 	Coordinator Coordinator `json:"coordinator,omitempty" jsonschema:"enum=leader,enum=standby"`
