@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"testing"
 
@@ -85,6 +86,21 @@ func Source(t *testing.T, open func(t *testing.T) connectors.Source, values ...s
 			first := readWith(t, r, s, bounds[s.ID].Earliest, middle)
 			same(t, s, rs, append(first, readWith(t, r, s, middle, latest)...))
 			same(t, s, rs[:len(rs)/2], readWith(t, r, s, bounds[s.ID].Earliest, middle)) // a batch that is run again
+		}
+	})
+	t.Run("committed positions are there", func(t *testing.T) {
+		at := map[connectors.SplitID]connectors.Position{}
+		for _, s := range splits {
+			at[s.ID] = bounds[s.ID].Latest
+		}
+		if len(at) == 0 {
+			return
+		}
+		must(t, e.Commit(ctx, at))
+		got, err := e.Committed(ctx, ids)
+		must(t, err)
+		if !maps.Equal(got, at) {
+			t.Errorf("committed %v, found are %v", at, got)
 		}
 	})
 	t.Run("what was handed out stays", func(t *testing.T) {
@@ -170,10 +186,15 @@ func same(t *testing.T, s connectors.Split, want, got []connectors.Record) {
 
 // Sink checks what a sink does under the guarantees that it says it can give.
 // open gives the sink as a new process would open it, over the same outside;
-// visible returns the values that a reader of committed output sees there.
-func Sink(t *testing.T, open func(t *testing.T) connectors.Sink, visible func(t *testing.T) []string) {
+// visible returns the values that a reader of committed output sees there. A
+// Transactor is asked to keep the positions of splits beside its output: name
+// some where it does not take any.
+func Sink(t *testing.T, open func(t *testing.T) connectors.Sink, visible func(t *testing.T) []string, splits ...connectors.SplitID) {
 	d := open(t).Describe()
 	k := &kit{open: open, visible: visible}
+	if len(splits) == 0 {
+		splits = []connectors.SplitID{"connectorstest/0"}
+	}
 	if d.Supports(connectors.AtLeastOnce) {
 		t.Run("flushed is there", func(t *testing.T) {
 			w := k.writer(t, connectors.AtLeastOnce)
@@ -186,9 +207,16 @@ func Sink(t *testing.T, open func(t *testing.T) connectors.Sink, visible func(t 
 			must(t, w.Close())
 		})
 	}
-	if _, ok := open(t).(connectors.Recoverer); !ok || !d.Supports(connectors.ExactlyOnce) {
-		return
+	if _, ok := open(t).(connectors.Recoverer); ok && d.Supports(connectors.ExactlyOnce) {
+		k.epochs(t)
 	}
+	if _, ok := open(t).(connectors.Transactor); ok && d.Supports(connectors.ExactlyOnce) {
+		k.batches(t, splits)
+	}
+}
+
+// epochs checks exactly-once as dataflow uses it.
+func (k *kit) epochs(t *testing.T) {
 	t.Run("prepared is not visible, committed is, twice is once", func(t *testing.T) {
 		w := k.writer(t, connectors.ExactlyOnce)
 		k.write(t, w, "c1", "c2")
@@ -227,7 +255,7 @@ func Sink(t *testing.T, open func(t *testing.T) connectors.Sink, visible func(t 
 		k.write(t, w, "open") // of the next epoch, which no checkpoint knows
 		must(t, w.Close())
 		for range 2 {
-			must(t, open(t).(connectors.Recoverer).Recover(t.Context(), k.env(connectors.ExactlyOnce), []connectors.Committable{c}))
+			must(t, k.open(t).(connectors.Recoverer).Recover(t.Context(), k.env(connectors.ExactlyOnce), []connectors.Committable{c}))
 			k.expectOnly(t, "p1")
 		}
 		k.seen = append(k.seen, "p1")
@@ -237,8 +265,75 @@ func Sink(t *testing.T, open func(t *testing.T) connectors.Sink, visible func(t 
 		k.write(t, w, "g1")
 		k.prepare(t, w)
 		must(t, w.Close())
-		must(t, open(t).(connectors.Recoverer).Recover(t.Context(), k.env(connectors.ExactlyOnce), nil))
+		must(t, k.open(t).(connectors.Recoverer).Recover(t.Context(), k.env(connectors.ExactlyOnce), nil))
 		k.expect(t)
+	})
+}
+
+// batches checks exactly-once as micro-batch uses it: a batch's output and its
+// positions become visible together.
+func (k *kit) batches(t *testing.T, splits []connectors.SplitID) {
+	at := func(n int) map[connectors.SplitID]connectors.Position {
+		m := map[connectors.SplitID]connectors.Position{}
+		for i, s := range splits {
+			m[s] = connectors.Position(n + i)
+		}
+		return m
+	}
+	open := func(t *testing.T) connectors.Transaction {
+		tx, err := k.open(t).(connectors.Transactor).Transaction(t.Context(), k.env(connectors.ExactlyOnce))
+		must(t, err)
+		return tx
+	}
+	committed := func(t *testing.T, tx connectors.Transaction, n int) {
+		t.Helper()
+		positions, metadata, ok, err := tx.Committed(t.Context())
+		must(t, err)
+		if !ok || !maps.Equal(positions, at(n)) || metadata != fmt.Sprint("batch ", n) {
+			t.Errorf("committed are %v, %q, %v, want %v of batch %d", positions, metadata, ok, at(n), n)
+		}
+	}
+	prepare := func(t *testing.T, tx connectors.Transaction, n int, values ...string) {
+		t.Helper()
+		must(t, tx.Begin(t.Context()))
+		for i, v := range values {
+			k.write(t, tx.Writer(i), v)
+		}
+		must(t, tx.Prepare(t.Context(), at(n), fmt.Sprint("batch ", n)))
+	}
+	t.Run("a batch and its positions are one", func(t *testing.T) {
+		tx := open(t)
+		prepare(t, tx, 1, "b1", "b2")
+		k.expect(t)
+		must(t, tx.Commit(t.Context()))
+		k.expect(t, "b1", "b2")
+		committed(t, tx, 1)
+		prepare(t, tx, 2) // an empty batch moves the positions
+		must(t, tx.Commit(t.Context()))
+		k.expect(t)
+		committed(t, tx, 2)
+		must(t, tx.Close())
+	})
+	t.Run("an aborted batch leaves nothing", func(t *testing.T) {
+		tx := open(t)
+		prepare(t, tx, 3, "x1")
+		must(t, tx.Abort(t.Context()))
+		k.expect(t)
+		committed(t, tx, 2)
+		prepare(t, tx, 4, "b3")
+		must(t, tx.Commit(t.Context()))
+		k.expect(t, "b3")
+		committed(t, tx, 4)
+		must(t, tx.Close())
+	})
+	t.Run("a batch that its process did not commit is gone", func(t *testing.T) {
+		tx := open(t)
+		prepare(t, tx, 5, "x2")
+		must(t, tx.Close())
+		next := open(t)
+		committed(t, next, 4)
+		k.expect(t)
+		must(t, next.Close())
 	})
 }
 

@@ -78,6 +78,12 @@ func (f *fixture) commit(w connectors.Writer, c connectors.Committable) {
 func (f *fixture) visible(topic string) []string {
 	f.t.Helper()
 	f.settled(topic)
+	return f.readCommitted(topic)
+}
+
+// readCommitted returns what a reader of committed records sees now.
+func (f *fixture) readCommitted(topic string) []string {
+	f.t.Helper()
 	src := f.source(SourceConfig{Topics: []string{topic}})
 	e := f.enumerator(src)
 	splits, err := e.Discover(f.ctx)

@@ -150,7 +150,7 @@ func TestParse(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"ad_id":"a","event_type":"view","event_time":"17"}`:                          "a 17 1",
 		` { "event_time" : 18 , "x":{"ad_id":"no"},"event_type":"click","ad_id":"b"} `: "b 18 0",
-		`{"ad_id":"a","event_type":"view"}`:                                            fmt.Sprint("a ", int64(pipeline.NoTime), " 1"),
+		`{"ad_id":"a","event_type":"view"}`:                                            fmt.Sprint("a ", pipeline.NoTime, " 1"),
 		`{"ad_id":"a","event_type":"view","event_time":"1x"}`:                          `json: byte 46, field "event_time": "1x" is no integer of 64 bits in quotes`,
 		`{"ad_id":"a","event_type":"view","event_time":"-1"}`:                          "a -1 1", // the source's to judge
 		`{"ad_id":["a"],"event_type":"view","event_time":"1"}`:                         `json: byte 9, field "ad_id": a string is expected, this is a list`,
