@@ -66,6 +66,7 @@ type microbatchConfig struct {
 	Cores     int            `json:"cores"`
 	Source    map[string]any `json:"source"`
 	Watermark string         `json:"watermark"`
+	Executors int            `json:"executors"`
 }
 
 func (c *microbatchConfig) Validate() error {

@@ -139,6 +139,22 @@ type (
 	}
 )
 
+// The events of micro-batch's executors, where they are processes. They are
+// counted from 1.
+type (
+	// ExecutorLost tells that an executor's process has died or cannot be heard.
+	// What it was running is run elsewhere.
+	ExecutorLost struct {
+		Executor int    `json:"executor"`
+		Error    string `json:"error"`
+		Running  int    `json:"running"` // attempts that ran there
+	}
+	// ExecutorAdded tells that a process has taken a lost one's place.
+	ExecutorAdded struct {
+		Executor int `json:"executor"`
+	}
+)
+
 // The events of dataflow.
 type (
 	// CheckpointTriggered tells that barriers are on their way.
@@ -193,6 +209,8 @@ func (Discovered) Kind() string          { return "discovered" }          // Kin
 func (FirstRecord) Kind() string         { return "firstRecord" }         // Kind names the event.
 func (DataLost) Kind() string            { return "dataLost" }            // Kind names the event.
 func (Durable) Kind() string             { return "durable" }             // Kind names the event.
+func (ExecutorLost) Kind() string        { return "executorLost" }        // Kind names the event.
+func (ExecutorAdded) Kind() string       { return "executorAdded" }       // Kind names the event.
 func (Restarting) Kind() string          { return "restarting" }          // Kind names the event.
 func (Restarted) Kind() string           { return "restarted" }           // Kind names the event.
 func (Lost) Kind() string                { return "lost" }                // Kind names the event.

@@ -2,6 +2,7 @@ package engines
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"os/exec"
 	"time"
@@ -34,9 +35,31 @@ type Membership struct {
 	Listener net.Listener
 }
 
+// Happened is an event of a member on its way to its leader.
+type Happened struct {
+	Kind string          `json:"kind"`
+	Body json.RawMessage `json:"body"`
+}
+
+// Happening makes an event ready for the way.
+func Happening(e Event) (Happened, error) {
+	body, err := json.Marshal(e)
+	return Happened{e.Kind(), body}, err
+}
+
+// Event returns an event to be passed on.
+func (h Happened) Event() Event { return passedOn{h} }
+
+type passedOn struct{ Happened }
+
+func (p passedOn) Kind() string                 { return p.Happened.Kind }
+func (p passedOn) MarshalJSON() ([]byte, error) { return p.Body, nil }
+
 // Distributed is an engine whose tasks may run in members.
 type Distributed interface {
 	Engine
+	// MemberKind is what a member is called: "executor", "task manager".
+	MemberKind() string
 	// Member runs a member's part of a job until its leader ends it (nil) or is
 	// gone. Of the runtime, Failpoints are not used: the leader's count.
 	Member(ctx context.Context, m Membership, job Job, config any, rt Runtime) error

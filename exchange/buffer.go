@@ -62,6 +62,14 @@ func NewBuffer(owner Owner) *Buffer {
 	return &Buffer{Data: make([]byte, 0, MaxData), owner: owner}
 }
 
+// View returns a buffer that shares b's contents, for one more reader: it has an
+// offset and an owner of its own. Until it is released nobody may release or
+// change b.
+func View(b *Buffer, owner Owner) *Buffer {
+	n := len(b.Data)
+	return &Buffer{Data: b.Data[:n:n], Records: b.Records, Flags: b.Flags, owner: owner}
+}
+
 // Release gives the buffer back to its owner; the caller must not touch it
 // again.
 func (b *Buffer) Release() {

@@ -328,15 +328,16 @@ func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 	return c.restart(ctx, f, time.Duration(p.Crash.Down))
 }
 
-// kill ends the worker, or one of its task managers, at whatever moment this is.
+// kill ends the worker, or one of its task managers or executors, at whatever
+// moment this is.
 func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 	switch {
 	case p.Kill.TaskManager > 0:
-		return c.killTaskManager(ctx, p)
+		return c.killMember(ctx, fmt.Sprintf("task manager %d", p.Kill.TaskManager), worker.Kill{TaskManager: p.Kill.TaskManager})
+	case p.Kill.Executor > 0:
+		return c.killMember(ctx, fmt.Sprintf("executor %d", p.Kill.Executor), worker.Kill{Executor: p.Kill.Executor})
 	case p.Kill.Coordinator != "":
 		return c.killCoordinator(ctx, p)
-	case !p.Kill.Worker:
-		return fmt.Errorf("phase %s: this harness kills workers and task managers; executors are not processes yet", p.Name)
 	}
 	f := &crashed{point: "anywhere"}
 	c.facts.crashed = f
@@ -345,14 +346,14 @@ func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 	return c.restart(ctx, f, time.Duration(p.Kill.Down))
 }
 
-// killTaskManager has the worker kill one of its processes. What is seen from
+// killMember has the worker kill one of its processes. What is seen from
 // then on and was not before counts as new; what becomes of the job is the
 // engine's to decide, and the worker's death is one of the answers.
-func (c *cell) killTaskManager(ctx context.Context, p scenarios.Phase) error {
-	f := &crashed{point: fmt.Sprintf("task manager %d", p.Kill.TaskManager)}
+func (c *cell) killMember(ctx context.Context, name string, kill worker.Kill) error {
+	f := &crashed{point: name}
 	c.facts.crashed = f
 	if err := c.command(ctx, func(id int64) worker.Command {
-		return worker.Command{ID: id, Kill: &worker.Kill{TaskManager: p.Kill.TaskManager}}
+		return worker.Command{ID: id, Kill: &kill}
 	}); err != nil || c.death != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type microConfig struct {
 	Watermark string         `json:"watermark"`
 	Cores     int            `json:"cores"`
 	Source    map[string]any `json:"source"`
+	Executors int            `json:"executors"`
 }
 
 func (c *microConfig) Validate() error {

@@ -115,10 +115,11 @@ type Savepoint struct {
 	Dir string `json:"dir"`
 }
 
-// Kill ends one of the job's processes with SIGKILL: a task manager, or of
-// several coordinators the leader or a standby.
+// Kill ends one of the job's processes with SIGKILL: a task manager, an executor,
+// or of several coordinators the leader or a standby. One of its fields is set.
 type Kill struct {
-	TaskManager int    `json:"taskManager,omitempty"` // from 1
+	TaskManager int    `json:"taskManager,omitempty"` // of dataflow, from 1
+	Executor    int    `json:"executor,omitempty"`    // of micro-batch, from 1
 	Coordinator string `json:"coordinator,omitempty"` // leader or standby
 }
 

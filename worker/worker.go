@@ -363,11 +363,20 @@ func kill(k Kill, run engines.Run, e engines.Engine) error {
 	if k.Coordinator != "" {
 		return errors.New("kill: the job has one coordinator, its worker: kill that process, or give the job standbys")
 	}
+	d, spread := e.(engines.Distributed)
 	r, ok := run.(engines.Killer)
-	if !ok {
+	if !ok || !spread {
 		return fmt.Errorf("kill: engine %s has one process", e.Name())
 	}
-	return r.Kill(k.TaskManager)
+	switch kind := d.MemberKind(); {
+	case (k.TaskManager > 0) == (k.Executor > 0):
+		return errors.New("kill: one of taskManager, executor, counted from 1")
+	case kind == "task manager" && k.Executor > 0:
+		return fmt.Errorf("kill.executor: engine %s has task managers: kill.taskManager ends one", e.Name())
+	case kind == "executor" && k.TaskManager > 0:
+		return fmt.Errorf("kill.taskManager: engine %s has executors: kill.executor ends one", e.Name())
+	}
+	return r.Kill(max(k.TaskManager, k.Executor))
 }
 
 func has(points []engines.Point, name string) bool {

@@ -26,6 +26,9 @@ type Envelope struct {
 	Body  json.RawMessage `json:"body,omitempty"`
 }
 
+// Decode reads the body.
+func (e Envelope) Decode(v any) error { return json.Unmarshal(e.Body, v) }
+
 const kindAnswer = "answer"
 
 // NewCalls returns the calls over whatever send sends with.

@@ -205,11 +205,11 @@ func (m *process) receive(msg cluster.Message) error {
 		}
 		ms.wg.Go(func() { m.calls.Answer(e.Call, nil, r.sources[c.Source].claim(r.ctx, c.Split, c.Next)) })
 	case kindEvent:
-		var h happened
+		var h engines.Happened
 		if err := json.Unmarshal(e.Body, &h); err != nil {
 			return err
 		}
-		r.emit(h.event())
+		r.emit(eventOf(h))
 	case kindStatus:
 		var s status
 		if err := json.Unmarshal(e.Body, &s); err != nil {

@@ -50,6 +50,9 @@ type deployment struct {
 	tasks   map[schedule.Subtask]*task
 }
 
+// MemberKind implements engines.Distributed.
+func (Engine) MemberKind() string { return "task manager" }
+
 // Member implements engines.Distributed.
 func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job, config any, rt engines.Runtime) error {
 	cfg, err := configOf(config)
@@ -320,12 +323,12 @@ func (tm *taskManager) post(kind string, body any) {
 }
 
 func (tm *taskManager) event(e engines.Event) {
-	body, err := json.Marshal(e)
+	h, err := engines.Happening(e)
 	if err != nil {
 		tm.run.rt.Log.Error("event", "error", err)
 		return
 	}
-	tm.post(kindEvent, happened{e.Kind(), body})
+	tm.post(kindEvent, h)
 }
 
 // passage tells that a subtask has come to a failpoint and waits until it may go

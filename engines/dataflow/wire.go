@@ -215,14 +215,9 @@ type parted struct {
 	Error string `json:"error"`
 }
 
-// happened is an event of a task manager on its way.
-type happened struct {
-	Kind string          `json:"kind"`
-	Body json.RawMessage `json:"body"`
-}
-
-// event returns the event as its own type where somebody here looks for it.
-func (h happened) event() engines.Event {
+// eventOf returns an event of a task manager, as its own type where somebody here
+// looks for it.
+func eventOf(h engines.Happened) engines.Event {
 	var d engines.Discovered
 	var r engines.FirstRecord
 	switch {
@@ -231,17 +226,8 @@ func (h happened) event() engines.Event {
 	case h.Kind == r.Kind() && json.Unmarshal(h.Body, &r) == nil:
 		return r
 	}
-	return foreign{h}
+	return h.Event()
 }
-
-// foreign is an event that is only passed on.
-type foreign struct{ happened }
-
-// Kind names the event.
-func (f foreign) Kind() string { return f.happened.Kind }
-
-// MarshalJSON returns the event's fields.
-func (f foreign) MarshalJSON() ([]byte, error) { return f.Body, nil }
 
 // status is how a task manager is.
 type status struct {

@@ -183,6 +183,7 @@ func (r *run) trim(e *offsetEntry) {
 			partitions[rg.Partition]++
 		}
 	}
+	below := map[int32]connectors.Position{}
 	for _, splits := range e.Sources {
 		for _, rg := range splits {
 			// Acknowledgements are kept by the number that a record's origin names.
@@ -190,9 +191,11 @@ func (r *run) trim(e *offsetEntry) {
 			// and nothing is forgotten.
 			if partitions[rg.Partition] == 1 {
 				r.rt.Acks.Trim(rg.Partition, rg.Until)
+				below[rg.Partition] = rg.Until
 			}
 		}
 	}
+	r.executors.trim(below)
 }
 
 // publish commits the batch's end positions to the outside system.
@@ -222,9 +225,10 @@ func (r *run) completed(b *batch, begun time.Time) {
 	keys, bytes, slowest := 0, int64(0), time.Duration(0)
 	for _, s := range b.slot.generation.Load().stages {
 		for _, t := range s.tasks {
-			keys += t.State.Keys()
-			bytes += int64(t.stateBytes)
-			slowest = max(slowest, t.stateTime)
+			o := t.outcome()
+			keys += o.Keys
+			bytes += int64(o.StateBytes)
+			slowest = max(slowest, o.StateTime)
 		}
 	}
 	b.durations["stateCommit"] = millis(slowest) // lies within addBatch
@@ -300,7 +304,8 @@ func (r *run) storeTimers() {
 	event, processing := never, never
 	for _, s := range r.slots[0].generation.Load().stages { // with several there are no timers
 		for _, t := range s.tasks {
-			event, processing = min(event, t.NextEventTimer()), min(processing, t.NextProcessingTimer())
+			o := t.outcome()
+			event, processing = min(event, o.EventTimer), min(processing, o.ProcessingTimer)
 		}
 	}
 	r.nextEvent.Store(event)

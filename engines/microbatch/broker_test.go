@@ -128,7 +128,7 @@ func produce(ctx context.Context, t *testing.T, brokers []string, n, keys, parti
 }
 
 // consume reads the output to its end as a read_committed reader.
-func consume(ctx context.Context, t *testing.T, brokers []string) (rows []row) {
+func consume(ctx context.Context, t testing.TB, brokers []string) (rows []row) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		t.Fatal(err)

@@ -43,8 +43,11 @@ type Config struct {
 	StateSnapshotEvery int `json:"stateSnapshotEvery"`
 	// RetainedBatches is how many batches the logs and state versions reach back.
 	RetainedBatches int `json:"retainedBatches"`
-	// Cores is how many tasks run at once; 0 takes the processors that the
-	// process may use.
+	// Executors is how many processes run the tasks; 1 is the worker itself. With
+	// more, the worker is only the driver.
+	Executors int `json:"executors"`
+	// Cores is how many tasks an executor runs at once; 0 takes the processors that
+	// the process may use.
 	Cores int `json:"cores"`
 	// Scheduler says how tasks get cores.
 	Scheduler SchedulerConfig `json:"scheduler"`
@@ -151,6 +154,7 @@ func Default() *Config {
 		Scheduler:          defaultScheduler(),
 		BatchAttempts:      4,
 		ExactlyOnce:        BatchTransaction,
+		Executors:          1,
 	}
 }
 
@@ -183,6 +187,7 @@ func (c *Config) Validate() error {
 	check(!pid.Enabled || pid.MinRate > 0, "rate.pid.minRate: a rate above 0")
 	check(c.StateSnapshotEvery >= 1, "stateSnapshotEvery: 1 or more deltas")
 	check(c.RetainedBatches >= 2, "retainedBatches: 2 or more")
+	check(c.Executors >= 1 && c.Executors <= 64, "executors: 1 (the worker itself) to 64 processes")
 	check(c.Cores >= 0 && c.Cores <= 1024, "cores: 0 (all processors) to 1024")
 	c.Scheduler.validate(check)
 	c.Source.validate(check)

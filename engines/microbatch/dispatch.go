@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"streamduel/connectors"
 	"streamduel/engines/microbatch/schedule"
 )
 
@@ -17,7 +18,8 @@ type executor interface {
 	describe() schedule.Executor
 	// launch begins an attempt. How it ended goes to dispatcher.ended.
 	launch(a *attempt)
-	// kill asks for the early end of an attempt, which is still to be told.
+	// kill asks for the early end of an attempt, which is still to be told. One that
+	// was lost with its executor is not.
 	kill(a *attempt)
 	close()
 }
@@ -26,6 +28,9 @@ type executor interface {
 type attempt struct {
 	schedule.Launch
 	work *work
+	// settled is called when the attempt is the one that counts, before those that
+	// read its output begin.
+	settled func()
 }
 
 // work is a job as the dispatcher knows it.
@@ -37,6 +42,11 @@ type work struct {
 	cancel func()
 	ctx    context.Context // ended by cancel; failures after that are its echo
 	done   chan error
+	// The batch and its tasks, for executors in other processes.
+	batch      *batch
+	generation *generation
+	lost       int   // executors that were lost while they ran something of it
+	why        error // it was given up, and for this
 }
 
 // dispatcher stands between the pure scheduler and the world: it has the clock,
@@ -110,13 +120,54 @@ func (d *dispatcher) ended(a *attempt, err error) {
 	delete(d.running, a.Attempt)
 	switch {
 	case err == nil:
-		d.core.Succeeded(a.Attempt, d.now())
+		if d.core.Succeeded(a.Attempt, d.now()) && a.settled != nil {
+			a.settled()
+		}
 	case a.work.ctx.Err() != nil:
 		d.core.Failed(a.Attempt, schedule.Permanent{Err: err}, d.now())
 	default:
 		d.core.Failed(a.Attempt, err, d.now())
 	}
 	d.act()
+}
+
+// lost takes an executor away. A job that has lost as many while they ran something
+// of it as a task may fail is given up: it may be what kills them.
+func (d *dispatcher) lost(id string, atMost int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	hit := map[*work]bool{}
+	for k, a := range d.running {
+		if a.Executor == id {
+			delete(d.running, k)
+			hit[a.work] = true
+		}
+	}
+	delete(d.executors, id)
+	for w := range hit {
+		if w.lost++; w.lost >= atMost {
+			d.abandonWork(w, fmt.Errorf("%d executors were lost while they ran it (scheduler.maxFailures %d)", w.lost, atMost))
+		}
+	}
+	d.core.Lost(id, d.now())
+	d.act()
+}
+
+// abandon gives up everything that runs.
+func (d *dispatcher) abandon(why error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.work {
+		d.abandonWork(w, why)
+	}
+	d.act()
+}
+
+func (d *dispatcher) abandonWork(w *work, why error) {
+	if w.why == nil {
+		w.why = why
+	}
+	d.core.Cancel(w.job.ID, d.now())
 }
 
 // act carries out what the scheduler decides. The lock is held.
@@ -129,7 +180,7 @@ func (d *dispatcher) act() {
 			}
 		}
 		for _, l := range out.Launch {
-			a := &attempt{l, d.work[l.Job]}
+			a := &attempt{Launch: l, work: d.work[l.Job]}
 			d.running[l.Attempt] = a
 			d.executors[l.Executor].launch(a)
 		}
@@ -248,15 +299,31 @@ func (r *run) execute(g *generation, b *batch, try int) error {
 	w := &work{
 		job: schedule.Job{ID: b.entry.Batch<<7 | int64(try), Pool: r.cfg.Scheduler.Pool, Stages: g.specs},
 		run: func(a *attempt) error { return r.runTask(g, b, a) }, cancel: g.cancel, ctx: g.ctx,
+		batch: b, generation: g,
+	}
+	if r.executors != nil {
+		// Without an executor nothing would ever begin.
+		if _, err := r.executors.await(g.ctx); err != nil {
+			return final{err}
+		}
 	}
 	err := r.dispatcher.do(w)
+	if r.executors != nil {
+		r.executors.forget(g)
+	}
 	if err == nil {
 		return context.Cause(g.ctx)
 	}
 	g.cancel()
+	if w.why != nil {
+		return final{w.why}
+	}
 	f, ok := errors.AsType[*schedule.Failure](err)
 	if !ok {
 		return final{err}
+	}
+	if r.executors != nil {
+		return r.again(f)
 	}
 	if _, permanent := errors.AsType[schedule.Permanent](f.Cause); permanent || !r.exactlyOnce || !g.specs[f.Attempt.Stage].Whole {
 		return final{err}
@@ -290,4 +357,15 @@ func (r *run) runTask(g *generation, b *batch, a *attempt) (err error) {
 		r.rt.Log.Warn("a task has failed", "job", r.job.Name, "batch", b.entry.Batch, "stage", s.fragment.Name, "partition", a.Task, "attempt", a.N+1, "error", err)
 	}
 	return err
+}
+
+// again decides about a batch that has failed where executors are processes: it is
+// run again as a whole when rows of it may be in the transaction, or when the
+// output of a task that has written is lost and its rows may be written again.
+func (r *run) again(f *schedule.Failure) error {
+	_, unwritten := errors.AsType[notWritten](f.Cause)
+	if (unwritten && r.exactlyOnce) || (errors.Is(f.Cause, schedule.ErrLost) && r.job.Guarantee != connectors.AtMostOnce) {
+		return f
+	}
+	return final{f}
 }

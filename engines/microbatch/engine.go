@@ -162,8 +162,15 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 	return r, nil
 }
 
-// addExecutors brings up what runs the tasks: the worker itself.
-func (r *run) addExecutors() error {
+// addExecutors brings up what runs the tasks: the worker itself, or processes.
+func (r *run) addExecutors() (err error) {
+	if r.cfg.Executors > 1 {
+		for i := range r.cfg.Executors {
+			r.executorIDs = append(r.executorIDs, executorID(i))
+		}
+		r.executors, err = leadExecutors(r)
+		return err
+	}
 	e := newLocalExecutor(r.dispatcher, r.cfg.cores())
 	r.executorIDs = append(r.executorIDs, e.ID)
 	return r.dispatcher.add(e)
@@ -208,31 +215,19 @@ func (r *run) open() error {
 	if err := r.checkWay(); err != nil {
 		return err
 	}
-	q := query{Name: r.job.Name, MaxParallelism: r.job.MaxParallelism}
-	for _, f := range r.fragments {
-		if !f.Stateful() {
-			continue
+	if r.cfg.Executors > 1 {
+		if err := r.refuseFar(); err != nil {
+			return err
 		}
-		s := queryStage{Partitions: f.Parallelism}
-		for _, n := range f.Nodes {
-			if n.Stateful() {
-				s.Operators = append(s.Operators, n.UID)
-			}
-		}
-		for k := range f.Parallelism {
-			sub, err := r.job.Folder.Sub(fmt.Sprintf("state-%d-%d", len(q.Stateful), k))
-			if err != nil {
-				return err
-			}
-			r.states[f] = append(r.states[f], &partitionState{folder: sub, every: r.cfg.StateSnapshotEvery})
-		}
-		q.Stateful = append(q.Stateful, s)
+	}
+	q, err := r.openStates()
+	if err != nil {
+		return err
 	}
 	q.ExactlyOnce, q.Sinks = r.pins()
 	if err := r.logs.claim(q); err != nil {
 		return err
 	}
-	var err error
 	if r.attempt, err = state.NextAttempt(r.job.Folder, Name); err != nil {
 		return err
 	}
@@ -290,4 +285,30 @@ func (r *run) open() error {
 		r.startReceivers()
 	}
 	return nil
+}
+
+// openStates opens the folders of the state's partitions, and describes the query
+// that they belong to.
+func (r *run) openStates() (query, error) {
+	q := query{Name: r.job.Name, MaxParallelism: r.job.MaxParallelism}
+	for _, f := range r.fragments {
+		if !f.Stateful() {
+			continue
+		}
+		s := queryStage{Partitions: f.Parallelism}
+		for _, n := range f.Nodes {
+			if n.Stateful() {
+				s.Operators = append(s.Operators, n.UID)
+			}
+		}
+		for k := range f.Parallelism {
+			sub, err := r.job.Folder.Sub(fmt.Sprintf("state-%d-%d", len(q.Stateful), k))
+			if err != nil {
+				return q, err
+			}
+			r.states[f] = append(r.states[f], &partitionState{folder: sub, every: r.cfg.StateSnapshotEvery})
+		}
+		q.Stateful = append(q.Stateful, s)
+	}
+	return q, nil
 }

@@ -70,7 +70,7 @@ func (r *run) written() int64 {
 			n += g.written()
 		}
 	}
-	return n
+	return n + r.executors.status().Gate[0]
 }
 
 // Gauges returns what the engine sees of itself. Shares of a stage are of its
@@ -78,14 +78,16 @@ func (r *run) written() int64 {
 // it still ran, less what the stage itself was busy; where stages run at the same
 // time, what they waited for one another.
 func (r *run) Gauges() engines.Gauges {
+	r.executors.look()
 	written := r.written()
 	waiting := r.waiting.Load()
 	// With one output a record this is exact; where a job filters or aggregates,
 	// a batch counts as inside until it is committed.
 	inside := max(waiting-max(written-r.progress.Load(), 0), 0)
+	far := r.executors.status()
 	g := engines.Gauges{
 		Consumed: r.consumed.Load(), Written: written,
-		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load(), Lag: r.lag.Load(), BadRecords: r.bad.Count(),
+		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load() + far.Buffered, Lag: r.lag.Load(), BadRecords: r.bad.Count() + far.Bad,
 	}
 	if rate := r.limit.current(); rate > 0 {
 		g.RateLimit = &rate

@@ -3,6 +3,7 @@ package microbatch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -20,7 +21,13 @@ import (
 	"streamduel/state"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The test binary is also its own executors.
+func TestMain(m *testing.M) {
+	if os.Getenv(memberEnv) != "" {
+		os.Exit(memberMain())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var eventCodec = codec.Struct("event/1", func(dst []byte, e event) []byte { return append(dst, e.bytes()...) },
 	func(src []byte) (event, int, error) {
@@ -71,6 +78,8 @@ type bed struct {
 	gate      *connectors.Gate
 	backend   state.Backends
 	groups    int // 0 takes the default
+	members   *engines.Members
+	log       *slog.Logger
 }
 
 func newBed(t testing.TB, partitions int, g connectors.Guarantee) *bed {
@@ -135,7 +144,7 @@ func (b *bed) tryStart(arm string, hit int) (*process, error) {
 		})
 	}
 	run, err := New().Start(ctx, b.job(), b.config, engines.Runtime{
-		Events: p.event, Failpoints: p.failpoints, Acks: b.acks, Clock: b.clock, Gate: gate,
+		Events: p.event, Failpoints: p.failpoints, Acks: b.acks, Clock: b.clock, Gate: gate, Members: b.members, Log: b.log,
 	})
 	if err != nil {
 		cancel()

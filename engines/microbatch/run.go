@@ -38,6 +38,8 @@ type run struct {
 	dispatcher  *dispatcher
 	receivers   *receivers // nil unless the source mode is receiver
 	executorIDs []string   // sorted
+	executors   *executors // nil where the worker is the executor
+	member      bool       // this is an executor's process
 	slots       []*slot
 	maintenance *maintenance
 	buffers     *exchange.Pool
@@ -98,6 +100,7 @@ type batch struct {
 	previous  <-chan struct{} // closed when the batch before is complete; nil when it is
 	lag       int64
 	replay    bool
+	assigned  bool // tasks have been told what to read
 	durations map[string]float64
 
 	// Of exactly-once by partition: the failpoints that are passed once a batch,
@@ -427,6 +430,7 @@ func (r *run) close() {
 	if r.dispatcher != nil {
 		r.dispatcher.close()
 	}
+	r.executors.close()
 	if r.maintenance != nil {
 		r.maintenance.close()
 	}

@@ -38,6 +38,13 @@ func (s *shuffle) empty(up, down int) {
 	s.kept[up][down] = s.kept[up][down][:0]
 }
 
+// yield hands over what an upstream task has written.
+func (s *shuffle) yield(up int) [][]*exchange.Buffer {
+	kept := s.kept[up]
+	s.kept[up] = make([][]*exchange.Buffer, len(kept))
+	return kept
+}
+
 // drop releases what an upstream task has left.
 func (s *shuffle) drop(up int) {
 	for down := range s.kept[up] {

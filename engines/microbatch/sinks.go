@@ -42,7 +42,7 @@ func (t *task) beginRows(ctx context.Context, b *batch) error {
 		if w.told == nil {
 			continue
 		}
-		if err := w.told.Batch(ctx, connectors.BatchID{Query: t.run.job.Name, Batch: b.entry.Batch, Partition: t.Subtask}); err != nil {
+		if err := w.told.Batch(ctx, connectors.BatchID{Query: t.run.job.Name, Batch: b.entry.Batch, Partition: t.partition()}); err != nil {
 			return fmt.Errorf("sink %q, partition %d: batch %d: %w", w.node.Name, w.subtask, b.entry.Batch, err)
 		}
 	}

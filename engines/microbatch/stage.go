@@ -31,6 +31,7 @@ type stage struct {
 // to it is used by one goroutine at a time; the end of a stage lies between.
 type task struct {
 	*pipeline.Task
+	farTask // where executors are processes
 	run     *run
 	stage   *stage
 	sources []*taskSource
@@ -106,8 +107,14 @@ func (t *task) process(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
-	for _, in := range t.inputs {
-		if err := t.feed(in); err != nil {
+	for i, in := range t.inputs {
+		var err error
+		if t.inlet != nil {
+			err = t.inlet(ctx, i, in.from)
+		} else {
+			err = t.feed(in)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -142,17 +149,28 @@ func (t *task) process(ctx context.Context, b *batch) error {
 // assign takes the task's ranges of a batch. A split always goes to the same
 // task, whose reader has its next records already.
 func (t *task) assign(b *batch) {
+	if b.assigned {
+		return
+	}
 	t.taken = 0
 	for _, src := range t.sources {
 		src.assign = src.assign[:0]
 		ranges := b.entry.Sources[src.source.node.UID]
 		known := src.source.known()
-		for i := t.Subtask; i < len(known); i += len(t.stage.tasks) {
+		for i := t.partition(); i < len(known); i += len(t.stage.tasks) {
 			if rg, ok := ranges[known[i].ID]; ok && rg.From < rg.Until && !t.run.parts.has(known[i].ID, rg) {
 				src.assign = append(src.assign, connectors.Assignment{Split: known[i].Split, From: rg.From, Until: rg.Until})
 			}
 		}
 	}
+}
+
+// partition is the task's number in its stage.
+func (t *task) partition() int {
+	if t.far {
+		return t.index
+	}
+	return t.Subtask
 }
 
 // consumeInputs gives the buffers that the task has read back. Until its attempt
@@ -216,12 +234,15 @@ func (t *task) feed(in taskInput) error {
 // generation is a set of built stages: tasks, readers and writers. After a
 // batch has failed a new one is built from the last state version.
 type generation struct {
+	number   int64      // to executors
+	away     *executors // that have the tasks; nil where they are here
 	ctx      context.Context
 	cancel   context.CancelFunc
 	stages   []*stage
 	specs    []schedule.Stage // what the scheduler is told of them
 	shuffles map[*pipeline.Edge]*shuffle
 	live     map[*pipeline.Edge]*live // in their place where stages run at the same time
+	wakes    [][]chan struct{}        // by stage and task, for those
 }
 
 func (r *run) stageOf(n *pipeline.Node) int {
@@ -243,8 +264,7 @@ func distinct(ids []int) []int {
 // build makes the tasks and restores their state: version of each stateful
 // partition is what versions says.
 func (r *run) build(s *slot, watermark int64, versions func(*partitionState) (int64, error)) error {
-	g := &generation{shuffles: map[*pipeline.Edge]*shuffle{}, live: map[*pipeline.Edge]*live{}}
-	g.ctx, g.cancel = context.WithCancel(r.ctx)
+	g := r.newGeneration()
 	if err := r.buildStages(g, watermark, versions); err != nil {
 		g.close(r.borrowsWriters())
 		return err
@@ -253,17 +273,21 @@ func (r *run) build(s *slot, watermark int64, versions func(*partitionState) (in
 	return nil
 }
 
-func (r *run) buildStages(g *generation, watermark int64, versions func(*partitionState) (int64, error)) error {
-	wakes := make([][]chan struct{}, len(r.fragments))
-	for i, f := range r.fragments {
+// newGeneration makes stages without tasks.
+func (r *run) newGeneration() *generation {
+	g := &generation{shuffles: map[*pipeline.Edge]*shuffle{}, live: map[*pipeline.Edge]*live{}, away: r.executors}
+	g.ctx, g.cancel = context.WithCancel(r.ctx)
+	for _, f := range r.fragments {
+		var wakes []chan struct{}
 		for range f.Parallelism {
-			wakes[i] = append(wakes[i], make(chan struct{}, 1))
+			wakes = append(wakes, make(chan struct{}, 1))
 		}
+		g.wakes = append(g.wakes, wakes)
 	}
 	for i, f := range r.fragments {
 		for _, e := range f.Out {
 			if r.live {
-				g.live[e] = newLive(wakes[i], wakes[r.stageOf(e.To)], &r.bufferedBytes)
+				g.live[e] = newLive(g.wakes[i], g.wakes[r.stageOf(e.To)], &r.bufferedBytes)
 				continue
 			}
 			g.shuffles[e] = newShuffle(e, f.Parallelism, r.fragments[r.stageOf(e.To)].Parallelism, r.buffers, &r.bufferedBytes)
@@ -279,9 +303,22 @@ func (r *run) buildStages(g *generation, watermark int64, versions func(*partiti
 		}
 		s.parents, s.children = distinct(s.parents), distinct(s.children)
 		g.stages = append(g.stages, s)
-		for k := range f.Parallelism {
-			t := &task{run: r, stage: s, wake: wakes[i][k]}
+	}
+	return g
+}
+
+func (r *run) buildStages(g *generation, watermark int64, versions func(*partitionState) (int64, error)) error {
+	for i, s := range g.stages {
+		for k := range s.fragment.Parallelism {
+			t := &task{run: r, stage: s, wake: g.wakes[i][k]}
 			s.tasks = append(s.tasks, t)
+			if g.away != nil {
+				r.standIn(t, k)
+				if err := t.restoreFar(versions); err != nil {
+					return fmt.Errorf("%s, partition %d: %w", s.fragment.Name, k, err)
+				}
+				continue
+			}
 			if err := r.buildTask(g, t, k); err != nil {
 				return err
 			}
@@ -291,6 +328,9 @@ func (r *run) buildStages(g *generation, watermark int64, versions func(*partiti
 		}
 		g.specs = append(g.specs, r.specOf(s))
 	}
+	if g.away != nil {
+		return g.away.open(g, watermark)
+	}
 	return nil
 }
 
@@ -299,7 +339,9 @@ func (r *run) buildStages(g *generation, watermark int64, versions func(*partiti
 // most once not at all, exactly-once with the whole batch.
 func (r *run) specOf(s *stage) schedule.Stage {
 	sink := len(s.fragment.Sinks) > 0
-	spec := schedule.Stage{Parents: s.parents, Sink: sink, Whole: sink && r.job.Guarantee != connectors.AtLeastOnce}
+	// Where executors are processes the driver writes, and only what an attempt
+	// that has succeeded gave it: then one that fails can be run again alone.
+	spec := schedule.Stage{Parents: s.parents, Sink: sink, Whole: sink && r.job.Guarantee != connectors.AtLeastOnce && r.executors == nil}
 	for k := range s.tasks {
 		spec.Tasks = append(spec.Tasks, schedule.Task{Executors: r.prefer(s, k)})
 	}
@@ -413,7 +455,7 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 		}
 		t.sources = append(t.sources, &taskSource{source: src, reader: reader, head: built.Source(n)})
 	}
-	if !r.borrowsWriters() {
+	if r.writesHere() {
 		for _, w := range t.writers {
 			if err := w.open(g.ctx, r.writerEnv(w.node, k, f.Parallelism)); err != nil {
 				return fmt.Errorf("sink %q: %w", w.node.Name, err)
@@ -426,9 +468,19 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 	return nil
 }
 
+// writesHere reports whether tasks in this process have writers of their own:
+// some are a transaction's, and what executors do not write themselves the driver
+// does.
+func (r *run) writesHere() bool {
+	return !r.borrowsWriters() && (!r.member || r.job.Guarantee == connectors.AtLeastOnce)
+}
+
 // close ends a generation and gives back what it holds.
 func (g *generation) close(borrowed bool) {
 	g.cancel()
+	if g.away != nil {
+		g.away.end(g)
+	}
 	for _, s := range g.stages {
 		for _, t := range s.tasks {
 			t.close(borrowed)
@@ -449,7 +501,9 @@ func (t *task) close(borrowed bool) {
 	}
 	t.closed = true
 	for _, src := range t.sources {
-		src.reader.Close()
+		if src.reader != nil {
+			src.reader.Close()
+		}
 	}
 	if !borrowed {
 		for _, w := range t.writers {

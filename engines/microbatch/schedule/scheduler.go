@@ -126,13 +126,13 @@ func (s *Scheduler) lose(t *taskSet, e *executor, now time.Duration) {
 			}
 			s.gone(t, x, k)
 			if t.spec.Whole && !l.unwanted {
-				s.fail(t.job, &Failure{Attempt{t.job.ID, t.index, i, l.n}, int(x.failures) + 1, fmt.Errorf("executor %s is lost", e.ID)})
+				s.fail(t.job, &Failure{Attempt{t.job.ID, t.index, i, l.n}, int(x.failures) + 1, fmt.Errorf("executor %s %w", e.ID, ErrLost)})
 			}
 		}
 		if x.done && x.where == e.ID && needed {
 			if t.spec.Sink {
 				// What it wrote is out; computing it again would write it again.
-				s.fail(t.job, &Failure{Attempt{t.job.ID, t.index, i, int(x.attempts) - 1}, int(x.failures) + 1, fmt.Errorf("executor %s is lost, with an output that a later stage needs", e.ID)})
+				s.fail(t.job, &Failure{Attempt{t.job.ID, t.index, i, int(x.attempts) - 1}, int(x.failures) + 1, fmt.Errorf("executor %s %w, with an output that a later stage needs", e.ID, ErrLost)})
 				continue
 			}
 			if x.done = false; t.left == 0 {

@@ -150,6 +150,10 @@ func (f *Failure) Unwrap() error { return f.Cause }
 // executor. It does not count.
 var ErrFetch = errors.New("a shuffle output is lost")
 
+// ErrLost is in the cause of a failure that the loss of an executor has brought
+// about.
+var ErrLost = errors.New("is lost")
+
 // ErrCancelled is the end of a job that was cancelled.
 var ErrCancelled = errors.New("the job was cancelled")
 

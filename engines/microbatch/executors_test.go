@@ -1,0 +1,316 @@
+package microbatch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamduel/connectors"
+	"streamduel/connectors/kafka"
+	"streamduel/engines"
+	"streamduel/engines/cluster"
+	"streamduel/pipeline"
+	"streamduel/state"
+)
+
+const memberEnv = "STREAMDUEL_MICROBATCH_MEMBER"
+
+// farJob is the line that the tests' executors make their job of.
+type farJob struct {
+	Brokers     []string
+	Guarantee   connectors.Guarantee
+	Parallelism int
+	Folder      string
+	Config      json.RawMessage
+	// Deadly is a key whose record ends the process that counts it, once for each
+	// file of that name that it can create.
+	Deadly     int64
+	DeadlyFile string
+}
+
+// graph is the counting job over Kafka.
+func (j farJob) graph() (*pipeline.Graph, error) {
+	in, err := kafka.NewSource(kafka.SourceConfig{Brokers: j.Brokers, Topics: []string{"in"}, FetchWaitMillis: 5})
+	if err != nil {
+		return nil, err
+	}
+	out, err := kafka.NewSink(kafka.SinkConfig{Brokers: j.Brokers, Topic: "out"})
+	if err != nil {
+		return nil, err
+	}
+	g := pipeline.New("count")
+	events := pipeline.From(g, "in", in, decodeEvent)
+	pipeline.To(counted(events, "count"), "out", out, encodeEvent)
+	return g, nil
+}
+
+func (j farJob) job() (job engines.Job, cfg *Config, err error) {
+	c := Default()
+	if err := json.Unmarshal(j.Config, c); err != nil {
+		return job, nil, err
+	}
+	f, err := state.OpenFolder(j.Folder, state.DurableProcess)
+	if err != nil {
+		return job, nil, err
+	}
+	g, err := j.graph()
+	return engines.Job{Name: "job", Graph: g, Parallelism: j.Parallelism, Guarantee: j.Guarantee, Folder: f, Origins: true}, c, err
+}
+
+// memberMain is an executor's process in tests.
+func memberMain() int {
+	err := func() error {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		m, err := cluster.Join(context.Background(), os.Stdin, l.Addr().String())
+		if err != nil {
+			return err
+		}
+		msg, err := m.Receive()
+		if err != nil {
+			return err
+		}
+		var j farJob
+		if err := msg.Decode(&j); err != nil {
+			return err
+		}
+		job, cfg, err := j.job()
+		if err != nil {
+			return err
+		}
+		return New().Member(m.Context(), engines.Membership{Membership: m, Listener: l}, job, cfg,
+			engines.Runtime{Gate: connectors.NewGate(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "member:", err)
+		return 1
+	}
+	return 0
+}
+
+// far is a bed whose job runs in several processes over a Kafka.
+type far struct {
+	*bed
+	ctx     context.Context
+	brokers []string
+	client  *kgo.Client
+	made    []int64 // records in each partition
+	line    farJob
+}
+
+const farKeys = 41
+
+func newFar(t *testing.T, g connectors.Guarantee, change func(*Config)) *far {
+	const partitions = 3
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "in"), kfake.SeedTopics(2, "out"), kfake.SleepOutOfOrder())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	f := &far{bed: newBed(t, partitions, g), ctx: ctx, brokers: cluster.ListenAddrs(), made: make([]int64, partitions)}
+	f.config.Executors, f.config.Cores, f.config.StateSnapshotEvery = 2, 2, 3
+	f.config.Interval = Duration(5 * time.Millisecond)
+	if change != nil {
+		change(f.config)
+	}
+	config, err := json.Marshal(f.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.line = farJob{Brokers: f.brokers, Guarantee: g, Parallelism: 4, Folder: f.dir, Config: config}
+	if f.client, err = kgo.NewClient(kgo.SeedBrokers(f.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("in")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.client.Close)
+	return f
+}
+
+// produce appends records to all partitions in turn.
+func (f *far) produce(n int) {
+	f.t.Helper()
+	rs := make([]*kgo.Record, n)
+	for i := range rs {
+		p := i % len(f.made)
+		key := int64(i % farKeys)
+		rs[i] = &kgo.Record{Partition: int32(p), Value: event{int32(p), f.made[p], key, 0}.bytes()}
+		f.made[p]++
+		f.topic.add(p, key) // so that verdict knows the inputs
+	}
+	if err := f.client.ProduceSync(f.ctx, rs...).FirstErr(); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *far) tryStartFar(arm string, hit int) (*process, error) {
+	f.t.Helper()
+	line, err := json.Marshal(f.line)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.members = &engines.Members{Job: line, Command: func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), memberEnv+"=1")
+		return cmd
+	}}
+	f.parallel, f.log = f.line.Parallelism, slog.New(slog.NewTextHandler(os.Stderr, nil))
+	f.graph = func() *pipeline.Graph {
+		g, err := f.line.graph()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return g
+	}
+	return f.tryStart(arm, hit)
+}
+
+func (f *far) startFar(arm string, hit int) *process {
+	f.t.Helper()
+	p, err := f.tryStartFar(arm, hit)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return p
+}
+
+// untilDurable waits until all input is below a durable position.
+func (f *far) untilDurable(p *process) {
+	f.t.Helper()
+	want := int64(0)
+	for _, n := range f.made {
+		want += n
+	}
+	p.await("a durable end of the input", func(es []engines.Event) bool {
+		n := int64(0)
+		for _, e := range es {
+			if d, ok := e.(engines.Durable); ok {
+				n = 0
+				for _, at := range d.Positions {
+					n += int64(at)
+				}
+			}
+		}
+		return n == want
+	})
+}
+
+// read takes over what a read_committed reader sees.
+func (f *far) read() { f.store.visible = consume(f.ctx, f.t, f.brokers) }
+
+func eachGuarantee(t *testing.T, run func(*testing.T, connectors.Guarantee)) {
+	for _, g := range []connectors.Guarantee{connectors.AtMostOnce, connectors.AtLeastOnce, connectors.ExactlyOnce} {
+		t.Run(string(g), func(t *testing.T) { run(t, g) })
+	}
+}
+
+// TestTwoExecutors runs the counting job on two processes, and again from where it
+// stopped.
+func TestTwoExecutors(t *testing.T) {
+	eachGuarantee(t, func(t *testing.T, g connectors.Guarantee) {
+		f := newFar(t, g, nil)
+		for range 2 {
+			p := f.startFar("", 0)
+			for range 3 {
+				f.produce(700)
+				f.untilDurable(p)
+			}
+			p.stop(engines.StopCheckpoint)
+			if n := p.Gauges().Written; n != 2100 {
+				t.Errorf("%d rows written, says the job", n)
+			}
+		}
+		f.read()
+		f.expect(0, 0)
+		if err := f.counts(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestALostExecutor kills an executor while batches run. Whatever ran or lay there
+// is computed again, its partitions of the state move, and a new process takes its
+// place.
+func TestALostExecutor(t *testing.T) {
+	eachGuarantee(t, func(t *testing.T, g connectors.Guarantee) {
+		f := newFar(t, g, func(c *Config) { c.Rate.MaxRecordsPerBatch = 150 })
+		p := f.startFar("", 0)
+		for i := range 4 {
+			f.produce(1500)
+			n := len(p.all("batchCompleted"))
+			p.await("a few batches", func([]engines.Event) bool { return true })
+			p.await("batches on the way", func(es []engines.Event) bool { return count(es, "batchCompleted") >= n+2 })
+			if err := p.Run.(engines.Killer).Kill(i%2 + 1); err != nil {
+				t.Fatal(err)
+			}
+			f.untilDurable(p)
+			p.await("another in its place", func(es []engines.Event) bool { return count(es, "executorAdded") == i+1 })
+		}
+		p.stop(engines.StopCheckpoint)
+		if n := len(p.all("executorLost")); n != 4 {
+			t.Errorf("%d executors were lost", n)
+		}
+		f.read()
+		copies, losses := f.verdict()
+		if losses != 0 || (copies > 0 && g != connectors.AtLeastOnce) {
+			t.Errorf("%d copies, %d losses", copies, losses)
+		}
+		if copies == 0 {
+			if err := f.counts(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func count(es []engines.Event, kind string) (n int) {
+	for _, e := range es {
+		if e.Kind() == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// TestDriverDiesWithExecutors crashes the driver at the points of a batch: the
+// executors die with it, and the figures that the point announces are right.
+func TestDriverDiesWithExecutors(t *testing.T) {
+	for _, point := range []string{"M1", "M2", "T1", "T2", "M3", "M4"} {
+		for _, g := range []connectors.Guarantee{connectors.AtLeastOnce, connectors.ExactlyOnce} {
+			if strings.HasPrefix(point, "T") && g != connectors.ExactlyOnce {
+				continue
+			}
+			t.Run(fmt.Sprint(point, "/", g), func(t *testing.T) {
+				f := newFar(t, g, func(c *Config) { c.Rate.MaxRecordsPerBatch = 600 })
+				f.produce(3000)
+				p := f.startFar(point, 3)
+				if err := p.Wait(); err == nil {
+					t.Fatal("no crash")
+				}
+				p.cancel()
+				told := (<-p.crashed).acked
+				p = f.startFar("", 0)
+				f.untilDurable(p)
+				p.stop(engines.StopCheckpoint)
+				f.read()
+				copies := 0
+				if g == connectors.AtLeastOnce {
+					copies = int(told)
+				}
+				f.expect(copies, 0)
+			})
+		}
+	}
+}
