@@ -25,9 +25,12 @@ type Backend interface {
 	// Check returns an error that is ErrTorn when one of the files is not there
 	// whole.
 	Check(files []SharedFile) error
+	// Relied returns the shared files on which an open store relies.
+	Relied() map[string]bool
 	// Sweep deletes the shared files of this and of earlier attempts on which no
 	// open store relies and which are not kept. It asks what is kept after it has
 	// looked which files there are, so that snapshots may be written meanwhile.
+	// Stores in other processes must be among what is kept.
 	Sweep(kept func() (map[string]bool, error)) error
 	// Close is called when all stores have been closed.
 	Close()

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"streamduel/connectors"
@@ -101,6 +102,33 @@ func (ms *members) Counts() (written, acked, inFlight int64) {
 		}
 	}
 	return written, acked, inFlight
+}
+
+// errNotNow: a task manager is down, and with it the answer.
+var errNotNow = errors.New("a task manager cannot say on which files it relies")
+
+// relied returns the shared files on which the state in task managers relies. One
+// that died may have had its part in a checkpoint that is just being completed, so
+// without it nothing is known.
+func (ms *members) relied() (map[string]bool, error) {
+	all := map[string]bool{}
+	if ms == nil {
+		return all, nil
+	}
+	alive := ms.alive()
+	if len(alive) < ms.run.cfg.TaskManagers {
+		return nil, errNotNow
+	}
+	for _, m := range alive {
+		var names []string
+		if err := m.calls.Call(ms.ctx, kindRelied, nil, &names); err != nil {
+			return nil, errors.Join(errNotNow, err)
+		}
+		for _, n := range names {
+			all[n] = true
+		}
+	}
+	return all, nil
 }
 
 // badRecords counts the bad input of all.

@@ -50,6 +50,47 @@ func TestLostTaskManager(t *testing.T) {
 	}
 }
 
+// TestStateOnDiskOfTaskManagers: each keeps its own in one folder, and what
+// checkpoints share is there as long as one of them needs it.
+func TestStateOnDiskOfTaskManagers(t *testing.T) {
+	s := newSpread(t, connectors.ExactlyOnce, 4, func(c *Config) {
+		c.Restart.Strategy, c.Restart.Attempts, c.Restart.Delay = RestartFixedDelay, 20, 0
+	})
+	onDisk(s.world)
+	s.remake(func(j *spreadJob) { j.OnDisk = true })
+	r := s.start(s.ctx)
+	for i := range 3 {
+		completed := len(s.kinds("checkpointCompleted"))
+		s.produce(1000)
+		s.until("two checkpoints", func() bool { return len(s.kinds("checkpointCompleted")) > completed+1 })
+		s.produce(500)
+		if i == 1 {
+			if err := r.(engines.Killer).Kill(2); err != nil {
+				t.Fatal(err)
+			}
+			s.until("a restart", func() bool { return len(s.kinds("restarted")) > 0 })
+		}
+		s.untilDurable()
+	}
+	if err := r.Stop(s.ctx, engines.StopCheckpoint); err != nil {
+		t.Fatal(err)
+	}
+	have, needed := s.shared()
+	for _, name := range have {
+		delete(needed, name)
+	}
+	if len(have) == 0 || len(needed) > 0 {
+		t.Errorf("%d shared files, missing: %v", len(have), needed)
+	}
+	r = s.start(s.ctx)
+	s.produce(500)
+	s.untilDurable()
+	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.read(), tally{})
+}
+
 // TestLossWithoutRestart: the strategy none lets the loss fail the job, and the
 // next start takes up its transactions.
 func TestLossWithoutRestart(t *testing.T) {

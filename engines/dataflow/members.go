@@ -61,14 +61,11 @@ type process struct {
 }
 
 // refuseSpread returns what cannot be spread over processes.
-func refuseSpread(job engines.Job, cfg Config, rt engines.Runtime, x *execution) error {
+func refuseSpread(job engines.Job, cfg Config, rt engines.Runtime) error {
 	var errs []error
 	refuse := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if rt.Members == nil {
 		refuse("whoever runs the job here cannot start processes")
-	}
-	if job.Backend != nil && slices.ContainsFunc(x.fragments, func(f *pipeline.Fragment) bool { return f.Stateful() }) {
-		refuse("state.backend: state on disk is shared between checkpoints in one process only: use memory")
 	}
 	if cfg.Checkpoint.Unaligned {
 		refuse("checkpoint.unaligned: barriers do not overtake what is on its way between processes: set it to false")

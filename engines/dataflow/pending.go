@@ -1,6 +1,7 @@
 package dataflow
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -272,7 +273,8 @@ func (c *coordinator) allCommitted(p *pending) error {
 	if r.backend != nil && len(c.under) == 0 {
 		// Not while another's files are named by no metadata yet.
 		r.wg.Go(func() {
-			if err := r.store.SweepShared(); err != nil {
+			err := r.store.SweepShared(r.members.relied)
+			if err != nil && !errors.Is(err, errNotNow) {
 				r.fail(fmt.Errorf("deleting files that checkpoints shared: %w", err))
 			}
 		})

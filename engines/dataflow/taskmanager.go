@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,7 +130,12 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 			return err
 		}
 		r.attempt = state.JoinAttempt(r.job.Folder, w.Attempt)
-		r.store = checkpoints.Open(r.job.Folder, r.cfg.Checkpoint.Retained, nil, r.rt.Log)
+		var err error
+		if r.backend, err = r.openBackendHere(); err != nil {
+			tm.calls.Answer(e.Call, nil, err)
+			return nil
+		}
+		r.store = checkpoints.Open(r.job.Folder, r.cfg.Checkpoint.Retained, r.backend, r.rt.Log)
 		if w.Acks {
 			r.rt.Acks = engines.NewAckLog()
 		}
@@ -218,10 +225,36 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		for partition, position := range to {
 			r.rt.Acks.Trim(partition, position)
 		}
+	case kindRelied:
+		names := []string{}
+		if r.backend != nil {
+			names = slices.Collect(maps.Keys(r.backend.Relied()))
+		}
+		tm.calls.Answer(e.Call, names, nil)
 	default:
 		return fmt.Errorf("a message of unknown kind %q", msg.Kind)
 	}
 	return nil
+}
+
+// openBackendHere opens what the state of the seats here is kept in, nil for
+// memory. What a task manager leaves when it is killed, the next start of the job
+// deletes.
+func (r *run) openBackendHere() (state.Backend, error) {
+	subtasks := 0
+	for _, s := range r.seats {
+		if s.fragment.Stateful() {
+			subtasks++
+		}
+	}
+	if r.job.Backend == nil || subtasks == 0 {
+		return nil, nil
+	}
+	b, err := r.job.Backend(state.BackendEnv{Folder: r.job.Folder, Attempt: r.attempt.Number, Subtasks: subtasks})
+	if err != nil {
+		return nil, fmt.Errorf("the state's backend: %w", err)
+	}
+	return b, nil
 }
 
 // sealing is how long a task manager waits for requests in flight at a

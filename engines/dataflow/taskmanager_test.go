@@ -22,6 +22,7 @@ import (
 	"streamduel/exchange/remote"
 	"streamduel/pipeline"
 	"streamduel/state"
+	"streamduel/state/lsm"
 )
 
 const memberEnv = "STREAMDUEL_DATAFLOW_MEMBER"
@@ -33,6 +34,7 @@ type spreadJob struct {
 	Parallelism int
 	Folder      string
 	Config      json.RawMessage
+	OnDisk      bool
 }
 
 // graph is the counting job over Kafka.
@@ -59,7 +61,11 @@ func (j spreadJob) job() (job engines.Job, cfg *Config, err error) {
 		return job, nil, err
 	}
 	g, err := j.graph()
-	return engines.Job{Name: "job", Graph: g, Parallelism: j.Parallelism, Guarantee: j.Guarantee, Folder: f, Origins: true, Discovery: time.Second}, &c, err
+	job = engines.Job{Name: "job", Graph: g, Parallelism: j.Parallelism, Guarantee: j.Guarantee, Folder: f, Origins: true, Discovery: time.Second}
+	if j.OnDisk {
+		job.Backend = lsm.Within(1)
+	}
+	return job, &c, err
 }
 
 // memberMain is a task manager's process in tests.
@@ -103,6 +109,7 @@ type spread struct {
 	brokers    []string
 	partitions int
 	produced   int // to each partition
+	line       spreadJob
 }
 
 const spreadKeys = 41
@@ -130,20 +137,29 @@ func newSpread(t *testing.T, g connectors.Guarantee, parallelism int, change fun
 		t.Fatal(err)
 	}
 	j := spreadJob{Brokers: cluster.ListenAddrs(), Guarantee: g, Parallelism: parallelism, Folder: s.folder.Path(), Config: config}
-	line, err := json.Marshal(j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.job.Graph, err = j.graph(); err != nil {
-		t.Fatal(err)
-	}
-	s.rt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	s.rt.Members = &engines.Members{Job: line, Command: func() *exec.Cmd {
+	s.line = j
+	s.rt.Members = &engines.Members{Command: func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), memberEnv+"=1")
 		return cmd
 	}}
+	s.remake(func(*spreadJob) {})
+	if s.job.Graph, err = j.graph(); err != nil {
+		t.Fatal(err)
+	}
+	s.rt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	return s
+}
+
+// remake changes the line that the task managers make their job of.
+func (s *spread) remake(change func(*spreadJob)) {
+	s.t.Helper()
+	change(&s.line)
+	line, err := json.Marshal(s.line)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.rt.Members.Job = line
 }
 
 // produce appends n records to each partition.

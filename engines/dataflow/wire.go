@@ -26,6 +26,7 @@ const (
 	kindSeal     = "seal"     // call: no more output, and what is known of that which left
 	kindReport   = "report"   // say how you are: a status
 	kindTrim     = "trim"     // the acknowledgement log, below durable positions
+	kindRelied   = "relied"   // call: on which files that checkpoints share does the state here rely
 
 	kindTell    = "tell"    // a subtask, to the coordinator
 	kindPassage = "passage" // call: a subtask has come to a failpoint

@@ -240,6 +240,21 @@ func (b *Backend) whole(name string, size int64) error {
 	return nil
 }
 
+// Relied returns the files in the shared folder on which an open database relies.
+func (b *Backend) Relied() map[string]bool {
+	relied := map[string]bool{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.open {
+		s.mu.Lock()
+		for _, name := range s.shared {
+			relied[name] = true
+		}
+		s.mu.Unlock()
+	}
+	return relied
+}
+
 // Sweep deletes the shared files of this and of earlier attempts that are not
 // kept and that no open database relies on.
 func (b *Backend) Sweep(kept func() (map[string]bool, error)) error {
@@ -250,16 +265,7 @@ func (b *Backend) Sweep(kept func() (map[string]bool, error)) error {
 	if err != nil {
 		return err
 	}
-	relied := map[string]bool{}
-	b.mu.Lock()
-	for s := range b.open {
-		s.mu.Lock()
-		for _, name := range s.shared {
-			relied[name] = true
-		}
-		s.mu.Unlock()
-	}
-	b.mu.Unlock()
+	relied := b.Relied()
 	keep, err := kept()
 	if err != nil {
 		return err

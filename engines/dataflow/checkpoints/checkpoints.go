@@ -381,18 +381,22 @@ func (s *Store) Sweep() error {
 	return nil
 }
 
-// SweepShared deletes the shared files that no checkpoint needs any more. It may
-// be called from any goroutine.
-func (s *Store) SweepShared() error {
+// SweepShared deletes the shared files that no checkpoint needs any more, nor
+// what relied returns: those on which stores in other processes rely. It may be
+// called from any goroutine.
+func (s *Store) SweepShared(relied func() (map[string]bool, error)) error {
 	if s.backend == nil {
 		return nil
 	}
 	return s.backend.Sweep(func() (map[string]bool, error) {
+		kept, err := relied() // before the metadata: a store lets go of a file when they name it
+		if err != nil {
+			return nil, err
+		}
 		ids, err := s.folder.Numbered(metaPrefix)
 		if err != nil {
 			return nil, err
 		}
-		kept := map[string]bool{}
 		for _, id := range ids {
 			m, err := s.read(id)
 			switch {
