@@ -25,6 +25,7 @@ type Ring struct {
 	buffers  int
 	notify   func()
 	urgent   func() // for priority elements; nil is notify
+	events   func(event any)
 }
 
 // NewRing returns an empty ring. notify is called, from the writer's goroutine,
@@ -53,6 +54,9 @@ func (r *Ring) Push(e Element) {
 	if wake && r.notify != nil {
 		r.notify()
 	}
+	if e.Event != nil && r.events != nil {
+		r.events(e.Event)
+	}
 }
 
 // PushPriority puts an event before everything but earlier priority events.
@@ -66,6 +70,10 @@ func (r *Ring) PushPriority(event any) {
 // OnPriority makes f be called for priority elements in place of notify. It is
 // called before the ring is used.
 func (r *Ring) OnPriority(f func()) { r.urgent = f }
+
+// OnEvent makes f be called, by the writer, for each event that Push has put in. It
+// is called before the ring is used.
+func (r *Ring) OnEvent(f func(event any)) { r.events = f }
 
 func (r *Ring) hurry() {
 	switch {

@@ -41,6 +41,29 @@ func (b barrier) over(waiting []exchange.Element) barrier {
 	return b
 }
 
+// promote makes a barrier that waits in a ring overtake what is before it.
+func promote(r *exchange.Ring, id int64) {
+	var found barrier
+	match := func(event any) bool {
+		b, ok := event.(barrier)
+		if ok = ok && b.id == id; ok {
+			found = b
+		}
+		return ok
+	}
+	r.Promote(match, func(before []exchange.Element) any { return found.over(before) })
+}
+
+// further is over for a barrier that has overtaken at its sender and overtakes what
+// waits here, which comes before that.
+func (b barrier) further(waiting []exchange.Element) barrier {
+	there := b.overtaken
+	b.overtaken = nil
+	b = b.over(waiting)
+	b.overtaken = append(b.overtaken, there...)
+	return b
+}
+
 // framesOf copies what a reader has not taken of a buffer.
 func framesOf(b *exchange.Buffer) checkpoints.Frames {
 	return checkpoints.Frames{Flags: uint8(b.Flags), Records: b.Records, Data: slices.Clone(b.Data[b.Off:])}
@@ -121,11 +144,19 @@ func (t *task) urgent() error {
 func (t *task) overtake(id int64) error {
 	if t.passed.id == id {
 		for _, o := range t.outlets {
-			o.promote(t.passed)
+			o.promote(id)
 		}
 		return nil
 	}
 	t.overtakes = id
+	t.hastens.Store(id)
+	if t.in != nil {
+		for i := range t.in.channels {
+			if c := &t.in.channels[i]; c.remote {
+				promote(c.ring, id) // its sender cannot any more
+			}
+		}
+	}
 	if t.align == nil || !t.align.overtake(id) {
 		return nil
 	}

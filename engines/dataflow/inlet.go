@@ -27,11 +27,12 @@ type inlet struct {
 
 // channel is one upstream subtask of one edge.
 type channel struct {
-	edge  *pipeline.Edge
-	from  int // the upstream subtask
-	ring  *exchange.Ring
-	input pipeline.Input
-	flags uint8 // what the frames in its buffers carry, as far as seen
+	edge   *pipeline.Edge
+	from   int // the upstream subtask
+	ring   *exchange.Ring
+	input  pipeline.Input
+	remote bool  // its other end is in another process
+	flags  uint8 // what the frames in its buffers carry, as far as seen
 }
 
 func newInlet(box *mailbox) *inlet { return &inlet{box: box} }

@@ -91,6 +91,47 @@ func TestStateOnDiskOfTaskManagers(t *testing.T) {
 	expect(t, s.read(), tally{})
 }
 
+// TestUnalignedBetweenTaskManagers: under full back-pressure, with channels within
+// a process and to the other, barriers overtake what waits at their sender and at
+// their receiver; when a task manager is lost, that comes once.
+func TestUnalignedBetweenTaskManagers(t *testing.T) {
+	for _, timeout := range []time.Duration{0, 150 * time.Millisecond} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			s := newSpread(t, connectors.ExactlyOnce, 4, func(c *Config) {
+				c.Restart.Strategy, c.Restart.Attempts, c.Restart.Delay = RestartFixedDelay, 20, 0
+				c.Checkpoint.Unaligned, c.Checkpoint.AlignedTimeout = true, Duration(timeout)
+				c.Checkpoint.Interval = Duration(200 * time.Millisecond)
+				c.Buffers.Size = 256
+			})
+			s.produce(4000)
+			s.rt.Gate.Throttle(300)
+			r := s.start(s.ctx)
+			inFlight := func() (n int) {
+				for _, c := range s.completed() {
+					if c.Unaligned && c.InFlightBytes > 4096 {
+						n++
+					}
+				}
+				return n
+			}
+			for kill := range 2 {
+				had := inFlight()
+				s.until("checkpoints with records on their way", func() bool { return inFlight() > had+1 })
+				if err := r.(engines.Killer).Kill(kill + 1); err != nil {
+					t.Fatal(err)
+				}
+				s.until("a restart", func() bool { return len(s.kinds("restarted")) > kill })
+			}
+			s.rt.Gate.Throttle(0)
+			s.untilDurable()
+			if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, s.read(), tally{})
+		})
+	}
+}
+
 // TestLossWithoutRestart: the strategy none lets the loss fail the job, and the
 // next start takes up its transactions.
 func TestLossWithoutRestart(t *testing.T) {

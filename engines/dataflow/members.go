@@ -14,6 +14,8 @@ import (
 	"streamduel/engines/cluster"
 	"streamduel/engines/dataflow/checkpoints"
 	"streamduel/engines/dataflow/schedule"
+	"streamduel/exchange"
+	"streamduel/exchange/remote"
 	"streamduel/pipeline"
 )
 
@@ -67,8 +69,8 @@ func refuseSpread(job engines.Job, cfg Config, rt engines.Runtime) error {
 	if rt.Members == nil {
 		refuse("whoever runs the job here cannot start processes")
 	}
-	if cfg.Checkpoint.Unaligned {
-		refuse("checkpoint.unaligned: barriers do not overtake what is on its way between processes: set it to false")
+	if b := cfg.Buffers; cfg.Checkpoint.Unaligned && b.ExclusivePerChannel+b.FloatingPerGate+b.Overdraft > remote.MaxEvent/exchange.MaxData {
+		refuse("checkpoint.unaligned: what a barrier overtakes in a channel to another process travels with it, at most %d buffers: lower buffers.floatingPerGate", remote.MaxEvent/exchange.MaxData)
 	}
 	if cfg.Watermark == SparkMax {
 		refuse("watermark: spark is one maximum over all subtasks of a source, which are in several processes: use min or task-max")

@@ -128,10 +128,10 @@ func (o *outlet) overtake(b barrier) {
 }
 
 // promote does that to a barrier that is already on its way.
-func (o *outlet) promote(b barrier) {
+func (o *outlet) promote(id int64) {
 	for _, r := range o.rings {
 		if r != nil {
-			r.Promote(func(event any) bool { w, ok := event.(barrier); return ok && w.id == b.id }, func(before []exchange.Element) any { return b.over(before) })
+			promote(r, id)
 		}
 	}
 }

@@ -38,7 +38,12 @@ type peers struct {
 
 func newPeers(tm *taskManager) *peers {
 	return &peers{
-		tm: tm, cfg: remote.Config{Flow: tm.run.cfg.FlowControl, Events: ringEvents{}},
+		tm: tm, cfg: remote.Config{Flow: tm.run.cfg.FlowControl, Events: ringEvents{}, Overtake: func(event any, waiting []exchange.Element) any {
+			if b, ok := event.(barrier); ok {
+				return b.further(waiting)
+			}
+			return event
+		}},
 		got: map[string]*remote.Conn{}, over: map[int]int64{}, came: make(chan struct{}),
 	}
 }
@@ -237,6 +242,12 @@ func (d *deployment) connect(tm *taskManager, ts []*task) error {
 		}
 		switch {
 		case up == nil:
+			down.in.channels[len(down.in.channels)-1].remote = true
+			ring.OnEvent(func(event any) {
+				if b, ok := event.(barrier); ok && down.hastens.Load() >= b.id {
+					promote(ring, b.id) // it was on its way when the word came
+				}
+			})
 			failed = d.conns[r.places[from].TaskManager].Receive(id, gates[to], ring)
 			return
 		case down == nil:

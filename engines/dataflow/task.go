@@ -36,6 +36,7 @@ type task struct {
 	since     map[int64]int64 // monotonic nanoseconds of the first barriers of what is gathered
 	passed    barrier         // the last that was sent on
 	overtakes int64           // the checkpoint that is to overtake
+	hastens   atomic.Int64    // the same, for those who bring barriers from other processes
 	over      *overtaking
 	valve     *valve
 	ended     int // channels that have ended

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"streamduel/connectors"
 	"streamduel/engines"
@@ -63,13 +65,15 @@ type mail struct {
 	Durable *[2]int64    `json:"durable,omitempty"` // id, oldest
 	Abort   *int64       `json:"abort,omitempty"`
 	Trigger *triggered   `json:"trigger,omitempty"`
+	Hasten  *int64       `json:"hasten,omitempty"`
 	Drain   bool         `json:"drain,omitempty"`
 }
 
 type triggered struct {
-	ID      int64 `json:"id"`
-	Started int64 `json:"started"`
-	Last    bool  `json:"last,omitempty"`
+	ID        int64 `json:"id"`
+	Started   int64 `json:"started"`
+	Last      bool  `json:"last,omitempty"`
+	Unaligned bool  `json:"unaligned,omitempty"`
 }
 
 type dealtSplit struct {
@@ -91,7 +95,9 @@ func mailOf(message any) (m mail, err error) {
 	case abortCheckpoint:
 		m.Abort = &x.id
 	case trigger:
-		m.Trigger = &triggered{x.id, x.started, x.last}
+		m.Trigger = &triggered{x.id, x.started, x.last, x.unaligned}
+	case overtake:
+		m.Hasten = &x.id
 	case drain:
 		m.Drain = true
 	default:
@@ -116,7 +122,9 @@ func (m mail) message(s *enumeration) (any, error) {
 	case m.Abort != nil:
 		return abortCheckpoint{*m.Abort}, nil
 	case m.Trigger != nil:
-		return trigger{barrier{id: m.Trigger.ID, started: m.Trigger.Started}, m.Trigger.Last}, nil
+		return trigger{barrier{id: m.Trigger.ID, started: m.Trigger.Started, unaligned: m.Trigger.Unaligned}, m.Trigger.Last}, nil
+	case m.Hasten != nil:
+		return overtake{*m.Hasten}, nil
 	case m.Drain:
 		return drain{}, nil
 	}
@@ -265,7 +273,7 @@ type splitStatus struct {
 }
 
 // ringEvents is the codec of what travels in rings beside buffers: a kind and two
-// numbers.
+// numbers, and behind a barrier that has overtaken what it has.
 type ringEvents struct{}
 
 const (
@@ -274,6 +282,7 @@ const (
 	codeIdle
 	codeActive
 	codeEnd
+	codeOvertaking
 )
 
 // Append implements remote.Events.
@@ -283,7 +292,7 @@ func (ringEvents) Append(b []byte, event any) ([]byte, error) {
 	switch e := event.(type) {
 	case barrier:
 		if e.unaligned {
-			return b, errors.New("a barrier that has overtaken records cannot travel to another process")
+			return appendOvertaking(b, e), nil
 		}
 		code, n, started = codeBarrier, e.id, e.started
 	case watermark:
@@ -303,6 +312,9 @@ func (ringEvents) Append(b []byte, event any) ([]byte, error) {
 
 // Decode implements remote.Events.
 func (ringEvents) Decode(b []byte) (any, error) {
+	if len(b) > 17 && b[0] == codeOvertaking {
+		return decodeOvertaking(b)
+	}
 	if len(b) != 17 {
 		return nil, fmt.Errorf("an event of %d bytes, 17 are right", len(b))
 	}
@@ -318,4 +330,49 @@ func (ringEvents) Decode(b []byte) (any, error) {
 		return end{}, nil
 	}
 	return nil, fmt.Errorf("an event of unknown kind %d", b[0])
+}
+
+func appendOvertaking(b []byte, e barrier) []byte {
+	b = binary.LittleEndian.AppendUint64(append(b, codeOvertaking), uint64(e.id))
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.started))
+	b = binary.AppendUvarint(b, uint64(len(e.overtaken)))
+	for _, f := range e.overtaken {
+		b = binary.AppendUvarint(append(b, f.Flags), uint64(f.Records))
+		b = binary.AppendUvarint(b, uint64(len(f.Data)))
+		b = append(b, f.Data...)
+	}
+	return b
+}
+
+func decodeOvertaking(b []byte) (any, error) {
+	e := barrier{id: int64(binary.LittleEndian.Uint64(b[1:])), started: int64(binary.LittleEndian.Uint64(b[9:])), unaligned: true}
+	rest := b[17:]
+	number := func() int {
+		n, k := binary.Uvarint(rest)
+		if k <= 0 || n > math.MaxInt32 {
+			rest = nil
+			return -1
+		}
+		rest = rest[k:]
+		return int(n)
+	}
+	for left := number(); left != 0; left-- {
+		if left < 0 || len(rest) == 0 {
+			return nil, errors.New("a barrier with records that it has overtaken is cut off")
+		}
+		f := checkpoints.Frames{Flags: rest[0]}
+		rest = rest[1:]
+		f.Records = number()
+		size := number()
+		if f.Records < 0 || size < 0 || size > len(rest) {
+			return nil, errors.New("a barrier with records that it has overtaken is cut off")
+		}
+		f.Data = slices.Clone(rest[:size])
+		rest = rest[size:]
+		e.overtaken = append(e.overtaken, f)
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%d bytes behind a barrier", len(rest))
+	}
+	return e, nil
 }

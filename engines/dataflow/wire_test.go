@@ -22,6 +22,7 @@ func TestMessagesTravelWhole(t *testing.T) {
 	for _, m := range []any{
 		assign{{connectors.Assignment{Split: connectors.Split{ID: "in/1", Partition: 1}, From: 2, Until: 9}, &wm, nil}},
 		trigger{barrier{id: 1, started: 2}, true}, durable{1, 2}, abortCheckpoint{1}, drain{},
+		trigger{barrier{id: 1, started: 2, unaligned: true}, true}, overtake{1},
 	} {
 		w, err := mailOf(m)
 		if err != nil {
@@ -39,7 +40,7 @@ func TestMessagesTravelWhole(t *testing.T) {
 		}
 		same(t, got, m)
 	}
-	if _, err := mailOf(overtake{1}); err == nil {
+	if _, err := mailOf(restart{}); err == nil {
 		t.Error("what is not known was sent")
 	}
 	task := &task{}
@@ -96,7 +97,8 @@ func same(t *testing.T, got, want any) {
 
 func TestRingEvents(t *testing.T) {
 	var c ringEvents
-	for _, e := range []any{barrier{id: 7, started: 9}, watermark{-5}, idleness{true}, idleness{false}, end{}} {
+	overtaking := barrier{id: 7, started: 9, unaligned: true, overtaken: []checkpoints.Frames{{Flags: 3, Records: 300, Data: make([]byte, 200)}, {Records: 1, Data: []byte("x")}}}
+	for _, e := range []any{barrier{id: 7, started: 9}, overtaking, watermark{-5}, idleness{true}, idleness{false}, end{}} {
 		b, err := c.Append(nil, e)
 		if err != nil {
 			t.Fatal(err)
@@ -105,9 +107,13 @@ func TestRingEvents(t *testing.T) {
 			t.Errorf("%+v has become %+v, %v", e, got, err)
 		}
 	}
-	for _, e := range []any{7, barrier{id: 1, unaligned: true}} {
-		if _, err := c.Append(nil, e); err == nil {
-			t.Errorf("%+v was sent", e)
+	if _, err := c.Append(nil, 7); err == nil {
+		t.Error("a number was sent")
+	}
+	whole, _ := c.Append(nil, overtaking)
+	for n := range whole {
+		if got, err := c.Decode(whole[:n]); err == nil {
+			t.Errorf("%d of %d bytes were understood as %+v", n, len(whole), got)
 		}
 	}
 	for _, b := range []string{"", "\x09aaaaaaaabbbbbbbb"} {

@@ -45,8 +45,8 @@ func (b *batch) event(codec Events, id uint32, e exchange.Element) error {
 		return fmt.Errorf("channel %d: %w", id, err)
 	}
 	h.length = len(small) - start - headerSize
-	if h.length > maxEvent {
-		return fmt.Errorf("channel %d: an event of %d bytes, %d at most", id, h.length, maxEvent)
+	if h.length > MaxEvent {
+		return fmt.Errorf("channel %d: an event of %d bytes, %d at most", id, h.length, MaxEvent)
 	}
 	h.append(small[:start])
 	b.small = small
@@ -72,6 +72,9 @@ func (b *batch) flush(to net.Conn) error {
 		b.held[i] = nil
 	}
 	clear(b.vec)
+	if cap(b.small) > keptBody {
+		b.small = nil
+	}
 	b.small, b.cuts, b.held, b.bytes, b.data = b.small[:0], b.cuts[:0], b.held[:0], 0, 0
 	return err
 }

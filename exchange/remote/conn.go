@@ -33,6 +33,10 @@ type Events interface {
 type Config struct {
 	Flow   FlowControl
 	Events Events
+	// Overtake makes the event that goes before everything that waits in a
+	// receiving ring of one that has overtaken at the sender; nil leaves it as it is.
+	// The ring is locked meanwhile.
+	Overtake func(event any, waiting []exchange.Element) any
 	// Silence is how long a peer may send nothing before it counts as dead; it
 	// sends something at least four times as often. 0 means 10 s.
 	Silence time.Duration
@@ -42,6 +46,9 @@ type Config struct {
 // by TCP it is also the mark up to which a sender takes buffers from its rings
 // while the socket accepts nothing.
 const batchBytes = 256 << 10
+
+// keptBody is the largest event for which memory is kept.
+const keptBody = 64 << 10
 
 // ErrClosed is what a connection that was closed in order ends with.
 var ErrClosed = errors.New("the connection was closed")
@@ -64,6 +71,7 @@ type Conn struct {
 	early     map[uint32]int // credits for channels whose sender is not there yet
 	ready     []*sender
 	grants    map[uint32]int // to announce
+	bye       atomic.Bool    // is said: a peer that is gone then has heard it
 	sent      atomic.Int64
 	received  atomic.Int64
 }
@@ -245,6 +253,7 @@ func (c *Conn) write() error {
 		if b.empty() {
 			if closing {
 				b.header(header{kind: kindBye})
+				c.bye.Store(true)
 				if err := b.flush(c.net); err != nil {
 					return err
 				}
@@ -368,10 +377,16 @@ func (c *Conn) read() error {
 			if err != nil {
 				return fmt.Errorf("channel %d: %w", h.channel, err)
 			}
-			if h.flags&1 != 0 {
-				r.ring.PushPriority(e)
-			} else {
+			switch {
+			case h.flags&1 == 0:
 				r.ring.Push(exchange.Element{Event: e})
+			case c.cfg.Overtake == nil:
+				r.ring.PushPriority(e)
+			default:
+				r.ring.Overtake(func(waiting []exchange.Element) any { return c.cfg.Overtake(e, waiting) })
+			}
+			if cap(body) > keptBody {
+				body = nil
 			}
 		}
 	}
@@ -381,6 +396,9 @@ func (c *Conn) readError(err error) error {
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return fmt.Errorf("nothing was heard for %s", c.cfg.Silence)
+	}
+	if c.bye.Load() {
+		return ErrClosed
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the peer is gone")

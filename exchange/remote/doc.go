@@ -22,7 +22,7 @@
 //	kind 1 | flags 1 | reserved 2 | channel 4 | length 4 | count 4 | backlog 4 | body
 //
 //	data     flags, records (count), the backlog behind it, the buffer's bytes
-//	event    an encoded event; flags 1: it overtakes
+//	event    an encoded event; flags 1: it overtakes, here and in the receiving ring
 //	credit   count more buffers for a channel
 //	backlog  buffers that wait without credit
 //	ping     nothing: the sender lives

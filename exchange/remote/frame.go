@@ -20,8 +20,9 @@ const (
 
 const headerSize = 20
 
-// maxEvent bounds an event's body: anything longer is a broken stream.
-const maxEvent = 1 << 20
+// MaxEvent bounds an event's body, which may hold what it has overtaken: anything
+// longer is a broken stream.
+const MaxEvent = 16 << 20
 
 type header struct {
 	kind    kind
@@ -53,7 +54,7 @@ func parseHeader(b *[headerSize]byte) (header, error) {
 	case kindData:
 		limit = exchange.MaxData
 	case kindEvent:
-		limit = maxEvent
+		limit = MaxEvent
 	case kindCredit, kindBacklog, kindPing, kindBye:
 	default:
 		return h, fmt.Errorf("a frame of unknown kind %d", h.kind)

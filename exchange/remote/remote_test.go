@@ -36,12 +36,16 @@ func (numbers) Decode(b []byte) (any, error) {
 // pair returns the two ends of a connection over loopback.
 func pair(t testing.TB, flow FlowControl) (a, b *Conn) {
 	t.Helper()
+	return pairOf(t, Config{Flow: flow, Events: numbers{}})
+}
+
+func pairOf(t testing.TB, cfg Config) (a, b *Conn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	cfg := Config{Flow: flow, Events: numbers{}}
 	accepted := make(chan *Conn, 1)
 	go func() {
 		c, err := Accept(l, Greeting{"b", "token"}, cfg)
@@ -443,4 +447,41 @@ func FuzzStream(f *testing.F) {
 			t.Fatalf("%d buffers of a gate of 4", n)
 		}
 	})
+}
+
+// TestOvertakingInTheReceivingRing: an event that has overtaken at the sender goes
+// before what waits at the receiver, and is told of it.
+func TestOvertakingInTheReceivingRing(t *testing.T) {
+	a, b := pairOf(t, Config{Flow: Credit, Events: numbers{}, Overtake: func(event any, waiting []exchange.Element) any {
+		return event.(int)*100 + len(waiting)
+	}})
+	in := newInlet()
+	came := make(chan any, 3)
+	in.ring.OnEvent(func(event any) { came <- event })
+	urgent := make(chan struct{}, 1)
+	in.ring.OnPriority(func() { urgent <- struct{}{} })
+	g, err := NewGate(Credit, 1, 2, 0)
+	if err == nil {
+		err = b.Receive(1, g, in.ring)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := a.Send(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		out.Push(exchange.Element{Event: i})
+		if e := <-came; e != i {
+			t.Fatalf("event %v came", e)
+		}
+	}
+	out.PushPriority(7)
+	<-urgent
+	for _, want := range []any{703, 0, 1, 2} {
+		if e := in.next(t, b); e.Event != want {
+			t.Errorf("%v, want %v", e.Event, want)
+		}
+	}
 }
