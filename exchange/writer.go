@@ -78,6 +78,9 @@ func (w *Writer) Refill() {
 	}
 }
 
+// Current returns the channel's buffer, or nil where Begin would overdraw.
+func (w *Writer) Current(ch int) *Buffer { return w.current[ch] }
+
 // Begin returns the channel's buffer; append one frame to its Data and call
 // End with the result.
 func (w *Writer) Begin(ch int) *Buffer {
@@ -102,11 +105,12 @@ func (w *Writer) End(ch int, b *Buffer, data []byte) {
 		b.Records++
 		return
 	}
-	w.full(ch, b, data)
+	w.full(ch, data)
 }
 
 // full is the rare half of End, apart so that the other is inlined.
-func (w *Writer) full(ch int, b *Buffer, data []byte) {
+func (w *Writer) full(ch int, data []byte) {
+	b := w.current[ch]
 	if len(data) <= cap(b.Data) {
 		b.Data = data
 		b.Records++

@@ -3,13 +3,12 @@ package pipeline
 import (
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
+	"unsafe"
 
 	"streamduel/clock"
 	"streamduel/codec"
 	"streamduel/connectors"
 	"streamduel/exchange"
-	"streamduel/state"
 )
 
 // The ends of a task's chain, where types meet bytes.
@@ -66,7 +65,8 @@ type sourceHead[T any] struct {
 	task   *Task
 	node   *Node
 	decode Decode[T]
-	delay  int64 // of the watermark, milliseconds
+	delay  int64        // of the watermark, milliseconds
+	keep   func(T) bool // of a filter that comes first; nil without one
 	next   Receiver[T]
 	dead   Receiver[BadRecord]
 	splits map[connectors.SplitID]*splitTime[T]
@@ -137,7 +137,9 @@ func (h *sourceHead[T]) push(b *connectors.Batch, i *int) error {
 			o.Intake = intake
 			c.Origin = o
 		}
-		h.next(v, c)
+		if h.keep == nil || h.keep(v) {
+			h.next(v, c)
+		}
 	}
 	return t.err
 }
@@ -146,7 +148,7 @@ func (h *sourceHead[T]) push(b *connectors.Batch, i *int) error {
 func (h *sourceHead[T]) pushPlain(b *connectors.Batch, i *int) error {
 	t, c := h.task, &h.task.ctx
 	c.Timestamp = NoTime
-	decode, next, rs := h.decode, h.next, b.Records
+	decode, keep, next, rs := h.decode, h.keep, h.next, b.Records
 	for ; *i < len(rs); *i++ {
 		if t.pressure.Starved > 0 || t.err != nil {
 			break
@@ -158,141 +160,14 @@ func (h *sourceHead[T]) pushPlain(b *connectors.Batch, i *int) error {
 			}
 			continue
 		}
-		next(v, c)
+		if keep == nil || keep(v) {
+			next(v, c)
+		}
 	}
 	return t.err
 }
 
 func undecodable(err error) string { return "the record does not decode: " + err.Error() }
-
-// keyer makes, for one task, the function that picks a record's channel.
-type keyer[T any] func(maxParallelism, channels int) (func(T) int, error)
-
-func hashKey[K comparable, T any](k *Keyed[K, T]) keyer[T] {
-	return func(maxParallelism, channels int) (func(T) int, error) {
-		var encode func([]byte, K) []byte
-		if k.codec != nil {
-			encode = k.codec.Append
-		}
-		hash, err := state.Hasher[K](encode)
-		if err != nil {
-			return nil, err
-		}
-		owner := make([]int32, maxParallelism)
-		for g := range owner {
-			owner[g] = int32(state.OwnerOf(state.KeyGroup(g), channels, maxParallelism))
-		}
-		return func(v T) int { return int(owner[state.GroupOf(hash(k.key(v)), maxParallelism)]) }, nil
-	}
-}
-
-// exchangeWriter makes the receiver that serializes into an exchange edge.
-func exchangeWriter[T any](b *builder, e *Edge, c codec.Codec[T], key keyer[T]) (Receiver[T], error) {
-	outlet, channels := b.cfg.Host.Outlet(e)
-	if outlet == nil {
-		return nil, fmt.Errorf("edge %q → %q has no outlet", e.From.Name, e.To.Name)
-	}
-	var flags exchange.Flags
-	if e.From.g.usesEventTime() {
-		flags |= exchange.Timestamps
-	}
-	if b.cfg.Origins {
-		flags |= exchange.Origins
-	}
-	w := exchange.NewWriter(channels, flags, outlet, &b.task.pressure)
-	b.task.outputs = append(b.task.outputs, Output{Edge: e, Writer: w})
-	appendTo, _ := codec.Functions(c)
-	// A job without event time and origins takes the short way: a call less a
-	// record.
-	plain := flags == 0
-	put := func(ch int, v T, x *Ctx) {
-		buf := w.Begin(ch)
-		d := buf.Data
-		if !plain {
-			d = appendFrameHead(d, flags, x)
-		}
-		w.End(ch, buf, appendTo(d, v))
-	}
-	switch p := e.Effective(b.cfg.Job); p {
-	case Hash, Custom:
-		channel, err := key(b.cfg.MaxParallelism, channels)
-		if err != nil {
-			return nil, fmt.Errorf("operator %q: %w", e.To.Name, err)
-		}
-		if p == Custom {
-			return func(v T, x *Ctx) {
-				ch := channel(v)
-				if uint(ch) >= uint(channels) {
-					x.Fail(fmt.Errorf("operator %q: its partitioner returned %d of %d partitions", e.To.Name, ch, channels))
-					return
-				}
-				put(ch, v, x)
-			}, nil
-		}
-		if plain {
-			return func(v T, _ *Ctx) {
-				ch := channel(v)
-				buf := w.Begin(ch)
-				w.End(ch, buf, appendTo(buf.Data, v))
-			}, nil
-		}
-		return func(v T, x *Ctx) { put(channel(v), v, x) }, nil
-	case Rebalance, Rescale:
-		first, end := 0, channels
-		if p == Rescale {
-			first, end = shareOf(b.cfg.Subtask, ParallelismOf(e.From, b.cfg.Job), channels)
-		}
-		next := first + b.cfg.Subtask%(end-first)
-		if plain {
-			return func(v T, _ *Ctx) {
-				ch := next
-				if next++; next == end {
-					next = first
-				}
-				buf := w.Begin(ch)
-				w.End(ch, buf, appendTo(buf.Data, v))
-			}, nil
-		}
-		return func(v T, x *Ctx) {
-			ch := next
-			if next++; next == end {
-				next = first
-			}
-			put(ch, v, x)
-		}, nil
-	case Shuffle:
-		rng := rand.New(rand.NewPCG(uint64(b.cfg.Subtask), uint64(e.ID)))
-		return func(v T, x *Ctx) { put(rng.IntN(channels), v, x) }, nil
-	case Forward, Global:
-		ch := 0
-		if p == Forward {
-			ch = b.cfg.Subtask
-		}
-		if plain {
-			return func(v T, _ *Ctx) {
-				buf := w.Begin(ch)
-				w.End(ch, buf, appendTo(buf.Data, v))
-			}, nil
-		}
-		return func(v T, x *Ctx) { put(ch, v, x) }, nil
-	case Broadcast:
-		return func(v T, x *Ctx) {
-			for ch := range channels {
-				put(ch, v, x)
-			}
-		}, nil
-	default:
-		return nil, fmt.Errorf("edge %q → %q: partitioning %q is unknown", e.From.Name, e.To.Name, p)
-	}
-}
-
-// shareOf returns the downstream subtasks [first, end) that an upstream one
-// sends to when it rescales: each a contiguous share, or one subtask for several
-// where there are more upstream than downstream.
-func shareOf(subtask, up, down int) (first, end int) {
-	first = subtask * down / up
-	return first, max((subtask+1)*down/up, first+1)
-}
 
 // usesEventTime reports whether any source of the job assigns event time.
 func (g *Graph) usesEventTime() bool {
@@ -302,16 +177,6 @@ func (g *Graph) usesEventTime() bool {
 		}
 	}
 	return false
-}
-
-func appendFrameHead(d []byte, flags exchange.Flags, c *Ctx) []byte {
-	if flags&exchange.Timestamps != 0 {
-		d = binary.LittleEndian.AppendUint64(d, uint64(c.Timestamp))
-	}
-	if flags&exchange.Origins != 0 {
-		d = connectors.AppendOrigin(d, c.Origin)
-	}
-	return d
 }
 
 func readFrameHead(d []byte, flags exchange.Flags, c *Ctx) (n int, err error) {
@@ -337,6 +202,8 @@ func readFrameHead(d []byte, flags exchange.Flags, c *Ctx) (n int, err error) {
 type input[T any] struct {
 	task   *Task
 	decode func(src []byte) (v T, n int, err error)
+	form   codec.Form
+	keep   func(T) bool // of a filter that comes first; nil without one
 	next   Receiver[T]
 	parts  []byte    // of a record that spans buffers
 	ahead  *ahead[T] // nil where the operator does not look ahead
@@ -359,7 +226,15 @@ func (in *input[T]) Feed(b *exchange.Buffer) (done bool, err error) {
 
 // feedUntil pushes the records that begin before an offset.
 func (in *input[T]) feedUntil(b *exchange.Buffer, end int) (done bool, err error) {
-	t, c, next, decode := in.task, &in.task.ctx, in.next, in.decode
+	if b.Flags&exchange.Origins == 0 {
+		switch in.form {
+		case codec.Memory:
+			return in.feedMemory(b, end)
+		case codec.PrefixedView:
+			return in.feedViews(b, end)
+		}
+	}
+	t, c, keep, next, decode := in.task, &in.task.ctx, in.keep, in.next, in.decode
 	flags := b.Flags & (exchange.Timestamps | exchange.Origins)
 	d := b.Data
 	off := b.Off
@@ -380,7 +255,82 @@ func (in *input[T]) feedUntil(b *exchange.Buffer, end int) (done bool, err error
 			return false, t.fail(err)
 		}
 		off += n
-		next(v, c)
+		if keep == nil || keep(v) {
+			next(v, c)
+		}
+	}
+	b.Off = off
+	return off == len(d), t.err
+}
+
+// feedMemory is feedUntil for values whose encoding is their memory: they are read
+// without a call.
+func (in *input[T]) feedMemory(b *exchange.Buffer, end int) (done bool, err error) {
+	t, c, keep, next := in.task, &in.task.ctx, in.keep, in.next
+	size, head := int(unsafe.Sizeof(*new(T))), 0
+	if b.Flags&exchange.Timestamps != 0 {
+		head = 8
+	}
+	d, off := b.Data, b.Off
+	for off < end {
+		if t.pressure.Starved > 0 || t.err != nil {
+			b.Off = off
+			return false, t.err
+		}
+		frame := d[off:]
+		if len(frame) < head+size {
+			return false, t.fail(codec.ErrShort)
+		}
+		if head != 0 {
+			c.Timestamp = int64(binary.LittleEndian.Uint64(frame))
+		}
+		off += head + size
+		if v := *(*T)(unsafe.Pointer(&frame[head])); keep == nil || keep(v) {
+			next(v, c)
+		}
+	}
+	b.Off = off
+	return off == len(d), t.err
+}
+
+// feedViews is feedUntil for strings and slices of bytes that alias the buffer: short
+// ones are read without a call.
+func (in *input[T]) feedViews(b *exchange.Buffer, end int) (done bool, err error) {
+	t, c, keep, next := in.task, &in.task.ctx, in.keep, in.next
+	timed := b.Flags&exchange.Timestamps != 0
+	d, off := b.Data, b.Off
+	for off < end {
+		if t.pressure.Starved > 0 || t.err != nil {
+			b.Off = off
+			return false, t.err
+		}
+		frame := d[off:]
+		if timed {
+			n, err := readFrameHead(frame, exchange.Timestamps, c)
+			if err != nil {
+				return false, t.fail(err)
+			}
+			off += n
+			frame = frame[n:]
+		}
+		if len(frame) > 0 {
+			if n := int(frame[0]); n < 0x80 && n < len(frame) {
+				view := frame[1 : 1+n : 1+n]
+				off += 1 + n
+				if v := *(*T)(unsafe.Pointer(&view)); keep == nil || keep(v) { // a string begins as a []byte does
+					next(v, c)
+				}
+				continue
+			}
+		}
+		v, n, err := in.decode(frame)
+		if err != nil {
+			return false, t.fail(err)
+		}
+		off += n
+		if keep == nil || keep(v) {
+			next(v, c)
+		}
 	}
 	b.Off = off
 	return off == len(d), t.err

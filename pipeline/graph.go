@@ -328,7 +328,8 @@ func connect[T any](s *Stream[T], o output, to *Node, port int, p Partitioning, 
 			return nil, err
 		}
 		_, decode := codec.Functions(c)
-		in := &input[T]{task: b.task, decode: decode, next: receiver.(Receiver[T])}
+		in := &input[T]{task: b.task, decode: decode, form: codec.FormOf(c)}
+		in.keep, in.next = headFilter(b, receiver.(Receiver[T]), e.To)
 		if ps, ok := b.receivers[e.To].(ports); ok {
 			if w, ok := ps[len(ps)-1].(warmer[T]); ok {
 				in.ahead = &ahead[T]{warmer: w}

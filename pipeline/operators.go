@@ -34,7 +34,15 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 	}
 	cfg.check(g, n)
 	n.build = func(b *builder, n *Node) any {
-		h := &sourceHead[T]{task: b.task, node: n, decode: decode, sourceConfig: cfg, next: outputOf[T](b, n, ""), dead: outputOf[BadRecord](b, n, deadSide), splits: map[connectors.SplitID]*splitTime[T]{}}
+		h := &sourceHead[T]{task: b.task, node: n, decode: decode, sourceConfig: cfg, dead: outputOf[BadRecord](b, n, deadSide), splits: map[connectors.SplitID]*splitTime[T]{}}
+		var chained []*Node
+		next := outputOf[T](b, n, "")
+		for _, e := range n.Out {
+			if e.Side == "" {
+				chained = append(chained, e.To)
+			}
+		}
+		h.keep, h.next = headFilter(b, next, chained...)
 		if w := n.Watermarks; w != nil {
 			h.delay = w.Delay.Milliseconds()
 		}
@@ -45,35 +53,57 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 
 // To writes a stream to a sink.
 func To[T any](s *Stream[T], name string, sink connectors.Sink, encode Encode[T]) {
-	writeTo(s, name, sink, func(v T, r *connectors.Record) error {
-		encode(v, r)
-		return nil
-	})
+	n := attach(s, &Node{Name: name, Kind: KindSink, Sink: sink}, Forward, nil)
+	n.build = func(b *builder, n *Node) any {
+		o := sinkOf(b, n)
+		return Receiver[T](func(v T, c *Ctx) {
+			encode(v, o.empty())
+			o.write(c)
+		})
+	}
+}
+
+// sinkEnd is a sink's end of a chain.
+type sinkEnd struct {
+	task   *Task
+	writer connectors.Writer
+	record connectors.Record
+	origin connectors.Origin
+}
+
+func sinkOf(b *builder, n *Node) *sinkEnd { return &sinkEnd{task: b.task, writer: b.sink(n)} }
+
+// empty returns the record that is written next, to be filled.
+func (o *sinkEnd) empty() *connectors.Record {
+	r := &o.record
+	r.Key, r.Value, r.Headers, r.Timestamp = r.Key[:0], r.Value[:0], r.Headers[:0], 0
+	return r
+}
+
+func (o *sinkEnd) write(c *Ctx) {
+	var origin *connectors.Origin
+	if o.task.origins {
+		o.origin = c.Origin // a copy that does not escape into the writer's hands
+		origin = &o.origin
+	}
+	if err := o.writer.Write(o.task.context, &o.record, origin); err != nil {
+		c.Fail(err)
+		return
+	}
+	o.task.written++
 }
 
 // writeTo is To with an encoder that may fail, which fails the job.
 func writeTo[T any](s *Stream[T], name string, sink connectors.Sink, encode func(v T, r *connectors.Record) error) {
 	n := attach(s, &Node{Name: name, Kind: KindSink, Sink: sink}, Forward, nil)
 	n.build = func(b *builder, n *Node) any {
-		t, w := b.task, b.sink(n)
-		var r connectors.Record
-		var origin connectors.Origin
+		o := sinkOf(b, n)
 		return Receiver[T](func(v T, c *Ctx) {
-			r.Key, r.Value, r.Headers, r.Timestamp = r.Key[:0], r.Value[:0], r.Headers[:0], 0
-			if err := encode(v, &r); err != nil {
+			if err := encode(v, o.empty()); err != nil {
 				c.Fail(err)
 				return
 			}
-			var o *connectors.Origin
-			if t.origins {
-				origin = c.Origin // a copy that does not escape into the writer's hands
-				o = &origin
-			}
-			if err := w.Write(t.context, &r, o); err != nil {
-				c.Fail(err)
-				return
-			}
-			t.written++
+			o.write(c)
 		})
 	}
 }
@@ -94,15 +124,37 @@ func Map[A, B any](s *Stream[A], name string, f func(A) B) *Stream[B] {
 
 // Filter keeps the values for which keep is true.
 func Filter[T any](s *Stream[T], name string, keep func(T) bool) *Stream[T] {
-	t := transform(s, name, func(next Receiver[T]) Receiver[T] {
-		return func(v T, c *Ctx) {
+	n := attach(s, &Node{Name: name, Kind: KindTransform}, Forward, nil)
+	n.build = func(b *builder, n *Node) any {
+		next := outputOf[T](b, n, "")
+		b.filters[n] = &filter[T]{keep, next}
+		return Receiver[T](func(v T, c *Ctx) {
 			if keep(v) {
 				next(v, c)
 			}
-		}
-	})
+		})
+	}
+	t := streamOf[T](n)
 	t.codec = s.codec
 	return t
+}
+
+// filter is an operator that the loop before it can do itself, which saves a
+// call a record.
+type filter[T any] struct {
+	keep func(T) bool
+	next Receiver[T]
+}
+
+// headFilter returns what a loop does that pushes into r, the receiver of nodes:
+// where that is a filter alone, what it keeps and what is behind it.
+func headFilter[T any](b *builder, r Receiver[T], nodes ...*Node) (keep func(T) bool, next Receiver[T]) {
+	if len(nodes) == 1 {
+		if f, ok := b.filters[nodes[0]].(*filter[T]); ok {
+			return f.keep, f.next
+		}
+	}
+	return nil, r
 }
 
 // FlatMap turns each value into any number of values.
@@ -178,18 +230,22 @@ func (k *Keyed[K, T]) KeyCodec(c codec.Codec[K]) *Keyed[K, T] {
 // because v may be a view that ends with the push.
 func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T) *Stream[T] {
 	values := k.Values()
-	out := Process(k, name, func(s *Setup[K]) Function[K, T, T] {
-		table := Table(s, "value", values)
-		return Function[K, T, T]{Element: func(v T, c *KeyedCtx[K], emit func(T)) {
-			acc, fresh := table.Ref(c.Key())
+	n := attach(k.s, &Node{Name: name, Kind: KindKeyed}, Hash, hashKey(k))
+	n.build = func(b *builder, n *Node) any {
+		s := &Setup[K]{b: b, node: n, keys: k.codec}
+		next, key, table := outputOf[T](b, n, ""), k.key, Table(s, "value", values)
+		b.task.operators = append(b.task.operators, idle(n))
+		return reading(s, func(v T, c *Ctx) {
+			acc, fresh := table.Ref(key(v))
 			if fresh {
 				*acc = values.Clone(v)
 			} else {
 				*acc = f(*acc, v)
 			}
-			emit(*acc)
-		}}
-	})
+			next(*acc, c)
+		}, key)
+	}
+	out := streamOf[T](n)
 	out.codec = k.s.codec
 	return out
 }

@@ -120,26 +120,31 @@ func Process[K comparable, T, R any](k *Keyed[K, T], name string, make func(*Set
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
 		f := make(s)
 		c, emit := keyed(s, next, f.EventTimer, f.ProcessingTimer)
-		element := Receiver[T](func(v T, _ *Ctx) {
+		return reading(s, func(v T, _ *Ctx) {
 			c.key = k.key(v)
 			f.Element(v, c, emit)
-		})
-		if b.cfg.Backend == nil || len(s.warm) == 0 {
-			return element
-		}
-		var keys []K
-		return ports{element, warmer[T]{stored: true, warm: func(vs []T) {
-			keys = keys[:0]
-			for _, v := range vs {
-				keys = append(keys, k.key(v))
-			}
-			for _, warm := range s.warm {
-				warm(keys)
-			}
-			clear(keys)
-		}}} // behind the one port
+		}, k.key)
 	}
 	return streamOf[R](n)
+}
+
+// reading returns what an input pushes into: where state lies on disk, also what
+// the input looks ahead with.
+func reading[K comparable, T any](s *Setup[K], element Receiver[T], key func(T) K) any {
+	if s.b.cfg.Backend == nil || len(s.warm) == 0 {
+		return element
+	}
+	var keys []K
+	return ports{element, warmer[T]{stored: true, warm: func(vs []T) {
+		keys = keys[:0]
+		for _, v := range vs {
+			keys = append(keys, key(v))
+		}
+		for _, warm := range s.warm {
+			warm(keys)
+		}
+		clear(keys)
+	}}} // behind the one port
 }
 
 // keyed makes what a keyed operator's functions are called with, and registers

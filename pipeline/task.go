@@ -290,6 +290,7 @@ type builder struct {
 	fragment  *Fragment
 	cfg       TaskConfig
 	receivers map[*Node]any
+	filters   map[*Node]any  // *filter of the nodes that are filters
 	written   map[*Edge]bool // edges that an operator emits to
 	errs      []error
 }
@@ -322,7 +323,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}, written: map[*Edge]bool{}}
+	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}, filters: map[*Node]any{}, written: map[*Edge]bool{}}
 	t.builder = b
 	// Operators register themselves while they are built, from the tail
 	// upwards; watermarks must meet them from the head down.

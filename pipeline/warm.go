@@ -78,7 +78,9 @@ func (in *input[T]) feedAhead(b *exchange.Buffer) (done bool, err error) {
 			}
 			c.Timestamp, c.Origin = a.times[i], a.origins[i]
 			off = a.ends[i]
-			in.next(a.values[i], c)
+			if v := a.values[i]; in.keep == nil || in.keep(v) {
+				in.next(v, c)
+			}
 		}
 	}
 	b.Off = off

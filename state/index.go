@@ -1,6 +1,10 @@
 package state
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"math/bits"
+	"unsafe"
+)
 
 // index leads from a key to its slot. It holds no keys, only 32 bits of a hash
 // beside each slot: the key is compared where the entry lies, which is looked at
@@ -11,6 +15,7 @@ import "hash/maphash"
 // the room that is free is a quarter at most, but for the smallest.
 type index[K comparable] struct {
 	seed  maphash.Seed
+	word  uint64 // the seed of keys that are integers of 64 bits, and not 0; 0 for others
 	parts [indexParts]indexPart
 	n     int
 }
@@ -32,6 +37,9 @@ type indexPart struct {
 
 func newIndex[K comparable](keys int) index[K] {
 	x := index[K]{seed: maphash.MakeSeed()}
+	if words[K]() {
+		x.word = maphash.Comparable(x.seed, 0) | 1
+	}
 	if per := keys / indexParts; per > leastPlaces {
 		for i := range x.parts {
 			x.parts[i].places = make([]uint64, per+per/2)
@@ -40,11 +48,21 @@ func newIndex[K comparable](keys int) index[K] {
 	return x
 }
 
+// hash spreads a key. Integers take the multiplication that wyhash is made of,
+// because calling the runtime costs more than looking the key up does.
+func (x *index[K]) hash(k K) uint64 {
+	if x.word != 0 {
+		hi, lo := bits.Mul64(*(*uint64)(unsafe.Pointer(&k))^x.word, 0x9e3779b97f4a7c15)
+		return hi ^ lo
+	}
+	return maphash.Comparable(x.seed, k)
+}
+
 func (p *indexPart) home(tag uint32) int { return int(uint64(tag) * uint64(len(p.places)) >> 32) }
 
 // find returns a key's slot.
 func (t *Table[K, V]) find(k K) (slot uint32, ok bool) {
-	h := maphash.Comparable(t.index.seed, k)
+	h := t.index.hash(k)
 	p := &t.index.parts[h>>(64-indexPartBits)]
 	if p.n == 0 {
 		return 0, false
@@ -68,7 +86,7 @@ func (t *Table[K, V]) find(k K) (slot uint32, ok bool) {
 
 // guess is find without a look at the entry: nearly always it is right.
 func (x *index[K]) guess(k K) (slot uint32, ok bool) {
-	h := maphash.Comparable(x.seed, k)
+	h := x.hash(k)
 	p := &x.parts[h>>(64-indexPartBits)]
 	if p.n == 0 {
 		return 0, false
@@ -84,7 +102,7 @@ func (x *index[K]) guess(k K) (slot uint32, ok bool) {
 
 // put adds a key that is not there.
 func (x *index[K]) put(k K, slot uint32) {
-	h := maphash.Comparable(x.seed, k)
+	h := x.hash(k)
 	p := &x.parts[h>>(64-indexPartBits)]
 	if p.n >= len(p.places)*3/4 {
 		p.grow()
@@ -116,7 +134,7 @@ func (p *indexPart) grow() {
 
 // remove takes away a key that is there.
 func (x *index[K]) remove(k K, slot uint32) {
-	h := maphash.Comparable(x.seed, k)
+	h := x.hash(k)
 	p := &x.parts[h>>(64-indexPartBits)]
 	place := uint64(uint32(h))<<32 | uint64(slot+1)
 	n := len(p.places)

@@ -46,6 +46,40 @@ func GroupOf(hash uint32, maxParallelism int) KeyGroup {
 	return KeyGroup(Murmur(hash) % uint32(maxParallelism))
 }
 
+// Owner returns the function that says which of so many subtasks owns a key, for
+// use in a loop. encode is as with Hasher.
+func Owner[K comparable](encode func(dst []byte, k K) []byte, parallelism, maxParallelism int) (func(K) int, error) {
+	hash, err := Hasher(encode)
+	if err != nil {
+		return nil, err
+	}
+	owners := make([]int32, maxParallelism)
+	for g := range owners {
+		owners[g] = int32(OwnerOf(KeyGroup(g), parallelism, maxParallelism))
+	}
+	if n := uint32(len(owners)); n&(n-1) != 0 {
+		return func(k K) int { return int(owners[Murmur(hash(k))%uint32(len(owners))]) }, nil
+	}
+	// The default is a power of two, which needs no division.
+	if words[K]() {
+		return func(k K) int {
+			v := *(*uint64)(unsafe.Pointer(&k))
+			return int(owners[Murmur(uint32(v^v>>32))&uint32(len(owners)-1)])
+		}, nil
+	}
+	return func(k K) int { return int(owners[Murmur(hash(k))&uint32(len(owners)-1)]) }, nil
+}
+
+// words reports whether keys are integers of 64 bits.
+func words[K comparable]() bool {
+	var zero K
+	switch any(zero).(type) {
+	case int64, uint64, int, uint:
+		return unsafe.Sizeof(zero) == 8
+	}
+	return false
+}
+
 // OwnerOf returns the subtask that owns a key group.
 func OwnerOf(g KeyGroup, parallelism, maxParallelism int) int {
 	return int(g) * parallelism / maxParallelism

@@ -51,7 +51,10 @@ func BenchmarkExchange(b *testing.B) {
 	})
 	b.Run("32B", func(b *testing.B) {
 		c := codec.Struct("32/1", put32, get32, nil)
-		benchExchange(b, c, func(*connectors.Record) (rec32, error) { i++; return rec32{i, i, i, i}, nil }, func(v rec32) bool { total += v.a + v.d; return false })
+		give, take := func(*connectors.Record) (rec32, error) { i++; return rec32{i, i, i, i}, nil }, func(v rec32) bool { total += v.a + v.d; return false }
+		benchExchange(b, c, give, take)
+		// The same with the codec that needs no call a record, beside the same hand.
+		b.Run("flat", func(b *testing.B) { benchBeside(b, codec.Flat[rec32]("32/2"), c, give, take) })
 	})
 	b.Run("100B", func(b *testing.B) {
 		// A payload of 99 bytes behind its length, read as a view.
@@ -61,11 +64,16 @@ func BenchmarkExchange(b *testing.B) {
 }
 
 func benchExchange[T any](b *testing.B, c codec.Codec[T], give pipeline.Decode[T], take func(T) bool) {
+	benchBeside(b, c, c, give, take)
+}
+
+// benchBeside gives the loop by hand another codec.
+func benchBeside[T any](b *testing.B, c, byHand codec.Codec[T], give pipeline.Decode[T], take func(T) bool) {
 	var hand, handCPU float64
 	b.Run("hand", func(b *testing.B) {
 		b.ReportAllocs()
 		cpu := processor()
-		bare(b.N, c, give, take)
+		bare(b.N, byHand, give, take)
 		hand, handCPU = float64(b.N)/b.Elapsed().Seconds(), float64(processor()-cpu)/float64(b.N)
 		b.ReportMetric(hand/1e6, "Mrec/s")
 		b.ReportMetric(handCPU, "cpu-ns/rec")
