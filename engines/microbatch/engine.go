@@ -42,6 +42,10 @@ const (
 	pointCommitted    = "M4"
 	pointPrepared     = "T1"
 	pointTransactions = "T2"
+	// Of the triggers that do not wait for batches.
+	pointEpochWritten   = "E1"
+	pointEpochLogged    = "E2"
+	pointEpochCommitted = "E3"
 )
 
 // Points lists the failpoints in the order in which a batch passes them.
@@ -55,6 +59,9 @@ func (Engine) Points() []engines.Point {
 		{Name: pointTransactions, Doc: "exactly-once: the transaction is committed, the engine does not know it"},
 		{Name: pointWritten, Doc: "output done, commit log not written"},
 		{Name: pointCommitted, Doc: "commit log written"},
+		{Name: pointEpochWritten, Doc: "trigger continuous or real-time: an epoch's output is acknowledged, nothing of it is logged"},
+		{Name: pointEpochLogged, Doc: "trigger continuous or real-time: the epoch is in the offset log, not in the commit log"},
+		{Name: pointEpochCommitted, Doc: "trigger continuous or real-time: the epoch is in the commit log"},
 	}
 }
 

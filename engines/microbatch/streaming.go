@@ -375,7 +375,7 @@ func (r *run) entryOf(ends engines.Positions, time int64) *offsetEntry {
 // commitStreamed makes what a batch or epoch has done durable: both logs, in
 // their order. b.entry says where it ended.
 func (r *run) commitStreamed(b *batch, next int64) error {
-	r.hit(pointBeforeLog, b)
+	r.hit(pointEpochWritten, b)
 	if err := r.attempt.Check(); err != nil {
 		return err
 	}
@@ -392,7 +392,7 @@ func (r *run) commitStreamed(b *batch, next int64) error {
 	r.nextBatch++
 	r.lastTime = b.entry.Time
 	r.emit(engines.BatchPlanned{Batch: b.entry.Batch, Records: b.records, Until: ends(b.entry)})
-	r.hit(pointWritten, b)
+	r.hit(pointEpochLogged, b)
 	committing := time.Now()
 	commit := commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: next}
 	if err := r.logs.committed(commit); err != nil {
@@ -403,7 +403,7 @@ func (r *run) commitStreamed(b *batch, next int64) error {
 	r.trim(b.entry)
 	r.watermark.Store(next)
 	b.durations["commitOffsets"] = millis(time.Since(committing))
-	r.hit(pointCommitted, b)
+	r.hit(pointEpochCommitted, b)
 	return nil
 }
 

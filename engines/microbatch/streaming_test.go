@@ -93,7 +93,7 @@ func TestRecordsPassBeforeTheirEpochEnds(t *testing.T) {
 // the point has announced; nothing is ever lost.
 func TestStreamingCrashes(t *testing.T) {
 	for name, of := range streamed {
-		for _, point := range []string{"M0", "M3", "M4"} {
+		for _, point := range []string{"E1", "E2", "E3"} {
 			for _, hit := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s/%s/%d", name, point, hit), func(t *testing.T) {
 					b := streamingBed(t, Continuous, 5*time.Millisecond)
@@ -120,10 +120,10 @@ func TestStreamingCrashes(t *testing.T) {
 					default:
 						t.Fatalf("point %s was not reached: %v", point, p.Wait())
 					}
-					if point == "M4" && b.config.Trigger == RealTime && c.acked != 0 {
+					if point == "E3" && b.config.Trigger == RealTime && c.acked != 0 {
 						t.Errorf("%d copies announced behind the commit", c.acked)
 					}
-					if point != "M4" && c.acked < c.recovery.Records {
+					if point != "E3" && c.acked < c.recovery.Records {
 						t.Errorf("%d copies announced of %d records", c.acked, c.recovery.Records)
 					}
 					p = b.start()

@@ -126,6 +126,7 @@ var catalogue = []row{
 	{MicroBatch, "M3", &nothing, &copyAll, &nothing},
 	{MicroBatch, "M4", &nothing, &nothing, &nothing},
 	{MicroBatch, "T1 T2 T3 X3", nil, nil, &nothing},
+	{MicroBatch, "E1 E2 E3", nil, &copyFrom, nil},
 
 	{Dataflow, "D0 D1 D2 D3 D4", &loseRead, &copyFrom, &nothing},
 	{Dataflow, "D5 D6 D7 D8", &loseRead, &copyAfter, &nothing},

@@ -24,6 +24,9 @@ func TestCatalogue(t *testing.T) {
 		microbatch T2   –     –     0/0
 		microbatch T3   –     –     0/0
 		microbatch X3   –     –     0/0
+		microbatch E1   –     4/0   –
+		microbatch E2   –     4/0   –
+		microbatch E3   –     4/0   –
 		dataflow   D0   0/≤3  4/0   0/0
 		dataflow   D1   0/≤3  4/0   0/0
 		dataflow   D2   0/≤3  4/0   0/0
@@ -70,8 +73,8 @@ func TestCatalogue(t *testing.T) {
 		}
 	}
 	// Six M points with all three modes and M2r with two, four of exactly-once
-	// alone, ten D and R points with all three, D9 and R2 with one.
-	if want := 6*3 + 2 + 4 + 10*3 + 2; seen != want {
+	// alone and three of at-least-once, ten D and R points with all three, D9 and R2 with one.
+	if want := 6*3 + 2 + 4 + 3 + 10*3 + 2; seen != want {
 		t.Errorf("%d entries, want %d", seen, want)
 	}
 	if n := len(Points(MicroBatch)) + len(Points(Dataflow)); n != strings.Count(table, "\n\t\t") {
