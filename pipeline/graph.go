@@ -107,6 +107,9 @@ type Node struct {
 	// Grid are the size, slide and offset of windows in processing time; an engine
 	// whose processing time moves in steps can only close them on its own grid.
 	Grid []time.Duration
+	// PerBatch says that the operator does its work at a batch's end, so that an
+	// engine without batches cannot run it.
+	PerBatch bool
 
 	Source connectors.Source // of a KindSource
 	Sink   connectors.Sink   // of a KindSink

@@ -107,6 +107,7 @@ type operator struct {
 	nextTimer      func() int64
 	nextEvent      func() int64
 	restored       func()
+	endBatch       func() (done bool) // nil where a batch's end is nothing to it
 }
 
 // Output is an exchange edge's writer in a task.

@@ -54,6 +54,11 @@ func lay(job engines.Job, cfg Config) (*execution, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, n := range job.Graph.Nodes() {
+		if n.PerBatch {
+			return nil, fmt.Errorf("job %q: operator %q works batch by batch (updateStateByKey), and dataflow has no batches: take mapWithState or a process function, or the micro-batch engine", job.Graph.Name, n.Name)
+		}
+	}
 	x := &execution{fragments: fs, vertices: vertices(fs, job.Parallelism, job.Guarantee)}
 	_, needed := schedule.Groups(x.vertices)
 	x.cluster = schedule.Uniform(cfg.TaskManagers, cfg.Slots, needed)

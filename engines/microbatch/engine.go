@@ -163,6 +163,9 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 	for range cfg.Scheduler.ConcurrentJobs {
 		r.slots = append(r.slots, &slot{})
 	}
+	for _, n := range job.Graph.Nodes() {
+		r.everyTick = r.everyTick || n.PerBatch
+	}
 	for range fragments {
 		r.meters, r.blocked = append(r.meters, &meter{}), append(r.blocked, &meter{})
 	}

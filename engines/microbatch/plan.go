@@ -84,12 +84,12 @@ func (r *run) plan(due time.Time) (*batch, error) {
 	idle := r.queue.idle()
 	e := &offsetEntry{Batch: r.nextBatch, Time: now, Sources: map[string]map[connectors.SplitID]splitRange{}}
 	if b.records == 0 {
-		if !idle {
+		if !idle && !r.everyTick {
 			return nil, nil // what the batches before leave to do is not known yet
 		}
 		wm := r.watermark.Load()
 		switch {
-		case r.bounded && b.lag == 0:
+		case r.bounded && b.lag == 0 && idle:
 			r.ended = true
 			if !r.usesEventTime() {
 				return nil, nil
@@ -98,6 +98,7 @@ func (r *run) plan(due time.Time) (*batch, error) {
 		case r.cfg.Trigger == Once: // whatever is due waits for data
 			r.ended = true
 			return nil, nil
+		case r.everyTick && r.cfg.Trigger == ProcessingTime && !r.stopping():
 		case r.nextEvent.Load() <= wm || r.nextProcessing.Load() <= now:
 		default:
 			r.ended = r.cfg.Trigger == AvailableNow && b.lag == 0

@@ -204,6 +204,9 @@ func (t *task) finish(g *generation, b *batch) error {
 	if err := t.until(g.ctx, func() (bool, error) { return t.Watermark(b.watermark) }); err != nil {
 		return err
 	}
+	if err := t.until(g.ctx, t.EndBatch); err != nil {
+		return err
+	}
 	t.Flush()
 	for _, e := range t.Fragment.Out {
 		g.live[e].end(t.Subtask)

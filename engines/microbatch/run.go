@@ -29,6 +29,7 @@ type run struct {
 	exactlyOnce bool
 	way         Way  // of exactly-once; "" under the other guarantees
 	bounded     bool // all sources end by themselves
+	everyTick   bool // an operator works batch by batch, with data or without
 	fragments   []*pipeline.Fragment
 	states      map[*pipeline.Fragment][]*partitionState
 	logs        batchLogs

@@ -121,6 +121,9 @@ func (t *task) process(ctx context.Context, b *batch) error {
 	if _, err := t.Watermark(b.watermark); err != nil {
 		return err
 	}
+	if _, err := t.EndBatch(); err != nil {
+		return err
+	}
 	t.Flush()
 	// The state is written while the sink's requests are on their way.
 	if t.state != nil {

@@ -24,6 +24,9 @@ type Case struct {
 	Steps []Step
 	// Want is each sink's output in any order, separated by spaces.
 	Want map[string]string
+	// Batches says that the job works batch by batch, so that it is tried in
+	// batches only.
+	Batches bool
 }
 
 // Check runs the case in every way: each record by itself and in batches, as a
@@ -45,6 +48,9 @@ func (c Case) Check(t testing.TB, backends ...state.Backends) error {
 			blocked := opt
 			blocked.Block, blocked.Buffers = true, 1
 			for _, o := range []Options{opt, blocked} {
+				if c.Batches {
+					break
+				}
 				if err := c.run(t, o, c.split(), 0, 0); err != nil {
 					return err
 				}
@@ -60,7 +66,7 @@ func (c Case) Check(t testing.TB, backends ...state.Backends) error {
 			}
 		}
 		single := c.split()
-		for at := 1; at <= len(single); at++ {
+		for at := 1; at <= len(single) && !c.Batches; at++ {
 			for _, then := range []int{parallelism, 5 - parallelism} {
 				if err := c.run(t, Options{Parallelism: parallelism}, single, at, then); err != nil {
 					return err
@@ -93,17 +99,17 @@ func (c Case) with(t testing.TB, make state.Backends) error {
 		return err
 	}
 	t.Cleanup(backend.Close)
+	if err := c.batches(t, Options{Parallelism: 4, Backend: backend}, false); err != nil {
+		return err
+	}
+	if err := c.batches(t, Options{Parallelism: 1, Backend: backend, Unchained: true}, true); err != nil || c.Batches {
+		return err
+	}
 	single := c.split()
 	if err := c.run(t, Options{Parallelism: 1, Backend: backend}, single, 0, 0); err != nil {
 		return err
 	}
 	if err := c.run(t, Options{Parallelism: 4, Backend: backend, Unchained: true, Block: true, Buffers: 1}, c.Steps, 0, 0); err != nil {
-		return err
-	}
-	if err := c.batches(t, Options{Parallelism: 4, Backend: backend}, false); err != nil {
-		return err
-	}
-	if err := c.batches(t, Options{Parallelism: 1, Backend: backend, Unchained: true}, true); err != nil {
 		return err
 	}
 	for at := 1; at <= len(single); at += 3 {

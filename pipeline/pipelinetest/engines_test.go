@@ -202,6 +202,9 @@ func TestOperatorsOnEngines(t *testing.T) {
 	for _, c := range table() {
 		t.Run(c.Name, func(t *testing.T) {
 			for i, w := range ways() {
+				if c.Batches && w.engine.Name() != microbatch.Name {
+					continue
+				}
 				dir := filepath.Join(t.TempDir(), fmt.Sprint(i))
 				synctest.Test(t, func(t *testing.T) {
 					if err := w.check(t, c, dir); err != nil {

@@ -384,6 +384,9 @@ func (h *Host) Batch(now, wm int64, input map[string][]*connectors.Batch) error 
 			if _, err := t.Watermark(wm); err != nil {
 				return err
 			}
+			if _, err := t.EndBatch(); err != nil {
+				return err
+			}
 			t.Flush()
 		}
 	}

@@ -36,6 +36,15 @@ func TestRefusals(t *testing.T) {
 		{`operator "x": its aggregate function needs Add and Result`, func(a, _ *pipeline.Keyed[string, row]) {
 			pipeline.Aggregate(a, "x", pipeline.AggregateFunction[row, sum, string]{}, sumCodec)
 		}},
+		{`operator "x": updateStateByKey needs its function`, func(a, _ *pipeline.Keyed[string, row]) {
+			pipeline.UpdateStateByKey[string, row, int64](a, "x", nil, nil)
+		}},
+		{`operator "x": mapWithState needs its function`, func(a, _ *pipeline.Keyed[string, row]) {
+			pipeline.MapWithState(a, "x", nil, pipeline.StateSpec[string, row, int64, string]{})
+		}},
+		{`operator "x": a timeout of 1ns`, func(a, _ *pipeline.Keyed[string, row]) {
+			pipeline.MapWithState(a, "x", nil, pipeline.StateSpec[string, row, int64, string]{Timeout: 1, Function: func(string, row, *pipeline.MappedState[string, int64], func(string)) {}})
+		}},
 		{`operator "x": an aggregate in two stages needs Merge`, func(a, _ *pipeline.Keyed[string, row]) {
 			pipeline.AggregateTwoStage(a, "x", pipeline.TwoStage{Salts: 2, Interval: ms}, pipeline.AggregateFunction[row, sum, string]{Add: mean.Add, Result: mean.Result}, sumCodec)
 		}},
