@@ -158,6 +158,7 @@ type stored struct {
 	counts     []int64 // keys by group, from the set's first group on
 	key, val   []byte  // scratch
 	fetching
+	sweeping
 }
 
 func newStored(s *Set, operator, name string, entryBytes int64) *stored {

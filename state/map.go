@@ -167,6 +167,20 @@ func (c mapKeyCodec[K, F]) ID() string {
 	return "map-key/1(" + c.keys.ID() + "," + c.fields.ID() + ")"
 }
 
+// Reads returns a codec for fields of which either part has an encoding that is
+// read.
+func (c mapKeyCodec[K, F]) Reads(id string) codec.Codec[mapKey[K, F]] {
+	parts, ok := codec.Parts(id, "map-key/1", 2)
+	if !ok {
+		return nil
+	}
+	old := mapKeyCodec[K, F]{codec.Reading(c.keys, parts[0]), codec.Reading(c.fields, parts[1])}
+	if old.keys == nil || old.fields == nil {
+		return nil
+	}
+	return old
+}
+
 func (c mapKeyCodec[K, F]) Append(dst []byte, k mapKey[K, F]) []byte {
 	return c.fields.Append(c.keys.Append(dst, k.key), k.field)
 }

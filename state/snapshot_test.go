@@ -243,6 +243,54 @@ func TestStateEvolvesByCodecVersion(t *testing.T) {
 	}
 }
 
+// A map's key and field may each have been written by an older version.
+func TestMapsEvolveByCodecVersion(t *testing.T) {
+	text := codec.Codec[string](codec.String{})
+	old := NewSet(RangeOf(0, 1, 128), 128)
+	m, err := NewMap(old, "op", "map", codec.Codec[int64](numbers{}), codec.Codec[int64](numbers{}), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(100) {
+		m.Put(i%10, i, "v")
+	}
+	b := old.Snapshot(nil, true)
+	for i := range int64(10) {
+		m.Delete(i, i)
+	}
+	delta := old.Snapshot(nil, false)
+	total := 0
+	for i := range 2 {
+		s := NewSetOf(SetConfig{Subtask: i, Parallelism: 2, MaxParallelism: 128})
+		m, err := NewMap(s, "op", "map", codec.Codec[string](versioned{}), codec.Codec[string](versioned{}), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Restore(b, delta); err != nil {
+			t.Fatal(err)
+		}
+		for k := range 10 {
+			m.Each(fmt.Sprint(k), func(f, _ string) bool {
+				if OwnerOf(GroupOf(StringHash(fmt.Sprint(k)), 128), 2, 128) != i || f == fmt.Sprint(k) || !strings.HasSuffix(f, fmt.Sprint(k)) {
+					t.Errorf("field %q of key %d in subtask %d", f, k, i)
+				}
+				total++
+				return true
+			})
+		}
+	}
+	if total != 90 {
+		t.Errorf("%d fields of 90", total)
+	}
+	s := NewSet(RangeOf(0, 1, 128), 128)
+	if _, err := NewMap(s, "op", "map", codec.Codec[int64](numbers{}), text, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Restore(b); !errors.Is(err, ErrCodec) || !strings.Contains(err.Error(), "op/map was written as map-key/1(number/1,number/1)→string/1, the job reads map-key/1(number/1,string/1)→string/1") {
+		t.Error(err)
+	}
+}
+
 // Snapshots written while the table changes hold what was there when they were
 // taken, whatever is done meanwhile: updates in place, deletions, new keys in
 // freed slots, further snapshots. Values are slices that are changed in place.

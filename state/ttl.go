@@ -140,4 +140,10 @@ func (t *Table[K, V]) sweep(now int64) {
 			t.remove(t.cursor)
 		}
 	}
+	if t.stored != nil && t.ttl.CleanUp > 0 {
+		if t.stored.owed += t.ttl.CleanUp; t.stored.owed >= sweepAtOnce {
+			t.stored.owed = 0
+			t.sweepStored(now)
+		}
+	}
 }

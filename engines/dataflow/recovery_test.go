@@ -14,6 +14,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/pipeline"
+	"streamduel/state"
 )
 
 // feed fills all partitions for a while.
@@ -138,6 +139,12 @@ func TestWhatCannotBeRestoredIsRefused(t *testing.T) {
 		}
 		w.job.MaxParallelism = 128
 		graph := w.job.Graph
+		w.job.Graph = counting(topic{w.b, "in"}, output{w.b})
+		w.job.Graph.Name = "another"
+		_, err = New().Start(context.Background(), w.job, w.cfg, w.rt)
+		if !errors.Is(err, state.ErrOtherJob) || !strings.Contains(err.Error(), `the snapshot is of job "counting", this is job "another"`) {
+			t.Errorf("another job: %v", err)
+		}
 		g := pipeline.New("other")
 		pipeline.To(pipeline.From(g, "in", topic{w.b, "in"}, decodeItem).Codec(itemCodec), "out", output{w.b}, encodeItem)
 		w.job.Graph = g

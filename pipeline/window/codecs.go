@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"streamduel/codec"
 	"streamduel/state"
@@ -118,6 +119,26 @@ func (c *cellCodec[A]) ID() string {
 	return id + ")"
 }
 
+// Reads returns a codec for panes of the same windows whose accumulators have an
+// encoding that is read.
+func (c *cellCodec[A]) Reads(id string) codec.Codec[cell[A]] {
+	n := 4
+	if c.inverse {
+		n = 5
+	}
+	parts, ok := codec.Parts(id, "panes/1", n)
+	if !ok || c.inverse && parts[4] != "run" || strings.Join(parts[:3], ",") != fmt.Sprintf("%d,%d,%d", c.g.size, c.g.slide, c.g.offset) {
+		return nil
+	}
+	accs := codec.Reading(c.accs, parts[3])
+	if accs == nil {
+		return nil
+	}
+	old := *c
+	old.accs = accs
+	return &old
+}
+
 func (c *cellCodec[A]) Append(dst []byte, v cell[A]) []byte {
 	hot, rest := v.hot.start != noPane, v.rest()
 	n := int64(len(rest))
@@ -211,6 +232,29 @@ func (c *slotsCodec[T, A]) ID() string {
 		id += "," + c.values.ID()
 	}
 	return id + ")"
+}
+
+// Reads returns a codec for windows of the same assigner whose contents have an
+// encoding that is read.
+func (c *slotsCodec[T, A]) Reads(id string) codec.Codec[slots[T, A]] {
+	n := 2
+	if c.values != nil {
+		n = 3
+	}
+	parts, ok := codec.Parts(id, "windows/1", n)
+	if !ok || parts[0] != c.assigner {
+		return nil
+	}
+	old := *c
+	if old.accs = codec.Reading(c.accs, parts[1]); old.accs == nil {
+		return nil
+	}
+	if c.values != nil {
+		if old.values = codec.Reading(c.values, parts[2]); old.values == nil {
+			return nil
+		}
+	}
+	return &old
 }
 
 func (c *slotsCodec[T, A]) Append(dst []byte, v slots[T, A]) []byte {

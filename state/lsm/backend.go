@@ -79,13 +79,22 @@ func within(memory int64, files vfs.FS) state.Backends {
 				}
 			}
 		}
-		subtasks := int64(max(env.Subtasks, 1))
-		return New(Config{
+		return New(sized(Config{
 			Dir: filepath.Join(env.Folder.Path(), workPrefix+strconv.Itoa(env.Attempt)), Shared: shared, FS: files, Attempt: env.Attempt,
-			// Go's heap may grow to twice what the caches hold before it is collected.
-			BlockCacheBytes: max(memory/2, minBlocks), MemTableBytes: max(memory/12/subtasks, minMemTable), TableCacheBytes: max(memory/4/subtasks, 1),
-		})
+		}, memory, env.Subtasks))
 	}
+}
+
+// sized spreads memory over the parts. A block holds an entry in a third of the
+// memory that it takes decoded, so most goes to blocks, but for what the C
+// allocator adds to them. Go's heap, with buffers and decoded entries, may grow
+// to twice what it holds before it is collected.
+func sized(c Config, memory int64, subtasks int) Config {
+	n := int64(max(subtasks, 1))
+	c.BlockCacheBytes = max(memory*7/16, minBlocks)
+	c.MemTableBytes = max(memory/32/n, minMemTable)
+	c.TableCacheBytes = max(memory/10/n, 1)
+	return c
 }
 
 const (

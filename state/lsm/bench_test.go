@@ -2,7 +2,7 @@ package lsm
 
 import (
 	"os"
-	"runtime/debug"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,12 +27,11 @@ func benchKeys(b *testing.B) int64 {
 	return n
 }
 
-// benchCache is how much the table keeps decoded; LSM_BENCH_CACHE gives it in
-// MiB. The standard is what makes up 512 MiB with everything else.
-func benchCache(b *testing.B) int64 {
-	v := os.Getenv("LSM_BENCH_CACHE")
+// benchMemory is what the job's state is given; LSM_BENCH_MEMORY says it in MiB.
+func benchMemory(b *testing.B) int64 {
+	v := os.Getenv("LSM_BENCH_MEMORY")
 	if v == "" {
-		return 208 << 20
+		return 512 << 20
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil {
@@ -89,13 +88,11 @@ func benchAhead(b *testing.B) int {
 // use the machine too, records/cpu-s is what a core of one's own would do.
 func BenchmarkCount(b *testing.B) {
 	keys := benchKeys(b)
-	// Block cache and memtables are not the collector's: together 512 MiB.
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(340 << 20))
 	shared, err := state.OpenFolder(b.TempDir(), state.DurableProcess)
 	if err != nil {
 		b.Fatal(err)
 	}
-	back, err := New(Config{Dir: b.TempDir(), Shared: shared, BlockCacheBytes: benchCache(b)/2 + 48<<20, MemTableBytes: 16 << 20, TableCacheBytes: benchCache(b)})
+	back, err := New(sized(Config{Dir: b.TempDir(), Shared: shared}, benchMemory(b), 1))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -148,6 +145,13 @@ func BenchmarkCount(b *testing.B) {
 	b.ReportMetric(float64(keys)/filled.Seconds(), "fill-records/s")
 	b.ReportMetric(float64(keys)/filling.Seconds(), "fill-records/cpu-s")
 	b.ReportMetric(resident(b, "VmHWM"), "peak-MiB")
+	if os.Getenv("LSM_BENCH_METRICS") != "" {
+		var ms runtime.MemStats
+		runtime.ReadMemStats(&ms)
+		for st := range back.open {
+			b.Logf("go sys %d MiB, heap %d; rss %.0f\n%s", ms.Sys>>20, ms.HeapInuse>>20, resident(b, "VmRSS"), st.db.Metrics())
+		}
+	}
 	begun = time.Now()
 	s := set.SnapshotAsync(true)
 	b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "cut-ms")

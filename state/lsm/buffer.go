@@ -13,9 +13,11 @@ import (
 // sorting happens once for all of it, in the background.
 type buffer struct {
 	seed maphash.Seed
-	data []byte   // entries: length of the key, of the value or gone (u32 each), key, value
-	at   []uint32 // by hash, with linear probing: where an entry begins plus one
-	n    int
+	data []byte // entries: length of the key, of the value or gone (u32 each), key, value
+	// at says where an entry begins plus one, below 32 bits of its key's hash,
+	// which spare nearly every look at another's key; linear probing.
+	at []uint64
+	n  int
 	// sorted is scratch.
 	sorted []sortedEntry
 }
@@ -28,21 +30,29 @@ const (
 )
 
 func newBuffer() *buffer {
-	return &buffer{seed: maphash.MakeSeed(), at: make([]uint32, leastPlaces)}
+	return &buffer{seed: maphash.MakeSeed(), at: make([]uint64, leastPlaces)}
 }
 
 // bytes is what the buffer takes.
-func (b *buffer) bytes() int { return len(b.data) + 4*len(b.at) }
+func (b *buffer) bytes() int { return len(b.data) + 8*len(b.at) }
 
-// place returns where a key's entry is noted, or where it would be.
-func (b *buffer) place(key []byte) int {
+// place returns where a key's entry is noted, or where it would be, and the hash's
+// bits that are noted with it.
+func (b *buffer) place(key []byte) (i int, tag uint64) {
+	h := maphash.Bytes(b.seed, key)
+	tag = h &^ offsetMask
 	mask := len(b.at) - 1
-	for i := int(maphash.Bytes(b.seed, key)) & mask; ; i = (i + 1) & mask {
-		if b.at[i] == 0 || bytes.Equal(b.key(b.at[i]-1), key) {
-			return i
+	for i = int(h) & mask; ; i = (i + 1) & mask {
+		at := b.at[i]
+		if at == 0 || at&^offsetMask == tag && bytes.Equal(b.key(offset(at)), key) {
+			return i, tag
 		}
 	}
 }
+
+const offsetMask = 1<<32 - 1
+
+func offset(at uint64) uint32 { return uint32(at) - 1 }
 
 func (b *buffer) key(at uint32) []byte {
 	d := b.data[at:]
@@ -66,33 +76,33 @@ func (b *buffer) get(key []byte) (v []byte, ok, known bool) {
 	if b.n == 0 {
 		return nil, false, false
 	}
-	at := b.at[b.place(key)]
-	if at == 0 {
+	i, _ := b.place(key)
+	if b.at[i] == 0 {
 		return nil, false, false
 	}
-	v, ok = b.value(at - 1)
+	v, ok = b.value(offset(b.at[i]))
 	return v, ok, true
 }
 
 // put notes a key's value, or that it is deleted.
 func (b *buffer) put(key, value []byte, deleted bool) {
-	if 4*b.n >= 3*len(b.at) {
+	if 3*b.n >= 2*len(b.at) {
 		b.grow()
 	}
 	length := uint32(len(value))
 	if deleted {
 		length = gone
 	}
-	i := b.place(key)
+	i, tag := b.place(key)
 	if b.at[i] != 0 {
-		if old, ok := b.value(b.at[i] - 1); ok && !deleted && len(old) == len(value) {
+		if old, ok := b.value(offset(b.at[i])); ok && !deleted && len(old) == len(value) {
 			copy(old, value) // most values keep their size
 			return
 		}
 	} else {
 		b.n++
 	}
-	b.at[i] = uint32(len(b.data)) + 1
+	b.at[i] = tag | uint64(len(b.data)+1)
 	b.data = binary.LittleEndian.AppendUint32(b.data, uint32(len(key)))
 	b.data = binary.LittleEndian.AppendUint32(b.data, length)
 	b.data = append(append(b.data, key...), value...)
@@ -100,11 +110,17 @@ func (b *buffer) put(key, value []byte, deleted bool) {
 
 func (b *buffer) grow() {
 	old := b.at
-	b.at = make([]uint32, 2*len(old))
+	b.at = make([]uint64, 2*len(old))
+	mask := len(b.at) - 1
 	for _, at := range old {
-		if at != 0 {
-			b.at[b.place(b.key(at-1))] = at
+		if at == 0 {
+			continue
 		}
+		i := int(maphash.Bytes(b.seed, b.key(offset(at)))) & mask
+		for b.at[i] != 0 {
+			i = (i + 1) & mask
+		}
+		b.at[i] = at
 	}
 }
 
@@ -125,8 +141,8 @@ func (b *buffer) sort() []sortedEntry {
 	b.sorted = b.sorted[:0]
 	for _, at := range b.at {
 		if at != 0 {
-			k := b.key(at - 1)
-			b.sorted = append(b.sorted, sortedEntry{word(k, 0), word(k, 8), at - 1})
+			k := b.key(offset(at))
+			b.sorted = append(b.sorted, sortedEntry{word(k, 0), word(k, 8), offset(at)})
 		}
 	}
 	slices.SortFunc(b.sorted, func(x, y sortedEntry) int {

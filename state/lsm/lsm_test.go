@@ -309,6 +309,79 @@ func TestTimeToLiveHolds(t *testing.T) {
 	check(t, in.set.Err())
 }
 
+// Entries whose time is over and that nobody asks for again go, in memory and in
+// files, while others are asked for.
+func TestExpiredEntriesAreCleanedUpOnDisk(t *testing.T) {
+	b := backend(t, t.TempDir(), 1)
+	defer b.Close()
+	now := int64(0)
+	in := open(t, b, 0, 1, 128, state.WithTTL(state.TTL{After: time.Second, Clock: func() int64 { return now }}))
+	defer in.set.Close()
+	const keys = 3000
+	for i := range int64(keys) {
+		in.counts.Put(fmt.Sprint(i), i)
+		in.fields.Put(i%7, fmt.Sprint(i), "v")
+	}
+	in.set.Snapshot(nil, true)
+	check(t, in.set.Err())
+	young := func(at int64) {
+		now = at
+		for i := range int64(100) {
+			in.counts.Put(fmt.Sprint("young", i), i)
+			in.fields.Put(i, "young", "v")
+		}
+	}
+	young(900)
+	now = 1500 // the old ones are over, the young ones are not
+	for range 4 * keys {
+		in.counts.Get("young1")
+		in.fields.Get(1, "young")
+	}
+	if in.counts.Len() != 100 || in.set.Keys() != 200 {
+		t.Errorf("%d and %d entries are left, want 100 each", in.counts.Len(), in.set.Keys()-in.counts.Len())
+	}
+	for s := range b.open {
+		check(t, s.Settle())
+		n := 0
+		check(t, s.Scan(nil, nil, func(_, _ []byte) bool { n++; return true }))
+		if n > 200 {
+			t.Errorf("%d entries lie on disk", n)
+		}
+	}
+	n := 0
+	in.counts.Each(func(string, int64) bool { n++; return true })
+	if n != 100 {
+		t.Errorf("%d young entries", n)
+	}
+	check(t, in.set.Err())
+}
+
+// later is a codec's next version, which cannot read the one before.
+type later struct{ codec.Codec[int64] }
+
+func (later) ID() string { return "later/2" }
+
+func TestAnotherCodecIsRefusedByName(t *testing.T) {
+	b := backend(t, t.TempDir(), 1)
+	defer b.Close()
+	in := open(t, b, 0, 1, 128)
+	in.counts.Put("a", 1)
+	s := in.set.Snapshot(nil, true)
+	check(t, in.set.Close())
+	set := state.NewSetOf(state.SetConfig{Job: "job", Parallelism: 1, MaxParallelism: 128})
+	check(t, set.UseBackend(b))
+	defer set.Close()
+	_, err := state.NewTable(set, "op", "counts", str, codec.Codec[int64](later{num}))
+	check(t, err)
+	_, err = state.NewMap(set, "op", "fields", num, str, str)
+	check(t, err)
+	err = set.Restore(s)
+	want := "op/counts was written as " + str.ID() + "→" + num.ID() + ", the job reads " + str.ID() + "→later/2: the lsm/1 backend reads only what the job itself would write"
+	if !errors.Is(err, state.ErrCodec) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
 func TestWhatCannotBeReadIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	b := backend(t, dir, 1)

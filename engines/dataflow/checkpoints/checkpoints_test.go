@@ -128,6 +128,42 @@ func TestATornCheckpointIsPassedOverAndSaidSo(t *testing.T) {
 	}
 }
 
+// What a newer program wrote is passed over and said so, be it the metadata or a
+// subtask's state, and where there is nothing else it is refused by name.
+func TestACheckpointOfANewerVersionIsPassedOver(t *testing.T) {
+	for file, change := range map[string]func(b []byte) []byte{
+		"checkpoint-2": func(b []byte) []byte {
+			return bytes.Replace(b, fmt.Appendf(nil, `"version":%d`, version), fmt.Appendf(nil, `"version":%d`, version+1), 1)
+		},
+		"state-2-1-2-0": func(b []byte) []byte { b[3]++; return b },
+	} {
+		t.Run(file, func(t *testing.T) {
+			s, f, log := open(t, 2)
+			complete(t, s, 1)
+			complete(t, s, 2)
+			b, err := f.Read(file)
+			if err == nil {
+				err = f.Write(file, change(b))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := newest(t, s); c.ID != 1 {
+				t.Errorf("went back to %d, want 1", c.ID)
+			}
+			if !strings.Contains(log.String(), "checkpoint=2") || !strings.Contains(log.String(), "version") || !strings.Contains(log.String(), "this program reads") {
+				t.Errorf("the log says %q", log)
+			}
+			if err := f.Remove("checkpoint-1"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Newest(); err == nil || !strings.Contains(err.Error(), "none of the 1 checkpoints") || !strings.Contains(err.Error(), "this program reads") {
+				t.Errorf("without an older one: %v", err)
+			}
+		})
+	}
+}
+
 func TestAMissingStateFileTears(t *testing.T) {
 	s, f, _ := open(t, 2)
 	complete(t, s, 1)
