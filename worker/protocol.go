@@ -46,6 +46,9 @@ type Job struct {
 	Acks bool `json:"acks,omitempty"`
 	// GaugesMillis is the time between gauge events; 0 takes 100.
 	GaugesMillis int64 `json:"gaugesMillis,omitempty"`
+	// Metrics is the address at which the worker serves Prometheus metrics; ""
+	// takes the environment's STREAMDUEL_METRICS, and without it serves none.
+	Metrics string `json:"metrics,omitempty"`
 	// Throttle limits the sinks from the start, in records per second; 0 does
 	// not.
 	Throttle float64 `json:"throttle,omitempty"`

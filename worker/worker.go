@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,6 +97,7 @@ type worker struct {
 	acks       *engines.AckLog
 	clock      *clock.Clock
 	guarantee  connectors.Guarantee
+	metrics    *metrics // nil unless they are served
 }
 
 // strict decodes JSON and refuses unknown fields.
@@ -119,6 +121,9 @@ func decode(raw json.RawMessage, v any) error {
 }
 
 func (w *worker) emit(e engines.Event) {
+	if w.metrics != nil {
+		w.metrics.observe(e)
+	}
 	line, err := engines.MarshalEvent(clock.Mono(), e)
 	if err != nil {
 		w.log.Error("event", "error", err)
@@ -236,6 +241,16 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 		}()
 	}
 	w.guarantee = job.Guarantee
+	if address := cmp.Or(j.Metrics, os.Getenv(MetricsVariable)); address != "" {
+		m := newMetrics(j)
+		url, stop, err := m.serve(address)
+		if err != nil {
+			return refusal{err}
+		}
+		defer stop()
+		w.metrics = m
+		w.emit(MetricsServed{URL: url})
+	}
 	if j.Acks {
 		w.acks = engines.NewAckLog()
 	}

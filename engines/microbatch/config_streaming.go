@@ -55,6 +55,7 @@ func (c *Config) validateStreaming(check func(ok bool, text string)) {
 	check(c.Source.Mode != Receiver, fmt.Sprintf("source.mode: fixed, assignment or structured with trigger %s, whose tasks read themselves", c.Trigger))
 	unlimited := c.Rate.Initial == 0 && c.Rate.MaxPerPartition == 0 && c.Rate.MaxRecordsPerBatch == 0 && c.Rate.MinRecordsPerBatch == 0
 	check(unlimited, fmt.Sprintf("rate: no limits with trigger %s, whose tasks read as fast as they can; the pid estimator rests", c.Trigger))
+	check(c.Executors == 1, fmt.Sprintf("executors: 1 with trigger %s, whose tasks run in the worker itself", c.Trigger))
 	check(c.Trigger != RealTime || c.Interval >= c.RealTime.MinBatchDuration,
 		fmt.Sprintf("interval: at least realTime.minBatchDuration (%v) with trigger real-time, where it is a batch's length", c.RealTime.MinBatchDuration.Std()))
 }

@@ -308,6 +308,7 @@ func TestStreamingRefusals(t *testing.T) {
 		"interval: at least realTime.minBatchDuration (5s)": func(b *bed) {
 			b.config.Trigger, b.config.RealTime.MinBatchDuration = RealTime, Duration(defaultMinBatch)
 		},
+		"executors: 1 with trigger continuous":    func(b *bed) { b.config.Executors = 2 },
 		"rate: no limits with trigger continuous": func(b *bed) { b.config.Rate.MaxRecordsPerBatch = 10 },
 		"source.mode: fixed, assignment or structured with trigger continuous": func(b *bed) {
 			b.config.Source.Mode = Receiver

@@ -1,0 +1,96 @@
+package worker
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"streamduel/connectors"
+	"streamduel/engines"
+)
+
+// sampled is a worker's metrics behind two batches.
+func sampled() *metrics {
+	m := newMetrics(Job{Name: "job", Engine: "microbatch", Workload: "keyed-count", Guarantee: "at-least-once"})
+	m.observe(engines.Started{Attempt: 2})
+	limit, wm := 1500.0, int64(12_500)
+	m.observe(engines.Sampled{Gauges: engines.Gauges{Consumed: 300, Written: 200, Lag: 7, RateLimit: &limit, WatermarkMs: &wm, Tasks: []engines.Task{{Name: `a "quoted" \ task`, Busy: 0.25, Idle: 0.75}}}})
+	m.observe(engines.RateLimited{RecordsPerSecond: limit})
+	for n := range int64(2) {
+		m.observe(engines.BatchCompleted{
+			Batch: n, Records: 100, SchedulingDelay: 5, ProcessingDelay: 20, TotalDelay: 25, Lag: 7, StateKeys: 3, StateBytes: 128,
+			InputRowsPerSecond: 1000, ProcessedRowsPerSecond: 5000,
+			Durations: map[string]float64{"latestOffset": 1, "walCommit": 2, "queryPlanning": 0.5, "addBatch": 10, "stateCommit": 3, "commitOffsets": 4, "triggerExecution": 20},
+			End:       map[connectors.SplitID]connectors.Position{"in/0": connectors.Position(50 * (n + 1))},
+			Stages:    []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9}},
+		})
+	}
+	return m
+}
+
+// TestMetricsAreServed: what is served is Prometheus' text format and says what
+// the events have said.
+func TestMetricsAreServed(t *testing.T) {
+	url, stop, err := sampled().serve("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	defer http.DefaultClient.CloseIdleConnections()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z]+="([^"\\\n]|\\.)*"(,[a-z]+="([^"\\\n]|\\.)*")*\})? [-+0-9.e]+)$`)
+	for l := range strings.Lines(string(body)) {
+		if !line.MatchString(strings.TrimSuffix(l, "\n")) {
+			t.Errorf("not a line of the format: %q", l)
+		}
+	}
+	for _, want := range []string{
+		`streamduel_job_info{job="job",engine="microbatch",workload="keyed-count",guarantee="at-least-once"} 1`,
+		`streamduel_attempt 2`, `streamduel_records_consumed_total 300`, `streamduel_source_lag_records 7`,
+		`streamduel_rate_limit_records_per_second 1500`, `streamduel_watermark_seconds 12.5`,
+		`streamduel_task_time_ratio{task="a \"quoted\" \\ task",state="busy"} 0.25`,
+		`streamduel_microbatch_batches_total 2`, `streamduel_microbatch_batch_records_total 200`, `streamduel_microbatch_batch_id 1`,
+		`streamduel_microbatch_phase_seconds_total{phase="addBatch"} 0.02`, `streamduel_microbatch_phase_seconds{phase="walCommit"} 0.002`,
+		`streamduel_microbatch_total_delay_seconds 0.025`, `streamduel_microbatch_state_rows 3`, `streamduel_microbatch_end_offset{split="in/0"} 100`,
+		`streamduel_microbatch_stage_task_seconds{stage="in",quantile="1"} 0.009`, `streamduel_microbatch_stage_failed_attempts_total{stage="in"} 2`,
+		`streamduel_microbatch_rate_limit_changes_total 1`,
+	} {
+		if !strings.Contains(string(body), "\n"+want+"\n") {
+			t.Errorf("no line %s in\n%s", want, body)
+		}
+	}
+	if _, _, err := sampled().serve("nowhere at all"); err == nil || !strings.Contains(err.Error(), `metrics: value "nowhere at all"`) {
+		t.Errorf("an address that cannot be: %v", err)
+	}
+}
+
+// TestEveryMetricIsDocumented in docs/metrics.md, and no name there is made up.
+func TestEveryMetricIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllSubmatch(sampled().text(), -1) {
+		served[string(m[1])] = true
+		if !strings.Contains(string(page), "`"+string(m[1])) {
+			t.Errorf("docs/metrics.md says nothing of %s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("`(streamduel_(?:microbatch_)?[a-z_]+)").FindAllSubmatch(page, -1) {
+		if name := string(m[1]); !served[name] && !strings.HasPrefix(name, "streamduel_dataflow_") {
+			t.Errorf("docs/metrics.md names %s, which is not served", name)
+		}
+	}
+}
