@@ -19,9 +19,13 @@ func (r *run) clocks() {
 			}
 		})
 	}
+	if r.here != nil {
+		return // taskManager.share
+	}
 	for _, g := range r.aligned {
 		r.each(g.every, func() {
 			g.update()
+			r.members.limit(g)
 			for _, m := range g.members {
 				m.seat.task().box.signal(sigTick)
 			}

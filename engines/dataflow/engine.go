@@ -112,7 +112,7 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 		return nil, err
 	}
 	if cfg.TaskManagers > 1 {
-		if err := refuseSpread(job, cfg, rt); err != nil {
+		if err := refuseSpread(cfg, rt); err != nil {
 			return nil, err
 		}
 	}

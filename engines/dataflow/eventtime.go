@@ -123,6 +123,7 @@ func (s *enumeration) lift(wm int64) int64 {
 // alignment is a group of source subtasks whose splits are kept together:
 // Flink's watermark alignment, by split.
 type alignment struct {
+	name    string
 	drift   int64
 	every   time.Duration
 	members []*member
@@ -147,7 +148,7 @@ func (r *run) alignGroups() {
 		a := s.source.node.Watermarks.Align
 		g := groups[a.Group]
 		if g == nil {
-			g = &alignment{drift: a.MaxDrift.Milliseconds(), every: a.Interval()}
+			g = &alignment{name: a.Group, drift: a.MaxDrift.Milliseconds(), every: a.Interval()}
 			g.limit.Store(math.MaxInt64)
 			groups[a.Group] = g
 			r.aligned = append(r.aligned, g)

@@ -2,10 +2,13 @@ package dataflow
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamduel/connectors"
 	"streamduel/engines"
@@ -132,6 +135,88 @@ func TestUnalignedBetweenTaskManagers(t *testing.T) {
 	}
 }
 
+// spreadInTime is a job by event time on two task managers with one partition each.
+func spreadInTime(t *testing.T, g connectors.Guarantee, change func(*Config)) (s *spread, put func(partition int, from, n, step int64), position func(partition int) int64) {
+	s = newSpread(t, g, 2, func(c *Config) {
+		c.Checkpoint.Interval, c.WatermarkInterval = Duration(50*time.Millisecond), Duration(20*time.Millisecond)
+		change(c)
+	})
+	s.remake(func(j *spreadJob) { j.Timed = true })
+	var err error
+	if s.job.Graph, err = s.line.graph(); err != nil {
+		t.Fatal(err)
+	}
+	put = func(partition int, from, n, step int64) {
+		t.Helper()
+		for i := range n {
+			r := at(int64(partition), from+i*step)
+			s.client.Produce(s.ctx, &kgo.Record{Topic: "in", Partition: int32(partition), Value: r.Value}, nil)
+		}
+		if err := s.client.Flush(s.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	position = func(partition int) int64 {
+		es := s.kinds("durable")
+		if len(es) == 0 {
+			return 0
+		}
+		return int64(es[len(es)-1].(engines.Durable).Positions[connectors.SplitID(fmt.Sprint("in/", partition))])
+	}
+	return s, put, position
+}
+
+// TestAlignmentOverTaskManagers: the splits of one are held back by those of the
+// other, and go on with them.
+func TestAlignmentOverTaskManagers(t *testing.T) {
+	s, put, position := spreadInTime(t, connectors.ExactlyOnce, func(*Config) {})
+	r := s.start(s.ctx)
+	put(0, 0, 1, 0)
+	put(2, 0, 1, 0)
+	end := int64(0)
+	for held := false; !held; held = position(1) < end {
+		put(1, end*1000, 100, 1000) // what is read before the first limit has come is not held
+		end += 100
+		completed := len(s.kinds("checkpointCompleted"))
+		s.until("checkpoints", func() bool { return len(s.kinds("checkpointCompleted")) > completed+5 })
+	}
+	put(0, end*1000, 1, 0)
+	put(2, end*1000, 1, 0)
+	s.until("the end of the split that was held", func() bool { return position(1) == end })
+	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOneMaximumOverTaskManagers: by the policy spark what one has read makes
+// records late that the other reads.
+func TestOneMaximumOverTaskManagers(t *testing.T) {
+	s, put, _ := spreadInTime(t, connectors.AtLeastOnce, func(c *Config) { c.Watermark = SparkMax })
+	r := s.start(s.ctx)
+	put(0, 100_000, 1, 0)
+	reader, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics("out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	late := map[int64]bool{}
+	s.until("late records of the other partitions", func() bool {
+		put(1, 5, 1, 0)
+		put(2, 5, 1, 0)
+		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
+		defer cancel()
+		reader.PollFetches(ctx).EachRecord(func(rec *kgo.Record) {
+			if v, _, err := itemCodec.Decode(rec.Value); err == nil && v.count < 0 {
+				late[v.key] = true
+			}
+		})
+		return late[1] && late[2]
+	})
+	if err := r.Stop(s.ctx, engines.StopNow); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestLossWithoutRestart: the strategy none lets the loss fail the job, and the
 // next start takes up its transactions.
 func TestLossWithoutRestart(t *testing.T) {
@@ -236,17 +321,17 @@ func TestSavepointOfTaskManagers(t *testing.T) {
 }
 
 func TestSpreadRefusals(t *testing.T) {
-	s := newSpread(t, connectors.AtLeastOnce, 2, func(c *Config) { c.Watermark = SparkMax })
+	s := newSpread(t, connectors.ExactlyOnce, 2, func(c *Config) { c.Checkpoint.Unaligned, c.Buffers.FloatingPerGate = true, 1000 })
 	members := s.rt.Members
 	s.rt.Members = nil
 	_, err := New().Start(s.ctx, s.job, s.cfg, s.rt)
-	for _, want := range []string{"taskManagers: value 2", "cannot start processes", "watermark: spark"} {
+	for _, want := range []string{"taskManagers: value 2", "cannot start processes", "checkpoint.unaligned"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: says nothing of %q", err, want)
 		}
 	}
 	members.Job = []byte(`{"Config": 7}`) // of which no job can be made
-	s.rt.Members, s.cfg.Watermark = members, MinOverSplits
+	s.rt.Members, s.cfg.Buffers.FloatingPerGate = members, 8
 	if _, err := New().Start(s.ctx, s.job, s.cfg, s.rt); err == nil || !strings.Contains(err.Error(), "task manager") {
 		t.Error(err)
 	}

@@ -40,6 +40,8 @@ type members struct {
 	bad     int64                // the same
 	sealed  chan struct{}        // closed when all have answered; nil before
 	closing bool
+
+	timing sync.Mutex // nothing older than a restart is told behind it
 }
 
 // away is the tasks of a region, from one restart to the next.
@@ -63,7 +65,7 @@ type process struct {
 }
 
 // refuseSpread returns what cannot be spread over processes.
-func refuseSpread(job engines.Job, cfg Config, rt engines.Runtime) error {
+func refuseSpread(cfg Config, rt engines.Runtime) error {
 	var errs []error
 	refuse := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if rt.Members == nil {
@@ -71,14 +73,6 @@ func refuseSpread(job engines.Job, cfg Config, rt engines.Runtime) error {
 	}
 	if b := cfg.Buffers; cfg.Checkpoint.Unaligned && b.ExclusivePerChannel+b.FloatingPerGate+b.Overdraft > remote.MaxEvent/exchange.MaxData {
 		refuse("checkpoint.unaligned: what a barrier overtakes in a channel to another process travels with it, at most %d buffers: lower buffers.floatingPerGate", remote.MaxEvent/exchange.MaxData)
-	}
-	if cfg.Watermark == SparkMax {
-		refuse("watermark: spark is one maximum over all subtasks of a source, which are in several processes: use min or task-max")
-	}
-	for _, n := range job.Graph.Nodes() {
-		if n.Watermarks != nil && n.Watermarks.Align.Group != "" {
-			refuse("source %q: the alignment of watermarks (group %q) does not reach over processes", n.Name, n.Watermarks.Align.Group)
-		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("dataflow: taskManagers: value %d: %w", cfg.TaskManagers, err)
@@ -209,6 +203,12 @@ func (m *process) receive(msg cluster.Message) error {
 			return err
 		}
 		r.emit(eventOf(h))
+	case kindTimes:
+		var w times
+		if err := json.Unmarshal(e.Body, &w); err != nil {
+			return err
+		}
+		ms.timed(w)
 	case kindStatus:
 		var s status
 		if err := json.Unmarshal(e.Body, &s); err != nil {
@@ -305,6 +305,9 @@ func (ms *members) open(g *region, from *checkpoints.Checkpoint) ([]*task, error
 	if err := ms.revive(g); err != nil {
 		return nil, err
 	}
+	ms.timing.Lock()
+	g.forgetTimes()
+	ms.timing.Unlock()
 	g.ctx, g.cancel = context.WithCancel(r.ctx)
 	ms.mu.Lock()
 	ms.epoch++

@@ -35,6 +35,9 @@ type taskManager struct {
 
 	mu      sync.Mutex
 	regions []*deployment
+
+	sharing sync.Once
+	timing  sync.Mutex // nothing that is older than a restart is said behind it
 }
 
 // deployment is the tasks of a region that run here, from one restart of the
@@ -93,6 +96,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	r.bad = engines.NewBadInputs(r.emit)
 	r.coordinator = &coordinator{run: r, remote: tm.tell}
 	r.seatsOf(func(s schedule.Subtask) bool { return r.places[s].TaskManager == m.Index })
+	r.alignGroups()
 	tm.regions = make([]*deployment, len(r.regions))
 	tm.peers = newPeers(tm)
 	go tm.peers.accept()
@@ -158,6 +162,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		if err := decode(&a); err != nil {
 			return err
 		}
+		tm.sharing.Do(tm.share) // not before: the worker knows of its subtasks now
 		if d := tm.deployed(a); d != nil {
 			d.mu.Lock()
 			d.started = true
@@ -225,6 +230,12 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		for partition, position := range to {
 			r.rt.Acks.Trim(partition, position)
 		}
+	case kindLimits:
+		var w limits
+		if err := decode(&w); err != nil {
+			return err
+		}
+		r.limited(w)
 	case kindRelied:
 		names := []string{}
 		if r.backend != nil {
@@ -333,6 +344,7 @@ func (d *deployment) close(tm *taskManager) (err error) {
 		}
 	}
 	d.opened = false
+	tm.forgetTimes(d.region)
 	tm.peers.forget(d.tenure)
 	return err
 }

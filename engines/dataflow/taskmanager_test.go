@@ -35,6 +35,7 @@ type spreadJob struct {
 	Folder      string
 	Config      json.RawMessage
 	OnDisk      bool
+	Timed       bool // by event time, with splits that are kept together
 }
 
 // graph is the counting job over Kafka.
@@ -46,6 +47,13 @@ func (j spreadJob) graph() (*pipeline.Graph, error) {
 	sink, err := kafka.NewSink(kafka.SinkConfig{Brokers: j.Brokers, Topic: "out"})
 	if err != nil {
 		return nil, err
+	}
+	if j.Timed {
+		w := pipeline.Watermarks{}
+		if j.Guarantee == connectors.ExactlyOnce {
+			w.Align = pipeline.Alignment{Group: "all", MaxDrift: time.Second, Update: 20 * time.Millisecond}
+		}
+		return lateJob(source, sink, w), nil
 	}
 	return counting(source, sink), nil
 }

@@ -30,6 +30,9 @@ const (
 	kindTrim     = "trim"     // the acknowledgement log, below durable positions
 	kindRelied   = "relied"   // call: on which files that checkpoints share does the state here rely
 
+	kindLimits = "limits" // how far event time has come elsewhere
+
+	kindTimes   = "times"   // how far it has come here
 	kindTell    = "tell"    // a subtask, to the coordinator
 	kindPassage = "passage" // call: a subtask has come to a failpoint
 	kindClaim   = "claim"   // call: a batch's end, before it is processed
