@@ -123,7 +123,9 @@ func formatOf(path string) func(float64) string {
 		return func(v float64) string { return significant(v) + " B" }
 	case strings.HasSuffix(last, "Bytes"), strings.HasSuffix(last, "BytesPeak"):
 		return size
-	case last == "share" || last == "oldPartitionsDip":
+	case last == "pointsOff":
+		return func(v float64) string { return significant(v) + " points" }
+	case last == "share" || last == "oldPartitionsDip" || last == "predictionError" || strings.HasSuffix(last, "Share"):
 		return percent
 	case last == "cpuSecondsPerMillion":
 		return func(v float64) string { return significant(v) + " s" }

@@ -9,6 +9,7 @@ import (
 
 // predict adds what a model says as a thin line beside each measured one.
 func (c Chart) predict(sources []source, of func(*runs.Predicted) []runs.PredictedPoint, scale float64) Chart {
+	added := false
 	for _, s := range sources {
 		if s.predicted == nil {
 			continue
@@ -19,9 +20,10 @@ func (c Chart) predict(sources []source, of func(*runs.Predicted) []runs.Predict
 		}
 		if len(l.X) > 0 {
 			c.Lines = append(c.Lines, l)
+			added = true
 		}
 	}
-	if c.Note != "" && len(c.Lines) > len(sources) {
+	if added {
 		c.Note += " The thin line is predicted: a simulation of the clock and the rate control."
 	}
 	return c
@@ -109,11 +111,15 @@ const stepWindow = 0.5
 // (8 million records a second), measured every 5 s. Both ran at each share.
 var published = []float64{0.6, 0.3, 1, 0.3, 1}
 
+// askedStyle is how the course is drawn that engines are held against: by nobody's
+// colour.
+var askedStyle = EngineStyle{Engine: "asked", Light: "#16191D", Dark: "#E6E8EB", Dash: []float64{9, 3, 2, 3}}
+
 // stepsChart shows intake and results as shares of the maximum, beside what the sink
 // was given.
 func stepsChart(sources []source) Chart {
 	c := Chart{Title: "Shares of the maximum", Unit: "share", Main: true,
-		Note: "The heavy line is intake, the thin one results, both over the last half a second, as shares of the rate of an earlier phase of the same cell. The dotted line is what the sink was given"}
+		Note: "The heavy line is intake, the thin one results, both over the last half a second, as shares of the rate of an earlier phase of the same cell. The dash-dotted line is what the sink was given"}
 	like := false
 	for _, s := range sources {
 		if len(s.cell.Steps) == 0 {
@@ -152,8 +158,8 @@ func stepsChart(sources []source) Chart {
 				c.Lines = append(c.Lines, l)
 			}
 		}
-		if !hasLine(c, "") { // of the first engine: all have the same
-			asked.Name = "the sink's share"
+		if !hasLine(c, askedStyle.Engine) { // of the first engine: all have the same
+			asked.Name, asked.Engine = "the sink's share", askedStyle.Engine
 			if like = equal(shares, published); like {
 				asked.Name = "published"
 			}

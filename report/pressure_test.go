@@ -134,7 +134,7 @@ func TestStepsAreSharesOfTheMaximum(t *testing.T) {
 		s.series = append(s.series, row)
 	}
 	chart := stepsChart([]source{s})
-	if len(chart.Lines) != 3 || chart.Lines[2].Name != "published" || chart.Lines[2].Engine != "" || !strings.Contains(chart.Note, "8 million") {
+	if len(chart.Lines) != 3 || chart.Lines[2].Name != "published" || chart.Lines[2].Engine != askedStyle.Engine || !strings.Contains(chart.Note, "8 million") {
 		t.Fatalf("%d lines, %s", len(chart.Lines), chart.Note)
 	}
 	intake := chart.Lines[0]

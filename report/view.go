@@ -218,6 +218,9 @@ func Build(f *runs.Folder) *View {
 	for _, gs := range byScenario(groups) {
 		v.Scenarios = append(v.Scenarios, scenarioView(f, gs, &v.Styles))
 	}
+	if slices.ContainsFunc(s.Cells, func(c runs.Cell) bool { return len(c.Steps) > 0 }) {
+		v.Styles = append(v.Styles, askedStyle)
+	}
 	return v
 }
 
