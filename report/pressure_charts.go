@@ -119,7 +119,7 @@ var askedStyle = EngineStyle{Engine: "asked", Light: "#16191D", Dark: "#E6E8EB",
 // was given.
 func stepsChart(sources []source) Chart {
 	c := Chart{Title: "Shares of the maximum", Unit: "share", Main: true,
-		Note: "The heavy line is intake, the thin one results, both over the last half a second, as shares of the rate of an earlier phase of the same cell. The dash-dotted line is what the sink was given"}
+		Note: "The heavy line is intake, the thin one results, both over the last half a second (a second where work comes in batches), as shares of the rate of an earlier phase of the same cell. The dash-dotted line is what the sink was given"}
 	like := false
 	for _, s := range sources {
 		if len(s.cell.Steps) == 0 {
@@ -146,7 +146,11 @@ func stepsChart(sources []source) Chart {
 			{" intake", func(r runs.Sample) float64 { return r.Consumed }, false},
 			{" results", func(r runs.Sample) float64 { return r.Visible }, true},
 		} {
-			if l, known := columnOver(s, s.engine+of.name, of.get, stepWindow); known {
+			window := stepWindow
+			if _, batches := s.cell.Config["interval"]; batches {
+				window = rateWindow // or its batches are seen, and nothing else
+			}
+			if l, known := columnOver(s, s.engine+of.name, of.get, window); known {
 				l.Thin = of.thin
 				for i := range l.Y {
 					// Behind the last step nothing holds the job: what it then does has no

@@ -66,7 +66,12 @@ func stepsFinding(g *group) (Finding, bool) {
 		}
 	}
 	if len(phases) == 0 {
-		return f, false
+		f.Sentence = strings.TrimSpace(g.withheldSentence(anyStep, "course of the steps"))
+		for _, e := range g.engines {
+			f.Values = append(f.Values, e.value(anyStep, ""))
+		}
+		f.Status = statusUnknown
+		return f, f.Sentence != ""
 	}
 	var said []string
 	for _, e := range g.engines {
@@ -88,7 +93,7 @@ func stepsFinding(g *group) (Finding, bool) {
 			}
 		}
 		if len(ran) == 0 {
-			f.Values = append(f.Values, e.value("steps."+phases[0].Name+".pointsOff", ""))
+			f.Values = append(f.Values, e.value(anyStep, ""))
 			continue
 		}
 		if len(said) == 0 {
@@ -107,5 +112,9 @@ func stepsFinding(g *group) (Finding, bool) {
 	f.Sentence = strings.Join(said, " ")
 	return f, len(said) > 0
 }
+
+// anyStep stands for the figures of steps where it is asked whether they were
+// withheld, which they all are together.
+const anyStep = "steps.any.pointsOff"
 
 func whole(share float64) string { return fmt.Sprintf("%.0f", 100*share) }

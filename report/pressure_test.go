@@ -147,6 +147,13 @@ func TestStepsAreSharesOfTheMaximum(t *testing.T) {
 	if want := "The sink was given 60, 30, 100, 30 and 100 % of the maximum, one behind the other. dataflow ran at 59, 29, 99, 29 and 99 %, each reached within 400 ms."; !ok || f.Sentence != want {
 		t.Errorf("%q, want %q", f.Sentence, want)
 	}
+	busy := *c
+	busy.Audits = []runs.Audit{{Name: "saturation", Detail: "processors 100 % busy", Remedy: "stop the other programs", Voids: []string{runs.GroupSteps}}}
+	busy.Withhold()
+	f, ok = stepsFinding(&group{scenario: "steps", guarantee: "at-least-once", engines: []engineCells{{engine: "dataflow", cells: []*runs.Cell{&busy}}}})
+	if !ok || f.Status != statusUnknown || !strings.Contains(f.Sentence, "The course of the steps of dataflow is withheld") {
+		t.Errorf("withheld: %q, %v", f.Sentence, f.Status)
+	}
 	c.Steps["a"] = runs.Step{Share: 0.5, MaximumRecordsPerSecond: 1000}
 	if chart := stepsChart([]source{s}); chart.Lines[2].Name != "the sink's share" {
 		t.Errorf("another course is called %q", chart.Lines[2].Name)

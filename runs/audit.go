@@ -1,5 +1,7 @@
 package runs
 
+import "slices"
+
 // Audit is one check of the run's own soundness.
 type Audit struct {
 	Name string `json:"name"`
@@ -18,12 +20,13 @@ const (
 	GroupThroughput = "throughput" // throughput, and growth.oldPartitionsDip
 	GroupCost       = "cost"       // cost
 	GroupPressure   = "pressure"   // pressure
+	GroupSteps      = "steps"      // steps
 	GroupCounts     = "counts"     // records, and counts in growth and crash
 )
 
 // Groups lists the groups of figures.
 func Groups() []string {
-	return []string{GroupLatency, GroupThroughput, GroupCost, GroupPressure, GroupCounts}
+	return []string{GroupLatency, GroupThroughput, GroupCost, GroupPressure, GroupSteps, GroupCounts}
 }
 
 // Withheld is a group of figures that was taken out of a cell.
@@ -55,10 +58,15 @@ func (c *Cell) Voided(group string) (Audit, bool) {
 // mistake. The raw files keep what was measured. Calling it again changes
 // nothing.
 func (c *Cell) Withhold() {
+	before := c.Withheld
 	c.Withheld = nil
 	for _, group := range Groups() {
 		a, voided := c.Voided(group)
 		if !voided {
+			continue
+		}
+		// Most cells have no steps, and nobody misses them there.
+		if group == GroupSteps && len(c.Steps) == 0 && !slices.ContainsFunc(before, func(w Withheld) bool { return w.Group == group }) {
 			continue
 		}
 		c.Withheld = append(c.Withheld, Withheld{Group: group, Audit: a.Name, Reason: a.Detail, Remedy: a.Remedy})
@@ -92,7 +100,9 @@ func (c *Cell) drop(group string) {
 	case GroupCost:
 		c.Cost = nil
 	case GroupPressure:
-		c.Pressure, c.Steps = nil, nil
+		c.Pressure = nil
+	case GroupSteps:
+		c.Steps = nil
 	case GroupCounts:
 		c.Records = nil
 		if c.Growth != nil {

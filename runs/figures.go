@@ -76,8 +76,10 @@ func groupOf(path []string) string {
 		return GroupLatency
 	case "throughput":
 		return GroupThroughput
-	case "pressure", "steps":
+	case "pressure":
 		return GroupPressure
+	case "steps":
+		return GroupSteps
 	case "cost":
 		return GroupCost
 	}

@@ -122,7 +122,7 @@ func TestFigureGroups(t *testing.T) {
 		"cost.cpuSecondsPerMillion":   GroupCost,
 		"pressure.queuedRecordsPeak":  GroupPressure,
 		"throughput.x.visible":        GroupThroughput,
-		"steps.x.crossedSeconds":      GroupPressure,
+		"steps.x.crossedSeconds":      GroupSteps,
 		"growth.neverRead":            GroupCounts,
 		"latencyMillis.event.x.count": GroupLatency,
 	} {

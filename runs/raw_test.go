@@ -190,6 +190,7 @@ func TestWithhold(t *testing.T) {
 		c.Growth = &Growth{Created: new(int64(4)), DiscoveredSeconds: new(Elapsed(1)), LostBeforeDiscovery: new(int64(0)), OldPartitionsDip: new(0.1)}
 		c.Crash = &Crash{Point: "M3", Reached: true, Expected: &Expected{Losses: new(int64(0))}, VisibleSeconds: new(Elapsed(2))}
 		c.Cost = &Cost{CPUSecondsPerMillion: new(1.0)}
+		c.Steps = map[string]Step{"steady": {Share: 0.3, PointsOff: new(0.5)}}
 		return c
 	}
 	for _, group := range Groups() {

@@ -11,9 +11,9 @@
 //	counts        the counts do not add up                   counts
 //	samples       latencies clipped or missing               latency
 //	crash-point   the crash point was never reached          counts, latency
-//	clock         the wall clock was stepped                 latency, pressure
-//	saturation    not the engine used the machine up         cost, latency
-//	stolen        another machine used the processors        cost, latency
+//	clock         the wall clock was stepped                 latency, pressure, steps
+//	saturation    not the engine used the machine up         cost, latency, steps
+//	stolen        another machine used the processors        cost, latency, steps
 //	ends          output hidden behind an open transaction   counts
 //	observer      the observer was behind or broke off       latency (counts if it saw less)
 //	drained       the last effects were not seen             counts
@@ -21,7 +21,8 @@
 //
 // Saturation and stolen processor time never void counts, which are exact
 // whatever the machine did, nor the response to a slow sink, which is a matter
-// of seconds and of queue lengths.
+// of seconds and of queue lengths. How well rates keep to shares of a maximum, to
+// a few points of it, they do void: who waits for a processor is not at the maximum.
 package audit
 
 import (
@@ -139,7 +140,7 @@ func (g *Generator) schedule() runs.Audit {
 		round(g.Slip999), round(limit), round(g.SlipMax))
 	if g.Died != "" {
 		return result(NameGenerator, false, "the load process ended early: "+g.Died,
-			"look at the cell's stderr.log for the load process", runs.GroupCounts, runs.GroupLatency, runs.GroupThroughput, runs.GroupPressure)
+			"look at the cell's stderr.log for the load process", runs.GroupCounts, runs.GroupLatency, runs.GroupThroughput, runs.GroupPressure, runs.GroupSteps)
 	}
 	return result(NameGenerator, g.Slip999 <= limit, detail,
 		"lower load.rate or free the machine of other work: the generator did not get the processor in time", runs.GroupLatency)
@@ -231,7 +232,7 @@ type Clock struct {
 func (c *Clock) check() runs.Audit {
 	drift := c.Wall - c.Mono
 	return result(NameClock, drift.Abs() <= ClockLimit, fmt.Sprintf("the wall clock went %s off the monotonic clock", round(drift)),
-		"stop time synchronization from stepping the clock during a run; slewing is fine", runs.GroupLatency, runs.GroupPressure)
+		"stop time synchronization from stepping the clock during a run; slewing is fine", runs.GroupLatency, runs.GroupPressure, runs.GroupSteps)
 }
 
 // round writes a duration as reports write theirs.

@@ -44,7 +44,7 @@ func (m *Machine) saturation() runs.Audit {
 	if others > m.Harness {
 		remedy = "stop the other programs on this machine"
 	}
-	return result(NameSaturation, ok, detail, remedy, runs.GroupCost, runs.GroupLatency)
+	return result(NameSaturation, ok, detail, remedy, runs.GroupCost, runs.GroupLatency, runs.GroupSteps)
 }
 
 func (m *Machine) stolen() runs.Audit {
@@ -54,7 +54,7 @@ func (m *Machine) stolen() runs.Audit {
 	share := m.Stolen / m.capacity()
 	return result(NameStolen, share <= stolenLimit,
 		fmt.Sprintf("the hypervisor gave %.1f %% of the processor time to others (limit %.0f %%)", share*100, stolenLimit*100),
-		"repeat on a machine with processors of its own, or at a quieter time", runs.GroupCost, runs.GroupLatency)
+		"repeat on a machine with processors of its own, or at a quieter time", runs.GroupCost, runs.GroupLatency, runs.GroupSteps)
 }
 
 // Ends are the output's ends when the cell was over.
@@ -98,7 +98,7 @@ func (o *Observer) check() runs.Audit {
 	case o.Err != nil:
 		return result(NameObserver, false, "the observation is incomplete: "+o.Err.Error(),
 			"the broker must stay up, and nothing may delete output before the observer has read it",
-			runs.GroupCounts, runs.GroupLatency, runs.GroupThroughput, runs.GroupPressure)
+			runs.GroupCounts, runs.GroupLatency, runs.GroupThroughput, runs.GroupPressure, runs.GroupSteps)
 	case o.Unread > 0:
 		return result(NameObserver, false, fmt.Sprintf("%d records of output were never read", o.Unread),
 			"the observer could not keep up: lower load.rate or free a processor", runs.GroupCounts, runs.GroupLatency)
