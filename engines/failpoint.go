@@ -30,14 +30,19 @@ type Recovery struct {
 	Epoch int64
 	// Records is n, the number of records of the batch, where there is one.
 	Records int64
+	// Again is k of a point that the process survives: the outputs of the part that
+	// has failed, all of them acknowledged.
+	Again int64
 }
 
 // FailpointReached is the event that a process writes before it kills itself.
 // The expectation is what the crash catalogue predicts for this guarantee and
 // point, computed from what the sinks have acknowledged.
 type FailpointReached struct {
-	Point     string    `json:"point"`
-	Hit       int       `json:"hit"`
+	Point string `json:"point"`
+	Hit   int    `json:"hit"`
+	// Lives says that only a part of the job has failed: the process goes on.
+	Lives     bool      `json:"lives,omitempty"`
 	Epoch     int64     `json:"epoch"`
 	Records   int64     `json:"records,omitempty"`
 	Acked     int64     `json:"acked"` // outputs acknowledged whose input lies at or after Positions
@@ -52,7 +57,7 @@ type FailpointReached struct {
 }
 
 // Arm makes the hit-th passage through point, counted from now, call action,
-// which does not return. The engine's view of its recovery is read through the
+// which returns only from a point that the process survives. The engine's view of its recovery is read through the
 // function that action is given, after the sinks' gate was drained.
 func (f *Failpoints) Arm(point string, hit int, action func(FailpointReached, func() Recovery)) {
 	f.mu.Lock()
@@ -74,9 +79,30 @@ func (f *Failpoints) Armed(point string) bool {
 }
 
 // Hit tells that the job has come to a point.
-func (f *Failpoints) Hit(point string, recovery func() Recovery) {
+func (f *Failpoints) Hit(point string, recovery func() Recovery) { f.pass(point, false, recovery) }
+
+// Passed counts a passage through a point that only fires where it is armed for
+// the next one: at the end of a batch it is too late to fail in its middle.
+func (f *Failpoints) Passed(point string) {
 	if f == nil || !f.armed.Load() {
 		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.point == point && f.left > 1 {
+		f.left--
+	}
+}
+
+// Fails tells that a part of the job has come to a point at which it alone is to
+// fail, and reports whether it must.
+func (f *Failpoints) Fails(point string, recovery func() Recovery) bool {
+	return f.pass(point, true, recovery)
+}
+
+func (f *Failpoints) pass(point string, lives bool, recovery func() Recovery) bool {
+	if f == nil || !f.armed.Load() {
+		return false
 	}
 	f.mu.Lock()
 	fire := false
@@ -87,6 +113,7 @@ func (f *Failpoints) Hit(point string, recovery func() Recovery) {
 	action, hit := f.action, f.hit
 	f.mu.Unlock()
 	if fire {
-		action(FailpointReached{Point: point, Hit: hit}, recovery)
+		action(FailpointReached{Point: point, Hit: hit, Lives: lives}, recovery)
 	}
+	return fire
 }

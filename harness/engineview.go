@@ -30,6 +30,8 @@ type engineView struct {
 	fixed     bool          // it will never look for further splits
 	failed    string
 	reached   *engines.FailpointReached
+	lives     chan struct{} // closed when the job has survived a failpoint
+	alive     sync.Once
 	plan      json.RawMessage
 	found     map[string]int64 // split → when the engine began to read it
 	first     map[string]int64 // split → when its first record was taken in
@@ -76,7 +78,7 @@ func (v *engineView) badInput() (records int64, samples []runs.BadSample) {
 }
 
 func newEngineView() *engineView {
-	return &engineView{block: map[string]float64{}, busy: map[string]share{}, found: map[string]int64{}, first: map[string]int64{}, from: engines.Positions{}, started: make(chan struct{})}
+	return &engineView{block: map[string]float64{}, busy: map[string]share{}, found: map[string]int64{}, first: map[string]int64{}, from: engines.Positions{}, started: make(chan struct{}), lives: make(chan struct{})}
 }
 
 // nextAttempt takes what the dead attempt said last as its total.
@@ -176,6 +178,9 @@ func (v *engineView) line(l proc.Line) {
 		var f engines.FailpointReached
 		if decode(&f) {
 			v.reached = &f
+			if f.Lives {
+				v.alive.Do(func() { close(v.lives) })
+			}
 		}
 	case engines.Discovered{}.Kind():
 		var d engines.Discovered
@@ -334,6 +339,10 @@ func (v *engineView) failure() string {
 	defer v.mu.Unlock()
 	return v.failed
 }
+
+// survived is closed when a part of the job has failed at an armed point, and the
+// worker lives.
+func (v *engineView) survived() <-chan struct{} { return v.lives }
 
 func (v *engineView) failpoint() *engines.FailpointReached {
 	v.mu.Lock()

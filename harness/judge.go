@@ -216,6 +216,9 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, result *ledger.Result, s
 	}
 	var marks []runs.Mark
 	out.Crash, marks = pressure.Crashed(series, f)
+	if k.reached != nil && k.reached.Lives {
+		marks[0].Label = "a task failed"
+	}
 	c.marks = append(c.marks, marks...)
 	out.Crash.Point, out.Crash.Hit = k.point, int64(k.hit)
 	out.Crash.Reached = k.reached != nil || k.hit == 0 // a kill at whatever moment has no point to reach

@@ -303,7 +303,21 @@ func (c *cell) grownFrom() int32 {
 
 func (c *cell) setGrown(f *grown) { c.facts.grown.Store(f) }
 
-// crash arms the point and waits for the worker to kill itself there.
+// either is closed with the first of two channels.
+func either(a, b <-chan struct{}) <-chan struct{} {
+	both := make(chan struct{})
+	go func() {
+		defer close(both)
+		select {
+		case <-a:
+		case <-b:
+		}
+	}()
+	return both
+}
+
+// crash arms the point and waits for the worker to kill itself there, or to tell
+// that a part of it has failed.
 func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 	f := &crashed{point: c.spec.CrashPoint(p), hit: max(p.Crash.Hit, 1)}
 	c.facts.crashed = f
@@ -313,7 +327,7 @@ func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 		return err
 	}
 	armed := clock.Mono()
-	ended := c.wait(ctx, faultLimit(p), c.worker().Done())
+	ended := c.wait(ctx, faultLimit(p), either(c.worker().Done(), c.engine.survived()))
 	f.waited = clock.Mono() - armed
 	if !ended {
 		if ctx.Err() == nil {
@@ -323,6 +337,11 @@ func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 	}
 	if f.reached = c.engine.failpoint(); f.reached == nil {
 		c.death = c.obituary() // it died of something else
+		return nil
+	}
+	if f.reached.Lives {
+		f.killed = clock.Mono() // a part of it, and what is seen from now on counts as new
+		c.watchNew(f.killed)
 		return nil
 	}
 	return c.restart(ctx, f, time.Duration(p.Crash.Down))

@@ -433,8 +433,17 @@ func usage(run engines.Run) Usage {
 // crash is what happens at an armed failpoint: no further output enters the
 // sinks, those in flight are waited for, what recovery will do is worked out
 // and written in one write, and the process kills itself, which skips defers,
-// Close and flush.
+// Close and flush. A point at which only a part fails is told and no more.
 func (w *worker) crash(at engines.FailpointReached, recovery func() engines.Recovery) {
+	if at.Lives {
+		r := recovery()
+		at.Epoch, at.Records, at.Acked = r.Epoch, r.Records, r.Again
+		if w.guarantee == connectors.AtLeastOnce {
+			at.ExpectedDuplicates = r.Again
+		}
+		w.emit(at)
+		return
+	}
 	w.gate.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

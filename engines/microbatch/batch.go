@@ -335,7 +335,7 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 	for _, s := range g.stages {
 		for _, t := range s.tasks {
 			for _, w := range t.writers {
-				w.half = half
+				w.half, w.before = half, w.written.Load()
 				if r.way == BatchTransaction {
 					tx := r.transactionOf(w)
 					if w.skip = tx.holds.Batch == b.entry.Batch; !w.skip {
@@ -358,8 +358,11 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 		r.passedParts(b)
 	}
 	if b.records > 0 {
-		if half == nil {
+		if half == nil || half.fails != nil {
 			r.hit(pointHalfWritten, b)
+			if half == nil {
+				r.rt.Failpoints.Passed(pointTaskFails)
+			}
 		} else if half.left.Load() > 0 { // fewer rows than records: this is as far as it goes
 			half.hit()
 		}
@@ -371,10 +374,20 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 // halfway arms the failpoint in the middle of the output, if it will fire in
 // this batch.
 func (r *run) halfway(b *batch) *halfway {
-	if b.records == 0 || !r.rt.Failpoints.Armed(pointHalfWritten) {
+	if b.records == 0 {
 		return nil
 	}
 	h := &halfway{hit: func() { r.hit(pointHalfWritten, b) }}
+	switch {
+	case r.rt.Failpoints.Armed(pointTaskFails):
+		h.fails = func(rows int64) bool {
+			return r.rt.Failpoints.Fails(pointTaskFails, func() engines.Recovery {
+				return engines.Recovery{Epoch: b.entry.Batch, Records: b.records, Again: rows}
+			})
+		}
+	case !r.rt.Failpoints.Armed(pointHalfWritten):
+		return nil
+	}
 	h.left.Store(max(b.records/2, 1))
 	return h
 }

@@ -38,6 +38,7 @@ const (
 	pointTorn         = "M0t"
 	pointLogged       = "M1"
 	pointHalfWritten  = "M2"
+	pointTaskFails    = "M2r"
 	pointWritten      = "M3"
 	pointCommitted    = "M4"
 	pointPrepared     = "T1"
@@ -55,6 +56,7 @@ func (Engine) Points() []engines.Point {
 		{Name: pointTorn, Doc: "the offset log's new file is there, torn"},
 		{Name: pointLogged, Doc: "offset log written, nothing processed"},
 		{Name: pointHalfWritten, Doc: "in the middle of the batch's output"},
+		{Name: pointTaskFails, Doc: "a task that writes fails in the middle of the batch's output; the worker lives"},
 		{Name: pointPrepared, Doc: "exactly-once: output and offsets are in the transaction, which has not been ended"},
 		{Name: pointTransactions, Doc: "exactly-once: the transaction is committed, the engine does not know it"},
 		{Name: pointWritten, Doc: "output done, commit log not written"},

@@ -3,6 +3,7 @@ package microbatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -18,6 +19,7 @@ type sinkWriter struct {
 	node    *pipeline.Node
 	subtask int
 	written atomic.Int64
+	before  int64 // written before the batch
 	// skip drops the rows of a batch that this sink holds already.
 	skip bool
 	half *halfway
@@ -63,7 +65,7 @@ func (w *sinkWriter) Write(ctx context.Context, r *connectors.Record, o *connect
 	}
 	w.written.Add(1)
 	if w.half != nil {
-		w.half.wrote()
+		return w.half.wrote(ctx, w)
 	}
 	return nil
 }
@@ -78,17 +80,34 @@ func (w *sinkWriter) Flush(ctx context.Context) error {
 	return nil
 }
 
-// halfway is the failpoint in the middle of a batch's output. It exists only in
-// a batch in which the point will fire.
+// halfway is a failpoint in the middle of a batch's output. It exists only in a
+// batch in which the point will fire.
 type halfway struct {
 	left atomic.Int64
 	hit  func()
+	// fails is set where only the task that writes then is to fail.
+	fails func(rows int64) bool
 }
 
-func (h *halfway) wrote() {
-	if h.left.Add(-1) == 0 {
-		h.hit()
+// errFailpoint is how a task fails at a failpoint.
+var errFailpoint = errors.New("the task fails at failpoint " + pointTaskFails)
+
+func (h *halfway) wrote(ctx context.Context, w *sinkWriter) error {
+	if h.left.Add(-1) != 0 {
+		return nil
 	}
+	if h.fails == nil {
+		h.hit()
+		return nil
+	}
+	// What the task has written is there before it fails, so that it is known.
+	if err := w.Flush(ctx); err != nil {
+		return err
+	}
+	if h.fails(w.written.Load() - w.before) {
+		return errFailpoint
+	}
+	return nil
 }
 
 // transaction is one sink's side of an exactly-once batch. Sinks are committed

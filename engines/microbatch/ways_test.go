@@ -1,6 +1,7 @@
 package microbatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"streamduel/connectors"
+	"streamduel/engines"
 	"streamduel/pipeline"
 )
 
@@ -443,6 +445,45 @@ func TestBatchIDsAreSeen(t *testing.T) {
 					t.Errorf("batch %d has %d rows", batch, n)
 				}
 			}
+		})
+	}
+}
+
+// TestFailingTaskPoint is M2r as a failpoint: the job goes on, and what comes
+// again is what the failed task had written, as it says.
+func TestFailingTaskPoint(t *testing.T) {
+	for _, way := range append([]Way{""}, ways...) {
+		t.Run("way "+string(way), func(t *testing.T) {
+			b, settle := newWayBed(t, 3, cmp.Or(way, BatchTransaction))
+			if way == "" {
+				b.guarantee = connectors.AtLeastOnce
+			}
+			b.config.Rate.MaxRecordsPerBatch = 90
+			gate := connectors.NewGate()
+			gate.Throttle(1) // until the point is armed
+			b.gate = gate
+			b.topic.fill(300, 13)
+			p := b.start()
+			told := make(chan engines.Recovery, 1)
+			p.failpoints.Arm(pointTaskFails, 2, func(f engines.FailpointReached, recovery func() engines.Recovery) {
+				if !f.Lives {
+					t.Error("the point would kill the process")
+				}
+				told <- recovery()
+			})
+			gate.Throttle(0)
+			p.drained()
+			p.stopNow()
+			settle()
+			r := <-told
+			if r.Again < 1 || r.Again > 45 || r.Records != 90 {
+				t.Errorf("the task had written %d rows of a batch of %d", r.Again, r.Records)
+			}
+			if way == "" {
+				b.expect(int(r.Again), 0)
+				return
+			}
+			b.whole()
 		})
 	}
 }
