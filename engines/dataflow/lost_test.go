@@ -2,7 +2,9 @@ package dataflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -120,6 +122,35 @@ func TestACheckpointLongerThanItsTransactions(t *testing.T) {
 		expect(t, len(w.kinds("failed")), 1)
 		w.restartAndDrain()
 		expect(t, w.tally("in"), tally{})
+	})
+}
+
+// TestTheFolderIsLost: a job whose checkpoints cannot be written any more ends, and
+// names the folder.
+func TestTheFolderIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.AtLeastOnce, 2)
+		w.b.grow("in", 4)
+		r := w.start(context.Background())
+		w.feed("in", 30)
+		path := w.folder.Path()
+		if err := os.Rename(path, path+".gone"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fed := w.feeding("in", 10)
+		err := r.Wait()
+		fed()
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "not a directory") {
+			t.Errorf("ended with %v", err)
+		}
+		if err := errors.Join(os.Remove(path), os.Rename(path+".gone", path)); err != nil {
+			t.Fatal(err)
+		}
+		w.restartAndDrain()
+		expect(t, w.tally("in").losses, 0)
 	})
 }
 
