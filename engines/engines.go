@@ -171,6 +171,9 @@ type Gauges struct {
 	Tasks         []Task   `json:"tasks,omitempty"`     // busy, blocked and idle shares since the last call
 	WatermarkMs   *int64   `json:"watermarkMillis,omitempty"`
 	BadRecords    int64    `json:"badRecords,omitempty"` // bad input, counted again where it was read again
+	// State is what keyed state took at the last batch or checkpoint; nil before
+	// the first.
+	State *StateUsage `json:"state,omitempty"`
 }
 
 // Task is one task's (or stage's) use of time since the last call, as shares of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"streamduel/connectors"
+	"streamduel/state"
 )
 
 // Event is something that happened in an engine. Events travel as JSON lines
@@ -111,9 +112,9 @@ type (
 		ProcessingDelay float64            `json:"processingDelayMillis"`
 		Durations       map[string]float64 `json:"durationMillis"` // latestOffset, walCommit, addBatch, commitOffsets, triggerExecution, …
 		WatermarkMs     *int64             `json:"watermarkMillis,omitempty"`
-		StateKeys       int                `json:"stateKeys"`
-		StateBytes      int64              `json:"stateBytes"`
-		Lag             int64              `json:"lag"`
+		StateBytes      int64              `json:"stateBytes"` // written for it
+		StateUsage
+		Lag int64 `json:"lag"`
 		// What StreamingQueryProgress has beside: rates in records per second, over
 		// the time since the batch before began and over the time that this one took.
 		TotalDelay             float64   `json:"totalDelayMillis"`
@@ -175,6 +176,7 @@ type (
 		InFlightBytes int64               `json:"inFlightBytes,omitempty"`
 		Subtasks      []SubtaskCheckpoint `json:"subtasks,omitempty"`
 		Alignment     float64             `json:"alignmentMillis"` // longest over the subtasks
+		StateUsage
 	}
 	// SavepointCompleted tells where a savepoint is.
 	SavepointCompleted struct {
@@ -199,6 +201,26 @@ type SubtaskCheckpoint struct {
 	Async         float64 `json:"asyncMillis"`
 	Bytes         int64   `json:"bytes,omitempty"`
 	InFlightBytes int64   `json:"inFlightBytes,omitempty"`
+	StateUsage
+}
+
+// StateUsage is what keyed state takes.
+type StateUsage struct {
+	StateKeys int64 `json:"stateKeys"`
+	// StateMemoryBytes are the tables', without what keys and values point to and
+	// without caches that subtasks share.
+	StateMemoryBytes int64 `json:"stateMemoryBytes"`
+	StateDiskBytes   int64 `json:"stateDiskBytes,omitempty"`
+}
+
+// Add adds what a subtask's state takes.
+func (u *StateUsage) Add(f state.Footprint) { u.Sum(StateUsage{f.Keys, f.MemoryBytes, f.DiskBytes}) }
+
+// Sum adds what other state takes.
+func (u *StateUsage) Sum(o StateUsage) {
+	u.StateKeys += o.StateKeys
+	u.StateMemoryBytes += o.StateMemoryBytes
+	u.StateDiskBytes += o.StateDiskBytes
 }
 
 // Kind names the event.

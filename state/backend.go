@@ -93,6 +93,9 @@ type Store interface {
 	// Restore adds to the store what cuts hold of the keys from (included) to
 	// (not included).
 	Restore(cuts [][]byte, from, to []byte) error
+	// Usage returns the bytes that it takes beside what it shares with others, in
+	// memory and on disk.
+	Usage() (memory, disk int64)
 	Close() error
 }
 

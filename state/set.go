@@ -119,6 +119,29 @@ func (s *Set) Usage() []Usage {
 	return us
 }
 
+// Footprint is what all keyed state of a subtask takes.
+type Footprint struct {
+	Keys int64 // expired ones that have not been cleaned up among them
+	// MemoryBytes are those of the tables, without what keys and values point to,
+	// and with a backend those of its store that the subtask does not share.
+	MemoryBytes int64
+	DiskBytes   int64
+}
+
+// Footprint returns what the set takes.
+func (s *Set) Footprint() (f Footprint) {
+	for _, n := range s.tables {
+		f.Keys += int64(n.table.Len())
+		f.MemoryBytes += n.table.bytes()
+	}
+	if s.store != nil {
+		memory, disk := s.store.Usage()
+		f.MemoryBytes += memory
+		f.DiskBytes = disk
+	}
+	return f
+}
+
 // OnError sets what is called with the first error that a table meets where its
 // caller cannot be given one: the task fails with it.
 func (s *Set) OnError(f func(error)) {

@@ -252,6 +252,7 @@ func (t *task) part(b barrier, since int64) (part, error) {
 	var snapshot *state.Snapshot
 	if !t.pipe.State.Empty() {
 		snapshot = t.pipe.State.SnapshotAsync(true)
+		a.times.Add(t.pipe.State.Footprint())
 	}
 	if len(t.sinks) > 0 {
 		t.run.failpoint("D2", id)

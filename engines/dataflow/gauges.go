@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"streamduel/clock"
 	"streamduel/engines"
@@ -14,6 +15,7 @@ type gaugeState struct {
 	at      int64
 	blocked []int64
 	idle    []int64
+	state   atomic.Pointer[engines.StateUsage] // at the last checkpoint
 }
 
 // Gauges implements engines.Run.
@@ -25,7 +27,7 @@ func (r *run) Gauges() engines.Gauges {
 	now := clock.Mono()
 	span := float64(max(now-g.at, 1))
 	g.at = now
-	out := engines.Gauges{BadRecords: r.bad.Count() + r.members.badRecords()}
+	out := engines.Gauges{BadRecords: r.bad.Count() + r.members.badRecords(), State: g.state.Load()}
 	low := pipeline.NoTime
 	for i, seat := range r.seats {
 		t := seat.task()

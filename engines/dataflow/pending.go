@@ -203,7 +203,10 @@ func (c *coordinator) makeDurable(p *pending) error {
 	}
 	for _, s := range p.subtasks {
 		done.Alignment = max(done.Alignment, s.Alignment)
+		done.Sum(s.StateUsage)
 	}
+	usage := done.StateUsage
+	r.gauges.state.Store(&usage)
 	r.emit(done)
 	c.last = p.meta
 	r.emit(engines.Durable{Positions: positions})

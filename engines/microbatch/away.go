@@ -95,7 +95,7 @@ type ended struct {
 // outcome is what the driver must know of a task after a batch, or after it was
 // restored.
 type outcome struct {
-	Keys            int           `json:"keys,omitempty"`
+	engines.StateUsage
 	StateBytes      int           `json:"stateBytes,omitempty"`
 	StateTime       time.Duration `json:"stateTime,omitempty"`
 	EventTimer      int64         `json:"eventTimer"`
@@ -122,9 +122,10 @@ func (t *task) outcome() outcome {
 		return t.last
 	}
 	o := outcome{
-		Keys: t.State.Keys(), StateBytes: t.stateBytes, StateTime: t.stateTime,
+		StateBytes: t.stateBytes, StateTime: t.stateTime,
 		EventTimer: t.NextEventTimer(), ProcessingTimer: t.NextProcessingTimer(), Taken: t.taken, Took: t.took,
 	}
+	o.Add(t.State.Footprint())
 	for i, s := range t.sources {
 		for _, a := range s.assign {
 			wm, idle := s.head.Watermark(a.Split.ID)

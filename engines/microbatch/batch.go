@@ -222,15 +222,17 @@ func (r *run) completed(b *batch, begun time.Time) {
 	r.unplan(b)
 	r.watermark.Store(r.lastCommit().Next)
 	r.storeTimers()
-	keys, bytes, slowest := 0, int64(0), time.Duration(0)
+	var usage engines.StateUsage
+	bytes, slowest := int64(0), time.Duration(0)
 	for _, s := range b.slot.generation.Load().stages {
 		for _, t := range s.tasks {
 			o := t.outcome()
-			keys += o.Keys
+			usage.Sum(o.StateUsage)
 			bytes += int64(o.StateBytes)
 			slowest = max(slowest, o.StateTime)
 		}
 	}
+	r.stateUsage.Store(&usage)
 	b.durations["stateCommit"] = millis(slowest) // lies within addBatch
 	r.positionsMu.Lock()
 	durable := r.durable
@@ -238,7 +240,7 @@ func (r *run) completed(b *batch, begun time.Time) {
 	r.emit(engines.Durable{Positions: durable})
 	done := engines.BatchCompleted{
 		Batch: b.entry.Batch, Records: b.records, SchedulingDelay: scheduling, ProcessingDelay: processing,
-		Durations: b.durations, StateKeys: keys, StateBytes: bytes, Lag: b.lag,
+		Durations: b.durations, StateUsage: usage, StateBytes: bytes, Lag: b.lag,
 		TotalDelay: processing + scheduling, End: ends(b.entry), Start: starts(b.entry), Stages: b.slot.generation.Load().metrics(),
 	}
 	if took := b.durations["triggerExecution"]; took > 0 {

@@ -21,6 +21,7 @@ type gauges struct {
 	waiting       atomic.Int64 // records of batches that are planned and not committed
 	bufferedBytes atomic.Int64
 	lag           atomic.Int64
+	stateUsage    atomic.Pointer[engines.StateUsage] // at the last batch
 
 	lastMu   sync.Mutex
 	last     time.Time
@@ -87,7 +88,7 @@ func (r *run) Gauges() engines.Gauges {
 	far := r.executors.status()
 	g := engines.Gauges{
 		Consumed: r.consumed.Load(), Written: written,
-		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load() + far.Buffered, Lag: r.lag.Load(), BadRecords: r.bad.Count() + far.Bad,
+		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load() + far.Buffered, Lag: r.lag.Load(), State: r.stateUsage.Load(), BadRecords: r.bad.Count() + far.Bad,
 	}
 	if rate := r.limit.current(); rate > 0 {
 		g.RateLimit = &rate

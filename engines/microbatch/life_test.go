@@ -470,6 +470,11 @@ func TestGauges(t *testing.T) {
 	if g := p.Gauges(); g.Consumed != 100 || g.Written != 100 || g.QueuedRecords != 0 || g.QueuedBytes != 0 || g.Lag != 0 {
 		t.Errorf("gauges at the end: %+v", g)
 	}
+	done := p.all("batchCompleted")
+	last := done[len(done)-1].(engines.BatchCompleted)
+	if last.StateKeys == 0 || last.StateMemoryBytes == 0 || p.Gauges().State == nil || *p.Gauges().State != last.StateUsage {
+		t.Errorf("state takes %+v, the gauges say %+v", last.StateUsage, p.Gauges().State)
+	}
 }
 
 // TestConfig: the configuration reads its own JSON, and says all that is wrong.

@@ -429,10 +429,12 @@ func (r *run) told(b *batch, lag int64, stages []engines.StageMetrics, began tim
 			break // no state, and the tasks run
 		}
 		for _, t := range s.tasks {
-			done.StateKeys += t.State.Keys()
+			done.Add(t.State.Footprint())
 			done.StateBytes += int64(t.stateBytes)
 		}
 	}
+	usage := done.StateUsage
+	r.stateUsage.Store(&usage)
 	if b.watermark != noTime && b.watermark != math.MaxInt64 {
 		wm := b.watermark
 		done.WatermarkMs = &wm

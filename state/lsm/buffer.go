@@ -36,6 +36,9 @@ func newBuffer() *buffer {
 // bytes is what the buffer takes.
 func (b *buffer) bytes() int { return len(b.data) + 8*len(b.at) }
 
+// takes is the memory that it keeps, empty or not.
+func (b *buffer) takes() int64 { return int64(cap(b.data) + 8*len(b.at) + 24*cap(b.sorted)) }
+
 // place returns where a key's entry is noted, or where it would be, and the hash's
 // bits that are noted with it.
 func (b *buffer) place(key []byte) (i int, tag uint64) {

@@ -12,9 +12,13 @@
 // small files that make a database of them. Two databases never give two files
 // the same name there. Non-obvious:
 //
-//   - A cut only rotates the memtable. Until the background has flushed it and
-//     taken the files, the database must not be written, or the files could hold
-//     later changes: changed entries stay in the table's cache meanwhile, and only
+//   - What is asked for key by key is written to a hash table, which the background
+//     sorts and makes a file of the database; only tables whose keys are gone
+//     through in order use the memtable.
+//   - A cut only begins a new buffer and memtable. Until the background has made
+//     files of the old ones and taken all, the database must not be written, or
+//     the files could hold later changes: changed entries stay in the buffer or,
+//     of tables that use the memtable, in the table's cache meanwhile, and only
 //     when that has grown to twice its size does the table wait.
 //   - Keys begin with their key group, so a restore at another parallelism takes
 //     ranges: the old subtask that gives most is linked and what is not wanted of

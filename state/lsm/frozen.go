@@ -14,6 +14,7 @@ import (
 // frozen is a buffer that is being made a file of the database.
 type frozen struct {
 	buffer *buffer
+	size   int64 // of the buffer, which the background may be sorting
 	done   chan struct{}
 	err    error // valid when done
 }
@@ -28,7 +29,7 @@ func (s *store) freeze() error {
 	if err := s.melt(); err != nil {
 		return err
 	}
-	f := &frozen{buffer: s.buffer, done: make(chan struct{})}
+	f := &frozen{buffer: s.buffer, size: s.buffer.takes(), done: make(chan struct{})}
 	if s.buffer, s.spare = s.spare, nil; s.buffer == nil {
 		s.buffer = newBuffer()
 	}

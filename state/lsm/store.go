@@ -176,6 +176,19 @@ func (s *store) Settle() error {
 	return s.melt()
 }
 
+// Usage returns the bytes of the buffers, and those of the database's files.
+func (s *store) Usage() (memory, disk int64) {
+	for _, b := range []*buffer{s.buffer, s.spare} {
+		if b != nil {
+			memory += b.takes()
+		}
+	}
+	if s.frozen != nil {
+		memory += s.frozen.size
+	}
+	return memory, int64(s.db.Metrics().DiskSpaceUsage())
+}
+
 // Scan calls f for a range of keys.
 func (s *store) Scan(from, to []byte, f func(key, value []byte) bool) error {
 	return scan(s.db, from, to, f)
