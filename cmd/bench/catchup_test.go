@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"syscall"
@@ -42,7 +43,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	if k := os.Getenv("STREAMDUEL_BENCH_BROKER"); k != "" {
 		kind = broker.Kind(k)
 	}
-	br, err := broker.Start(b.Context(), broker.Options{Kind: kind, Dir: b.TempDir(), MemoryLimit: 4 << 30, Log: os.Stderr})
+	br, err := broker.Start(b.Context(), broker.Options{Kind: kind, Dir: b.TempDir(), MemoryLimit: 4 << 30, Log: io.Discard})
 	if err != nil {
 		b.Fatal(err)
 	}

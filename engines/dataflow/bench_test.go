@@ -248,6 +248,7 @@ func BenchmarkKeyedPipeline(b *testing.B) {
 			pipeline.To(counted, "out", dropSink{}, func(pair, *connectors.Record) {})
 			c := DefaultConfig()
 			b.ReportAllocs()
+			cpu := processor()
 			b.ResetTimer()
 			r, err := New().Start(context.Background(), engines.Job{Name: "bench", Graph: g, Parallelism: p, Guarantee: connectors.AtLeastOnce, Folder: f}, &c, engines.Runtime{})
 			if err != nil {
@@ -261,6 +262,7 @@ func BenchmarkKeyedPipeline(b *testing.B) {
 				b.Fatalf("%d written of %d", w, b.N)
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrec/s")
+			b.ReportMetric(float64(processor()-cpu)/float64(b.N), "cpu-ns/rec")
 		})
 	}
 }
