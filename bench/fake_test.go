@@ -38,7 +38,7 @@ func fakeParts() parts {
 	return parts{
 		engines: []engines.Engine{
 			fakeEngine{"dataflow", []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"}, func() any { return &dataflowConfig{} }},
-			fakeEngine{"microbatch", []string{"M0", "M0t", "M1", "M2", "M2r", "M3", "M4", "T1", "T2"}, func() any { return &microbatchConfig{} }},
+			fakeEngine{"microbatch", []string{"M0", "M0t", "M1", "M2", "M2r", "M3", "M4", "T1", "T2", "E1", "E2", "E3"}, func() any { return &microbatchConfig{} }},
 		},
 		run:    fakeRun,
 		report: fakeReport{},
@@ -63,10 +63,12 @@ type microbatchConfig struct {
 			Enabled bool `json:"enabled"`
 		} `json:"pid"`
 	} `json:"rate"`
-	Cores     int            `json:"cores"`
-	Source    map[string]any `json:"source"`
-	Watermark string         `json:"watermark"`
-	Executors int            `json:"executors"`
+	Cores       int            `json:"cores"`
+	Source      map[string]any `json:"source"`
+	Watermark   string         `json:"watermark"`
+	Executors   int            `json:"executors"`
+	Trigger     string         `json:"trigger"`
+	ExactlyOnce string         `json:"exactlyOnce"`
 }
 
 func (c *microbatchConfig) Validate() error {

@@ -296,7 +296,7 @@ func (c *cut) Append(dst []byte) ([]byte, error) {
 		return dst, fmt.Errorf("lsm: taking the files: %w", err)
 	}
 	c.release()
-	defer s.backend.fs.RemoveAll(dir)
+	defer func() { _ = s.backend.fs.RemoveAll(dir) }()
 	files, err := s.backend.fs.List(dir)
 	if err != nil {
 		return dst, err
