@@ -12,6 +12,9 @@ type Plan struct {
 	Operators []PlanOperator `json:"operators,omitempty"`
 	Stages    []PlanStage    `json:"stages"`
 	Slots     *PlanSlots     `json:"slots,omitempty"`
+	// Executors are processes, of an engine that has them and gives tasks to them
+	// as they become free.
+	Executors *PlanExecutors `json:"executors,omitempty"`
 }
 
 // PlanOperator is an operator as written. Inputs name operators by ID.
@@ -38,6 +41,9 @@ type PlanStage struct {
 	// Tasks are where the stage's tasks run, in their order, where that is
 	// settled beforehand.
 	Tasks []PlanPlace `json:"tasks,omitempty"`
+	// Prefers are the executors that the stage's tasks run in when one of their
+	// cores is free, by task and counted from 1; absent where any is as good.
+	Prefers []int `json:"prefers,omitempty"`
 }
 
 // PlanPlace is a slot, both numbers counted from 1.
@@ -59,6 +65,12 @@ type PlanSlots struct {
 	Each         int         `json:"slotsEach"`
 	Needed       int         `json:"needed"`
 	Groups       []PlanGroup `json:"groups"`
+}
+
+// PlanExecutors says how many executors run a job's tasks, and how many at once.
+type PlanExecutors struct {
+	Count int `json:"count"`
+	Cores int `json:"cores"` // of each; 0 is as many as its process may use
 }
 
 // PlanGroup is a slot-sharing group: it needs as many slots as its most

@@ -12,6 +12,6 @@
 //	→ the schedule's zero → the phases with their faults → closing records
 //	→ drained → the worker stops → the ends of the output are read → judgement
 //
-// Only the worker is ever killed. Everything that a cell started is gone when it
+// Only the worker, or one of the processes that it has, is ever killed. Everything that a cell started is gone when it
 // returns, whatever happened in it.
 package harness

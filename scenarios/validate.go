@@ -323,6 +323,8 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 		if k.Coordinator != "" && k.Coordinator != Leader && k.Coordinator != Standby {
 			d.complain(path+".kill.coordinator", "leader or standby")
 		}
+		d.validateMember(s, path+".kill.executor", "executor", k.Executor)
+		d.validateMember(s, path+".kill.taskManager", "taskManager", k.TaskManager)
 	case p.Pause != nil:
 		who, long := path+".pause.worker", p.Pause.Worker
 		if d.given(path + ".pause.coordinator") {
@@ -367,6 +369,28 @@ func (d *decoder) validateThrottle(s *Scenario, p *Phase, path string) {
 		}
 	}
 	d.complain(path+".of", "an earlier phase: "+oneOf(p.Throttle.Of, earlier))
+}
+
+// validateMember checks that every engine has the process that is to be killed,
+// where its configuration says what it has.
+func (d *decoder) validateMember(s *Scenario, path, member string, number int) {
+	if number < 1 {
+		return
+	}
+	for _, e := range s.Engines {
+		m, ok := e.Config.(Membered)
+		if !ok {
+			continue
+		}
+		switch kind, n := m.Members(); {
+		case kind != member:
+			d.complain(path, fmt.Sprintf("no fault of engine %s, which has %ss: kill.%s, in a scenario of its own", e.Name, kind, kind))
+		case n == 1:
+			d.complain(path, fmt.Sprintf("engine %s has one %s, in its worker's process: set engines.%s.%ss to 2 or more, or kill the worker", e.Name, member, e.Name, member))
+		case number > n:
+			d.complain(path, fmt.Sprintf("1 to %d, which is what engines.%s.%ss says", n, e.Name, member))
+		}
+	}
 }
 
 func (d *decoder) validateGrow(s *Scenario, g *Grow, path string, partitions *int) {

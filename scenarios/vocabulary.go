@@ -35,6 +35,14 @@ type Vocabulary struct {
 	SuggestFigure func(path string, phases ...string) string
 }
 
+// Membered is a configuration of an engine whose tasks may run in processes of
+// their own.
+type Membered interface {
+	// Members returns what kill calls one of them, and how many there are; 1 is the
+	// worker itself.
+	Members() (kind string, n int)
+}
+
 // EngineSpec describes a built-in engine.
 type EngineSpec struct {
 	// New returns a pointer to a configuration struct with its defaults set.

@@ -24,6 +24,8 @@ type microConfig struct {
 	Executors int            `json:"executors"`
 }
 
+func (c *microConfig) Members() (kind string, n int) { return "executor", max(c.Executors, 1) }
+
 func (c *microConfig) Validate() error {
 	var errs []error
 	if c.Interval <= 0 {

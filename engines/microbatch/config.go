@@ -198,6 +198,9 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Members implements scenarios.Membered.
+func (c *Config) Members() (kind string, n int) { return "executor", c.Executors }
+
 func (c *Config) cores() int {
 	if c.Cores > 0 {
 		return c.Cores

@@ -51,6 +51,17 @@
 // refused under exactly-once; at-least-once goes back to the newest version that
 // can be rebuilt and repeats the batches since, if the logs reach.
 //
+// # Executors
+//
+// The worker is the executor unless Config.Executors says more. Then each is a
+// process with a run of its own (member.go) that makes, keeps and moves tasks as
+// the driver says; in the driver a task only stands in (executors.go, standIn) and
+// knows how the last attempt left it (outcome), so that the rest of the driver does
+// not know where it ran. What they say to each other is in away.go, the shuffle
+// between them in package fetch, the worker's duties beyond its process in
+// beyond.go. Rows that the driver writes come as its own (rows.go): a stand-in
+// writes them when its attempt has succeeded (task.land).
+//
 // # Event time
 //
 // The watermark moves between batches. A source's is the largest event time over

@@ -89,10 +89,22 @@ func (Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
 	if err := cfg.checkStreaming(&job, fragments); err != nil {
 		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
 	}
-	return engines.Plan{
+	if err := cfg.checkExecutors(&job, fragments); err != nil {
+		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
+	}
+	p := engines.Plan{
 		Engine: Name, Job: job.Graph.Name,
 		Operators: engines.PlanOperators(job.Graph, job.Parallelism), Stages: engines.PlanStages(fragments, job.Parallelism),
-	}, nil
+	}
+	if cfg.Executors > 1 {
+		p.Executors = &engines.PlanExecutors{Count: cfg.Executors, Cores: cfg.Cores}
+		for i, f := range fragments {
+			for k := 0; belongs(f) && k < f.Parallelism; k++ {
+				p.Stages[i].Prefers = append(p.Stages[i].Prefers, home(k, cfg.Executors)+1)
+			}
+		}
+	}
+	return p, nil
 }
 
 func configOf(config any) (*Config, error) {
@@ -227,10 +239,11 @@ func (r *run) open() error {
 	if err := r.checkWay(); err != nil {
 		return err
 	}
-	if r.cfg.Executors > 1 {
-		if err := r.refuseFar(); err != nil {
-			return err
-		}
+	if err := r.cfg.checkExecutors(&r.job, r.fragments); err != nil {
+		return err
+	}
+	if r.cfg.Executors > 1 && r.rt.Members == nil {
+		return fmt.Errorf("executors: value %d: whoever runs the job here cannot start processes: set it to 1", r.cfg.Executors)
 	}
 	q, err := r.openStates()
 	if err != nil {

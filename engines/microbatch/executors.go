@@ -39,27 +39,33 @@ type executors struct {
 // starting is how long a process may take until it can open tasks.
 const starting = time.Minute
 
-// refuseFar returns what does not work where executors are processes.
-func (r *run) refuseFar() error {
+// checkExecutors refuses what does not work where executors are processes.
+func (c *Config) checkExecutors(job *engines.Job, fragments []*pipeline.Fragment) error {
+	if c.Executors == 1 {
+		return nil
+	}
 	var errs []error
-	refuse := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
-	if r.rt.Members == nil {
-		refuse("whoever runs the job here cannot start processes")
+	refuse := func(format string, a ...any) {
+		errs = append(errs, fmt.Errorf("executors: value %d: "+format, append([]any{c.Executors}, a...)...))
 	}
-	if r.cfg.Source.Mode == Receiver {
-		refuse("source.mode: receiver: blocks are kept in the driver's memory: take another mode")
+	if c.Source.Mode == Receiver {
+		refuse("source.mode receiver keeps its blocks in the worker: set executors to 1, or take another mode")
 	}
-	if r.cfg.Trigger.streaming() {
-		refuse("trigger: %s: its stages run at the same time, over channels within one process: take processing-time, once or available-now", r.cfg.Trigger)
+	if job.Backend != nil && slices.ContainsFunc(fragments, (*pipeline.Fragment).Stateful) {
+		refuse("state.backend: state on disk is shared between versions within one process: set executors to 1, or keep state in memory")
 	}
-	if r.job.Backend != nil && slices.ContainsFunc(r.fragments, (*pipeline.Fragment).Stateful) {
-		refuse("state.backend: state on disk is shared between versions in one process only: use memory")
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("microbatch: executors: value %d: %w", r.cfg.Executors, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
+
+// belongs reports whether the tasks of a stage have a place of their own: that of
+// a cached reader, or of a partition of the state.
+func belongs(f *pipeline.Fragment) bool { return len(f.Sources) > 0 || f.Stateful() }
+
+// home is the index of the executor that such a task belongs to: of so many in
+// order the one that its number falls on, as Spark spreads cached consumers. It
+// does not change when one is lost, so that only what was lost moves, and moves
+// back when another has taken its place.
+func home(task, executors int) int { return task % executors }
 
 // leadExecutors starts a run's executors.
 func leadExecutors(r *run) (*executors, error) {
@@ -182,9 +188,6 @@ func (ex *executors) await(ctx context.Context) ([]*remoteExecutor, error) {
 	}
 }
 
-// home is the index of the executor that a task with a reader or state belongs to.
-func (ex *executors) home(task int) int { return task % len(ex.each) }
-
 // open has a generation's tasks made that have a reader or state, where they
 // belong. The others are made when they are needed.
 func (ex *executors) open(g *generation, watermark int64) error {
@@ -196,7 +199,7 @@ func (ex *executors) open(g *generation, watermark int64) error {
 	for i, s := range g.stages {
 		for k, t := range s.tasks {
 			t.last = idleOutcome()
-			if len(s.fragment.Sources) > 0 || s.fragment.Stateful() {
+			if belongs(s.fragment) {
 				left[t] = place{i, k}
 			}
 		}
@@ -209,7 +212,7 @@ func (ex *executors) open(g *generation, watermark int64) error {
 		shares := map[*remoteExecutor][]*task{}
 		for t, p := range left {
 			e := alive[p.Task%len(alive)]
-			if i := slices.IndexFunc(alive, func(e *remoteExecutor) bool { return e.Index == ex.home(p.Task) }); i >= 0 {
+			if i := slices.IndexFunc(alive, func(e *remoteExecutor) bool { return e.Index == home(p.Task, len(ex.each)) }); i >= 0 {
 				e = alive[i]
 			}
 			shares[e] = append(shares[e], t)

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,9 +34,9 @@ type farJob struct {
 	Parallelism int
 	Folder      string
 	Config      json.RawMessage
-	// Deadly is a key whose record ends the process that counts it, once for each
-	// file of that name that it can create.
-	Deadly     int64
+	// Deadly is how often a record with key 7 ends the executor that reads it, for
+	// good counts kept in files of that name.
+	Deadly     int
 	DeadlyFile string
 }
 
@@ -50,8 +52,28 @@ func (j farJob) graph() (*pipeline.Graph, error) {
 	}
 	g := pipeline.New("count")
 	events := pipeline.From(g, "in", in, decodeEvent)
+	if j.Deadly > 0 {
+		events = pipeline.Filter(events, "deadly", func(e event) bool {
+			if e.key == 7 {
+				j.die()
+			}
+			return true
+		})
+	}
 	pipeline.To(counted(events, "count"), "out", out, encodeEvent)
 	return g, nil
+}
+
+// die ends this process unless enough have died.
+func (j farJob) die() {
+	for i := range j.Deadly {
+		f, err := os.OpenFile(fmt.Sprintf("%s-%d", j.DeadlyFile, i), os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			f.Close()
+			syscall.Kill(os.Getpid(), syscall.SIGKILL) //nolint:errcheck // it does
+			select {}
+		}
+	}
 }
 
 func (j farJob) job() (job engines.Job, cfg *Config, err error) {
@@ -311,6 +333,71 @@ func TestDriverDiesWithExecutors(t *testing.T) {
 				}
 				f.expect(copies, 0)
 			})
+		}
+	}
+}
+
+// TestARecordThatKillsExecutors: one that does it as often as a task may fail fails
+// the job, which says so; once is no more than a loss.
+func TestARecordThatKillsExecutors(t *testing.T) {
+	for _, times := range []int{1, 100} {
+		t.Run(fmt.Sprint(times), func(t *testing.T) {
+			f := newFar(t, connectors.ExactlyOnce, nil)
+			f.line.Deadly, f.line.DeadlyFile = times, filepath.Join(t.TempDir(), "died")
+			p := f.startFar("", 0)
+			f.produce(300)
+			if times > 1 {
+				err := p.Wait()
+				p.cancel()
+				if err == nil || !strings.Contains(err.Error(), "4 executors were lost while they ran it (scheduler.maxFailures 4)") {
+					t.Error(err)
+				}
+				return
+			}
+			f.untilDurable(p)
+			p.stop(engines.StopCheckpoint)
+			f.read()
+			f.expect(0, 0)
+		})
+	}
+}
+
+// TestExactlyOnceByPartitionWithExecutors: the other ways of exactly-once, whose
+// transactions the driver has as well.
+func TestExactlyOnceByPartitionWithExecutors(t *testing.T) {
+	f := newFar(t, connectors.ExactlyOnce, func(c *Config) {
+		c.ExactlyOnce = OutputPartition
+		c.Rate.MaxRecordsPerBatch = 150
+	})
+	p := f.startFar("", 0)
+	f.produce(1500)
+	p.await("batches on the way", func(es []engines.Event) bool { return count(es, "batchCompleted") >= 2 })
+	if err := p.Run.(engines.Killer).Kill(2); err != nil {
+		t.Fatal(err)
+	}
+	f.untilDurable(p)
+	p.stop(engines.StopCheckpoint)
+	f.read()
+	f.expect(0, 0)
+	if err := f.counts(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhatExecutorsRefuse: each at its field's place, with what to do about it.
+func TestWhatExecutorsRefuse(t *testing.T) {
+	for want, change := range map[string]func(*Config, *bed){
+		"executors: value 2: source.mode receiver keeps its blocks in the worker: set executors to 1": func(c *Config, _ *bed) { c.Source.Mode = Receiver },
+		"executors: value 2: state.backend: state on disk is shared between versions within one process: set executors to 1": func(_ *Config, b *bed) {
+			b.backend = func(state.BackendEnv) (state.Backend, error) { panic("opened") }
+		},
+		"executors: value 2: whoever runs the job here cannot start processes: set it to 1": func(*Config, *bed) {},
+	} {
+		b := newBed(t, 2, connectors.AtLeastOnce)
+		b.config.Executors = 2
+		change(b.config, b)
+		if _, err := b.tryStart("", 0); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

@@ -351,13 +351,13 @@ func (r *run) specOf(s *stage) schedule.Stage {
 	return spec
 }
 
-// prefer returns the executors that have a task's readers and state: of N in
-// order the one that its number falls on, as Spark spreads cached consumers.
+// prefer returns the executor that has a task's reader and state.
 func (r *run) prefer(s *stage, k int) []string {
-	if len(r.executorIDs) == 0 || (len(s.fragment.Sources) == 0 && !s.fragment.Stateful()) {
+	if len(r.executorIDs) == 0 || !belongs(s.fragment) {
 		return nil
 	}
-	return r.executorIDs[k%len(r.executorIDs) : k%len(r.executorIDs)+1]
+	k = home(k, len(r.executorIDs))
+	return r.executorIDs[k : k+1]
 }
 
 // restore brings a new task to a state version and a watermark.

@@ -43,6 +43,19 @@ func Text(w io.Writer, p engines.Plan) error {
 			}
 		}
 	}
+	if x := p.Executors; x != nil {
+		say("\nexecutors: %d of %s\n", x.Count, cores(x.Cores))
+		for e := 1; e <= x.Count; e++ {
+			in := preferring(p, e)
+			if len(in) == 0 {
+				in = []string{"nothing that belongs to it"}
+			}
+			say("  executor %d\t%s\n", e, strings.Join(in, " | "))
+		}
+		if in := preferring(p, 0); len(in) > 0 {
+			say("  any\t%s\n", strings.Join(in, " | "))
+		}
+	}
 	if err := out.Flush(); err != nil {
 		return err
 	}
@@ -52,6 +65,29 @@ func Text(w io.Writer, p engines.Plan) error {
 	}
 	_, err := io.WriteString(w, strings.Join(lines, "\n"))
 	return err
+}
+
+func cores(n int) string {
+	if n == 0 {
+		return "as many cores as the machine has"
+	}
+	return many(n, "core")
+}
+
+// preferring lists the tasks that prefer an executor, 0 those that prefer none.
+func preferring(p engines.Plan, executor int) (names []string) {
+	for _, s := range p.Stages {
+		for i := range s.Parallelism {
+			at := 0
+			if len(s.Prefers) > 0 {
+				at = s.Prefers[i]
+			}
+			if at == executor {
+				names = append(names, task(s, i))
+			}
+		}
+	}
+	return names
 }
 
 func stagesTitle(p engines.Plan) string {
@@ -128,7 +164,31 @@ func (d *dot) plan(id string, p engines.Plan) {
 	if p.Slots != nil {
 		d.slots(id, p)
 	}
+	if p.Executors != nil {
+		d.executors(id, p)
+	}
 	d.line("  }")
+}
+
+func (d *dot) executors(id string, p engines.Plan) {
+	for e := 0; e <= p.Executors.Count; e++ {
+		in, name := preferring(p, e), fmt.Sprintf("executor %d", e)
+		if e == 0 {
+			if len(in) == 0 {
+				continue
+			}
+			name = "any executor"
+		}
+		d.line("    subgraph cluster_%s_e%d {", id, e)
+		d.line("      label=%q; style=filled; color=gray92;", name)
+		for i, t := range in {
+			d.line("      %s_e%d_%d [style=filled fillcolor=white label=%q];", id, e, i, t)
+		}
+		if len(in) == 0 {
+			d.line("      %s_e%d [shape=point style=invis];", id, e)
+		}
+		d.line("    }")
+	}
 }
 
 func (d *dot) slots(id string, p engines.Plan) {
