@@ -34,6 +34,7 @@ engine places its tasks beforehand, every subtask in its slot.`,
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	fl.StringSliceVar(&f.engines, "engine", nil, "only these engines of the scenario")
+	fl.StringVar(&f.workload, "workload", "", "of this workload with its defaults instead of the scenario's")
 	fl.StringVar(&format, "format", "text", "text, json, or dot for Graphviz")
 	fl.IntVarP(&f.parallelism, "parallelism", "p", 0, "parallelism of the job instead of the scenario's; a job or an operator that sets its own keeps it")
 	fl.StringArrayVar(&f.sets, "set", nil, "override a scenario's field: path=value")

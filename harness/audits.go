@@ -31,7 +31,7 @@ func (c *cell) audits(result *ledger.Result) []runs.Audit {
 		Machine:  c.machineFacts(),
 		Ends:     c.endFacts(),
 		Observer: c.observerFacts(p99),
-		Drained:  &audit.Drained{Seen: c.facts.drained, Waited: drainLimit},
+		Drained:  &audit.Drained{Seen: c.facts.drained, Waited: drainLimit, Died: c.death != nil, Missing: c.committed.Undrained()},
 	}
 	if c.facts.brokerPeak > 0 {
 		f.Memory = &audit.Memory{Broker: c.facts.brokerPeak, BrokerLimit: brokerLimit, Observer: c.committed.Bytes() + c.uncommitted.Bytes()}

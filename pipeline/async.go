@@ -37,8 +37,19 @@ func AsyncMap[T, R any](s *Stream[T], name string, o Async, call func(ctx contex
 		o.Capacity = 100
 	}
 	o.Attempts = max(o.Attempts, 1)
-	if o.Capacity < 0 || o.Timeout < 0 || o.Backoff < 0 || o.MaxBackoff < 0 || call == nil {
-		s.g.fail("operator %q: capacity, timeout and back-off must not be negative, and there must be a function", name)
+	for _, d := range []struct {
+		what string
+		v    time.Duration
+	}{{"timeout", o.Timeout}, {"back-off", o.Backoff}, {"largest back-off", o.MaxBackoff}} {
+		if d.v < 0 {
+			s.g.fail("operator %q: %s %s: 0s (none) or more is allowed", name, d.what, d.v)
+		}
+	}
+	if o.Capacity < 0 {
+		s.g.fail("operator %q: capacity %d: 0 (for 100 records under way) or more is allowed", name, o.Capacity)
+	}
+	if call == nil {
+		s.g.fail("operator %q: there is no function to call for a record", name)
 	}
 	values := s.codec
 	if values == nil {
@@ -267,7 +278,7 @@ func (a *async[T, R]) ask(v T) ([]R, error) {
 // try is one attempt; it ends with the context even if the function does not.
 func (a *async[T, R]) try(ctx context.Context, v T) ([]R, error) {
 	if a.o.Timeout == 0 {
-		return a.call(ctx, v)
+		return a.guarded(ctx, v)
 	}
 	type answer struct {
 		results []R
@@ -275,7 +286,7 @@ func (a *async[T, R]) try(ctx context.Context, v T) ([]R, error) {
 	}
 	got := make(chan answer, 1)
 	go func() {
-		results, err := a.call(ctx, v)
+		results, err := a.guarded(ctx, v)
 		got <- answer{results, err}
 	}()
 	select {
@@ -284,4 +295,15 @@ func (a *async[T, R]) try(ctx context.Context, v T) ([]R, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// guarded calls the function; its panic is an error, which would otherwise end
+// the process and name nobody.
+func (a *async[T, R]) guarded(ctx context.Context, v T) (results []R, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New(DescribePanic(p, "", PanicPlace()))
+		}
+	}()
+	return a.call(ctx, v)
 }

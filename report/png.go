@@ -135,6 +135,13 @@ func header(c draw.Canvas, chart Chart, styles []EngineStyle, head vg.Length) {
 	}
 	c.FillText(plain, vg.Point{X: x, Y: y}, unit)
 	x += plain.Width(unit) + 14
+	names := vg.Length(0)
+	for _, l := range chart.Lines {
+		names += 36 + plain.Width(l.Name)
+	}
+	if x+names-10 > c.Max.X && !chart.Main {
+		return // the large charts above name the same lines
+	}
 	for _, l := range chart.Lines {
 		style := lineStyle(l, styles)
 		c.StrokeLine2(style, x, y+3, x+22, y+3)

@@ -66,13 +66,28 @@ func cellTable(groups []*group) Table {
 			verdict := e.worstVerdict()
 			t.Rows = append(t.Rows, Row{Status: statusOf(verdict), Cells: []string{
 				g.name(), e.engine, string(verdict), shown,
-				e.brief(latency + "p50"), e.brief(latency + "p99"), e.brief("throughput." + phase + ".visible"),
+				e.brief(latency + "p50"), e.brief(latency + "p99"), e.brief("throughput." + ranPhase(e.cells[0], phase) + ".visible"),
 				e.counted("duplicates"), e.counted("losses"),
 				unitless(e.brief("cost.cpuSecondsPerMillion")), memory,
 			}})
 		}
 	}
 	return t
+}
+
+// ranPhase is the phase whose rates stand for a cell: the one that it is compared
+// by, or behind a backlog, in which no job ran, the one in which it was caught up.
+func ranPhase(c *runs.Cell, phase string) string {
+	i := slices.IndexFunc(c.Marks, func(m runs.Mark) bool { return m.Kind == runs.MarkStarted })
+	if i < 0 {
+		return phase
+	}
+	for _, p := range c.Phases {
+		if p.End > c.Marks[i].At {
+			return p.Name
+		}
+	}
+	return phase
 }
 
 // unitless leaves the seconds out where the column's head says them.

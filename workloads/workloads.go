@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"reflect"
 	"sort"
 	"sync"
 
@@ -195,18 +196,38 @@ var registry = struct {
 	m map[string]*Workload
 }{m: map[string]*Workload{}}
 
-// Register adds a workload; a second one of the same name is a programming
-// error and panics.
+// Register adds a workload; one that lacks something, or a second one of the same
+// name, is a programming error and panics with what is wrong.
 func Register(w *Workload) {
 	registry.Lock()
 	defer registry.Unlock()
-	if w.Name == "" || w.Params == nil || w.Generator == nil || w.Pipeline == nil || w.Accounting == nil {
-		panic(fmt.Sprintf("workloads: %q is incomplete", w.Name))
+	if why := w.incomplete(); why != "" {
+		panic(fmt.Sprintf("workloads: %q cannot be registered: %s", w.Name, why))
 	}
 	if registry.m[w.Name] != nil {
-		panic(fmt.Sprintf("workloads: %q is registered twice", w.Name))
+		panic(fmt.Sprintf("workloads: %q is registered twice: give yours another Name", w.Name))
 	}
 	registry.m[w.Name] = w
+}
+
+// incomplete says what a workload lacks, "" for nothing.
+func (w *Workload) incomplete() string {
+	switch {
+	case w.Name == "":
+		return "it has no Name, by which scenarios call it"
+	case w.Params == nil:
+		return "it has no Params: a function that returns a pointer to a new struct with the defaults"
+	case w.Generator == nil:
+		return "it has no Generator, which makes the load's records"
+	case w.Pipeline == nil:
+		return "it has no Pipeline, which builds the job"
+	case w.Accounting == nil:
+		return "it has no Accounting, by which its output is judged"
+	}
+	if t := reflect.TypeOf(w.Params()); t == nil || t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return fmt.Sprintf("its Params return %v, but scenarios are decoded into a pointer to a struct", t)
+	}
+	return ""
 }
 
 // Lookup returns the workload of that name, or nil.

@@ -113,6 +113,8 @@ func (o *Observer) check() runs.Audit {
 type Drained struct {
 	Seen   bool
 	Waited time.Duration
+	// Died: the job has ended by itself, so nothing was waited for.
+	Died bool
 	// Missing lists the partitions whose closing record had no effect.
 	Missing []int32
 }
@@ -120,6 +122,10 @@ type Drained struct {
 func (d *Drained) check() runs.Audit {
 	if d.Seen {
 		return result(NameDrained, true, "the effect of every partition's closing record was seen", "")
+	}
+	if d.Died {
+		return result(NameDrained, false, "the job ended before the load did, so what it left undone is no loss",
+			"see why it ended, in the cell's reasons and in stderr.log", runs.GroupCounts)
 	}
 	return result(NameDrained, false, fmt.Sprintf("after %s the closing records of partitions %v had no visible effect", round(d.Waited), d.Missing),
 		"what is missing may be late and not lost: raise the phase's atMost, or see in stderr.log why the engine stopped", runs.GroupCounts)

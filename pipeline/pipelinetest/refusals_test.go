@@ -99,7 +99,10 @@ func TestRefusals(t *testing.T) {
 		{`operator "x": its pattern never times out`, func(a, _ *pipeline.Keyed[string, row]) {
 			pattern.Match(a, "x", pattern.Begin("a", word("a")), pattern.Functions[row, string]{Match: sequence, TimedOut: sequence})
 		}},
-		{`operator "x": capacity, timeout and back-off must not be negative`, func(a, _ *pipeline.Keyed[string, row]) {
+		{`operator "x": timeout -1s: 0s (none) or more is allowed`, func(a, _ *pipeline.Keyed[string, row]) {
+			pipeline.AsyncMap(a.Stream(), "x", pipeline.Async{Timeout: -time.Second}, ask, nil)
+		}},
+		{`operator "x": capacity -1: 0 (for 100 records under way) or more is allowed`, func(a, _ *pipeline.Keyed[string, row]) {
 			pipeline.AsyncMap(a.Stream(), "x", pipeline.Async{Capacity: -1}, ask, nil)
 		}},
 		{`operator "x": records of type pipelinetest_test.bare under way go into the snapshot and have no codec`, func(a, _ *pipeline.Keyed[string, row]) {

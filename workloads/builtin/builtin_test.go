@@ -122,11 +122,28 @@ func source(g *pipeline.Graph) string {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestRegisterRefusesASecondOfTheName(t *testing.T) {
-	defer func() {
-		if r := recover(); r == nil || !strings.Contains(r.(string), "registered twice") {
-			t.Errorf("%v", r)
-		}
-	}()
-	workloads.Register(workloads.Lookup("ysb"))
+// TestRegisterSaysWhatIsMissing, so that a first workload of one's own takes no
+// guessing.
+func TestRegisterSaysWhatIsMissing(t *testing.T) {
+	for want, spoil := range map[string]func(*workloads.Workload){
+		"no Name":                            func(w *workloads.Workload) { w.Name = "" },
+		"no Params":                          func(w *workloads.Workload) { w.Params = nil },
+		"no Generator":                       func(w *workloads.Workload) { w.Generator = nil },
+		"no Pipeline":                        func(w *workloads.Workload) { w.Pipeline = nil },
+		"no Accounting":                      func(w *workloads.Workload) { w.Accounting = nil },
+		"its Params return struct {}, but":   func(w *workloads.Workload) { w.Params = func() any { return struct{}{} } },
+		"its Params return <nil>, but":       func(w *workloads.Workload) { w.Params = func() any { return nil } },
+		"registered twice: give yours anoth": func(*workloads.Workload) {},
+	} {
+		w := *workloads.Lookup("ysb")
+		spoil(&w)
+		func() {
+			defer func() {
+				if r := fmt.Sprint(recover()); !strings.Contains(r, want) {
+					t.Errorf("%s, want %s", r, want)
+				}
+			}()
+			workloads.Register(&w)
+		}()
+	}
 }
