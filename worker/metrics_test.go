@@ -21,7 +21,7 @@ func sampled() *metrics {
 	m.observe(engines.RateLimited{RecordsPerSecond: limit})
 	for n := range int64(2) {
 		m.observe(engines.BatchCompleted{
-			Batch: n, Records: 100, SchedulingDelay: 5, ProcessingDelay: 20, TotalDelay: 25, Lag: 7, StateKeys: 3, StateBytes: 128,
+			Batch: n, Records: 100, SchedulingDelay: 5, ProcessingDelay: 20, TotalDelay: 25, Lag: 7, StateUsage: engines.StateUsage{StateKeys: 3}, StateBytes: 128,
 			InputRowsPerSecond: 1000, ProcessedRowsPerSecond: 5000,
 			Durations: map[string]float64{"latestOffset": 1, "walCommit": 2, "queryPlanning": 0.5, "addBatch": 10, "stateCommit": 3, "commitOffsets": 4, "triggerExecution": 20},
 			End:       map[connectors.SplitID]connectors.Position{"in/0": connectors.Position(50 * (n + 1))},
