@@ -65,7 +65,7 @@ func (r *run) driveContinuous() error {
 	defer func() { // the tasks use what the caller is going to close
 		if !over {
 			g.cancel()
-			_ = <-ended // its echo
+			<-ended //nolint:errcheck // the echo of the cancelling
 		}
 	}()
 	tick := time.NewTicker(r.cfg.Interval.Std())
