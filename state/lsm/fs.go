@@ -79,7 +79,7 @@ func writeFile(files vfs.FS, path string, b []byte) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = f.Write(b)
+	_, err = f.Write(slices.Clone(b)) // a vfs.File may spoil what it is given
 	return err
 }
 
