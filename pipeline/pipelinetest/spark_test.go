@@ -71,8 +71,8 @@ func ofSpark() []pipelinetest.Case {
 		}),
 		one("mapWithState with a timeout and an initial state", "a:103:true a:104:true b:over:5 b:1:false a:over:104 b:over:1", sums(true, map[string]int64{"a": 100, "b": 5}), func(in input) steps {
 			return steps{
-				now(100), in.At(1, row{"a", 3, "x"}), wm(1), now(108), in.At(2, row{"a", 1, "x"}), wm(2),
-				now(112), in.At(3, row{"b", 1, "x"}), wm(3), now(117), wm(4), now(118), wm(5), now(130), wm(6),
+				now(0), in.At(1, row{"a", 3, "x"}), wm(1), now(8), in.At(2, row{"a", 1, "x"}), wm(2),
+				now(12), in.At(3, row{"b", 1, "x"}), wm(3), now(17), wm(4), now(18), wm(5), now(30), wm(6),
 			}
 		}),
 	}
