@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,13 +26,14 @@ func mapGraph(in connectors.Source, out connectors.Sink) *pipeline.Graph {
 // byID is a sink that knows batches by their ids: what comes again takes the place
 // of what came before.
 type byID struct {
-	store
-	mu    sync.Mutex
+	store // its lock guards what is here too
 	rows  map[connectors.BatchID][]row
 	began int
 }
 
 func (s *byID) BatchWriter(_ context.Context, env connectors.WriterEnv) (connectors.BatchWriter, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return &byIDWriter{storeWriter: storeWriter{s: &s.store, env: env, epoch: s.epoch}, sink: s}, nil
 }
 
