@@ -71,7 +71,7 @@ func BenchmarkCatchUp(b *testing.B) {
 				config string
 			}{
 				{dataflow.Engine{}, `{"checkpoint":{"interval":"1s"}}`},
-				{microbatch.Engine{}, `{"interval":"10ms","watermark":"min-over-partitions","rate":{"maxRecordsPerBatch":500000}}`},
+				{microbatch.Engine{}, `{"interval":"10ms","watermark":"min-over-partitions","rate":{"maxRecordsPerBatch":500000,"pid":{"enabled":false}}}`},
 			} {
 				b.Run(e.engine.Name(), func(b *testing.B) {
 					each := bl.measure(b, func() error { return bl.engine(b, e.engine, e.config) })
