@@ -25,6 +25,7 @@ type Gate struct {
 	next   time.Time // when the next throttled record may pass
 	wake   chan struct{}
 	beyond Beyond
+	lanes  []*Lane
 }
 
 // Beyond is the part of a gate that stands in other processes, before those of a
@@ -79,10 +80,8 @@ func (g *Gate) Enter(ctx context.Context) error {
 	if g == nil {
 		return nil
 	}
-	if g.rate.Load() != 0 {
-		if err := g.wait(ctx); err != nil {
-			return err
-		}
+	if err := g.throttled(ctx); err != nil {
+		return err
 	}
 	// Counting in before looking at closed, and Close setting closed before it
 	// looks at the count, is what makes Drain's zero final.
@@ -94,6 +93,14 @@ func (g *Gate) Enter(ctx context.Context) error {
 	}
 	g.written.Add(1)
 	return nil
+}
+
+// throttled blocks while the throttle says so.
+func (g *Gate) throttled(ctx context.Context) error {
+	if g.rate.Load() == 0 {
+		return nil
+	}
+	return g.wait(ctx)
 }
 
 func (g *Gate) wait(ctx context.Context) error {
@@ -156,7 +163,10 @@ func (g *Gate) extension() Beyond {
 func (g *Gate) Drain(ctx context.Context) error {
 	t := time.NewTicker(time.Millisecond)
 	defer t.Stop()
-	for g.inFlight.Load() > 0 {
+	for {
+		if _, _, inFlight := g.own(); inFlight <= 0 {
+			break
+		}
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -175,10 +185,25 @@ func (g *Gate) Counts() (written, acked, inFlight int64) {
 	if g == nil {
 		return 0, 0, 0
 	}
-	written, acked, inFlight = g.written.Load(), g.acked.Load(), g.inFlight.Load()
+	written, acked, inFlight = g.own()
 	if b := g.extension(); b != nil {
 		w, a, f := b.Counts()
 		written, acked, inFlight = written+w, acked+a, inFlight+f
+	}
+	return written, acked, inFlight
+}
+
+// own are the counts of this process.
+func (g *Gate) own() (written, acked, inFlight int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	written, acked, inFlight = g.written.Load(), g.acked.Load(), g.inFlight.Load()
+	for _, l := range g.lanes {
+		// What left is read before what entered, so that a record that goes
+		// through meanwhile counts as in flight and never as less than nothing.
+		a, left := l.acked.Load(), l.left.Load()
+		entered := l.entered.Load()
+		written, acked, inFlight = written+entered, acked+a, inFlight+entered-left
 	}
 	return written, acked, inFlight
 }

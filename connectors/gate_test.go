@@ -119,3 +119,74 @@ func TestAClosedGateLetsNothingThrough(t *testing.T) {
 		}
 	})
 }
+
+// TestLanes: what goes through lanes is held, counted and waited for as what goes
+// through the gate itself, and a closed lane leaves its counts behind.
+func TestLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		g := NewGate()
+		counts := func(when string, written, acked, inFlight int64) {
+			t.Helper()
+			if w, a, f := g.Counts(); w != written || a != acked || f != inFlight {
+				t.Errorf("%s: %d written, %d acknowledged, %d in flight, want %d, %d, %d", when, w, a, f, written, acked, inFlight)
+			}
+		}
+		enter := func(l *Lane) {
+			t.Helper()
+			if err := l.Enter(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		a, b := g.Lane(), g.Lane()
+		enter(a)
+		enter(a)
+		enter(b)
+		if err := g.Enter(ctx); err != nil {
+			t.Error(err)
+		}
+		counts("four entered", 4, 0, 4)
+		a.Leave(1, 1)
+		a.Leave(1, 0)
+		a.Close()
+		b.Close() // its answer is still to come
+		c := g.Lane()
+		counts("one lane folded", 4, 1, 2)
+		b.Leave(1, 1)
+		g.Leave(1, 1)
+		enter(c)
+		counts("behind", 5, 3, 1)
+
+		g.Close()
+		drained := make(chan struct{})
+		go func() {
+			if err := g.Drain(ctx); err != nil {
+				t.Error(err)
+			}
+			close(drained)
+		}()
+		late := make(chan error)
+		go func() { late <- g.Lane().Enter(ctx) }()
+		synctest.Wait()
+		select {
+		case <-drained:
+			t.Fatal("drained with a record in flight")
+		case err := <-late:
+			t.Fatal("a closed gate let somebody through: ", err)
+		default:
+		}
+		c.Leave(1, 1)
+		<-drained
+		counts("at the end", 5, 4, 0)
+		cancel()
+		if err := <-late; err == nil {
+			t.Error("the one that waited got through")
+		}
+	})
+	none := (*Gate)(nil).Lane()
+	if err := none.Enter(t.Context()); err != nil {
+		t.Error(err)
+	}
+	none.Leave(1, 1)
+	none.Close()
+}

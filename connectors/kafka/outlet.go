@@ -27,31 +27,39 @@ type outlet struct {
 	byOrigin  bool
 	addHeader bool
 	every     int64 // of a partition's inputs, those whose outputs get the header
-	gate      *connectors.Gate
+	lane      *connectors.Lane
 	acked     func(connectors.Origin)
 	patience  time.Duration // without any answer, while somebody waits for one
 	maxRecs   int64
 	maxBytes  int64
 	promise   func(*kgo.Record, error)
+	room      chan struct{} // capacity 1
+	track     bool          // remember where an epoch's first record went
+	aborting  atomic.Bool   // failures are wanted
+	failure   atomic.Pointer[error]
 
-	// The writing goroutine's.
+	// From here on the sides are kept apart, each on cache lines of its own: a
+	// line that both write costs more than the record's copy. These are the
+	// writing goroutine's.
+	_    [64]byte
 	free []*pooled
 	slab *slab
+	// filled and taken are the slab's: how many bytes of it are given out, to how
+	// many records.
+	filled int
+	taken  int32
+	// seen and seenBytes are what had settled when last looked.
+	seen, seenBytes int64
+	written         atomic.Int64
+	writtenBytes    atomic.Int64
 
-	_            [64]byte
-	written      atomic.Int64
-	writtenBytes atomic.Int64
-	waiting      atomic.Bool
-	room         chan struct{} // capacity 1
-
+	// These are of the client's goroutine that settles; the writing one comes by
+	// now and then.
 	_        [64]byte
 	settled  atomic.Int64
 	setBytes atomic.Int64
-	aborting atomic.Bool // failures are wanted
-	track    bool        // remember where an epoch's first record went
 	sampled  atomic.Pointer[place]
-	failure  atomic.Pointer[error]
-
+	waiting  atomic.Bool
 	mu       sync.Mutex
 	returned []*pooled
 	slabs    []*slab
@@ -67,11 +75,13 @@ type pooled struct {
 	origin connectors.Origin
 }
 
-// slab holds the bytes of many records; refs counts them, and one for the
-// writing goroutine as long as it fills it.
+// slab holds the bytes of many records. What is owed goes down with each record
+// that is settled, below nothing while the slab is being filled, and up by all of
+// them when it is full: it is free when nothing is owed, and the writing goroutine
+// touches the count once.
 type slab struct {
 	buf  []byte
-	refs atomic.Int32
+	owed atomic.Int32
 }
 
 // place is where an acknowledged record lies and who wrote it.
@@ -88,7 +98,7 @@ func newOutlet(cfg *SinkConfig, env connectors.WriterEnv) *outlet {
 	o := &outlet{
 		topic: cfg.Topic, node: env.Node,
 		byOrigin: cfg.Partitioner == ByOrigin, addHeader: cfg.OriginHeader, every: max(cfg.OriginEvery, 1),
-		gate: env.Gate, acked: env.Acked,
+		lane: env.Gate.Lane(), acked: env.Acked,
 		patience: time.Duration(cfg.DeliveryMillis) * time.Millisecond,
 		maxRecs:  int64(cfg.BufferRecords), maxBytes: int64(cfg.BufferBytes),
 		room: make(chan struct{}, 1),
@@ -125,7 +135,7 @@ func (o *outlet) write(ctx context.Context, cl *kgo.Client, r *connectors.Record
 			return err
 		}
 	}
-	if err := o.gate.Enter(ctx); err != nil {
+	if err := o.lane.Enter(ctx); err != nil {
 		return err
 	}
 	p := o.get()
@@ -136,9 +146,14 @@ func (o *outlet) write(ctx context.Context, cl *kgo.Client, r *connectors.Record
 	return nil
 }
 
+// full is the writing goroutine's. It looks at what has settled only when what it
+// saw last is not enough.
 func (o *outlet) full() bool {
-	n, b := o.inFlight()
-	return n >= o.maxRecs || b >= o.maxBytes
+	if o.written.Load()-o.seen < o.maxRecs && o.writtenBytes.Load()-o.seenBytes < o.maxBytes {
+		return false
+	}
+	o.seen, o.seenBytes = o.settled.Load(), o.setBytes.Load()
+	return o.written.Load()-o.seen >= o.maxRecs || o.writtenBytes.Load()-o.seenBytes >= o.maxBytes
 }
 
 // waitForRoom blocks until half of the buffer is free: waking for each answer
@@ -246,33 +261,30 @@ func (o *outlet) take(p *pooled, size int) []byte {
 		p.slab = nil
 		return make([]byte, size)
 	}
-	if o.slab == nil || cap(o.slab.buf)-len(o.slab.buf) < size {
+	if o.slab == nil || slabSize-o.filled < size {
 		o.nextSlab()
 	}
-	s := o.slab
-	s.refs.Add(1)
-	p.slab = s
-	at := len(s.buf)
-	s.buf = s.buf[:at+size]
-	return s.buf[at : at+size : at+size]
+	o.taken++
+	p.slab = o.slab
+	at := o.filled
+	o.filled += size
+	return o.slab.buf[at : at+size : at+size]
 }
 
 func (o *outlet) nextSlab() {
-	if s := o.slab; s != nil && s.refs.Add(-1) == 0 {
-		o.slab.buf = s.buf[:0]
-		s.refs.Store(1)
+	taken := o.taken
+	o.filled, o.taken = 0, 0
+	if s := o.slab; s != nil && s.owed.Add(taken) == 0 {
 		return // everything in it is already answered
 	}
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	if n := len(o.slabs); n > 0 {
 		o.slab = o.slabs[n-1]
 		o.slabs = o.slabs[:n-1]
 	} else {
-		o.slab = &slab{buf: make([]byte, 0, slabSize)}
+		o.slab = &slab{buf: make([]byte, slabSize)}
 	}
-	o.mu.Unlock()
-	o.slab.buf = o.slab.buf[:0]
-	o.slab.refs.Store(1)
 }
 
 // settle is called by the client once for each record, in order per partition.
@@ -285,19 +297,19 @@ func (o *outlet) settle(r *kgo.Record, err error) {
 		if o.track && o.sampled.Load() == nil {
 			o.sampled.Store(&place{r.Partition, r.Offset, r.ProducerID, r.ProducerEpoch})
 		}
-		o.gate.Leave(1, 1)
+		o.lane.Leave(1, 1)
 	} else {
 		if !o.aborting.Load() {
 			o.fail(fmt.Errorf("kafka sink %s: topic %s partition %d: %w", o.node, r.Topic, r.Partition, err))
 		}
-		o.gate.Leave(1, 0)
+		o.lane.Leave(1, 0)
 	}
 	// The struct may be reused the moment it is returned.
 	size, s := p.size, p.slab
 	p.slab = nil
 	o.mu.Lock()
 	o.returned = append(o.returned, p)
-	if s != nil && s.refs.Add(-1) == 0 {
+	if s != nil && s.owed.Add(-1) == 0 {
 		o.slabs = append(o.slabs, s)
 	}
 	o.mu.Unlock()

@@ -147,5 +147,6 @@ func (w *writer) Abort(context.Context) error { return nil }
 // call Flush before.
 func (w *writer) Close() error {
 	w.cl.Close()
+	w.lane.Close()
 	return nil
 }

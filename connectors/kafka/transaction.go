@@ -376,5 +376,10 @@ func (t *transaction) Timeout() time.Duration {
 // Transaction, which aborts it when it opens.
 func (t *transaction) Close() error {
 	t.cl.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range t.writers {
+		w.lane.Close()
+	}
 	return nil
 }

@@ -245,5 +245,6 @@ func (w *twoPhase) Close() error {
 			s.cl.Close()
 		}
 	}
+	w.lane.Close()
 	return err
 }
