@@ -86,13 +86,18 @@ type Store interface {
 	Busy(scanned bool) bool
 	Settle() error
 	// Scan calls f for the keys from (included) to (not included) in order until
-	// it returns false. What f is given is valid during the call.
+	// it returns false. What f is given is valid during the call, in which f may
+	// write; what it writes it need not be given.
 	Scan(from, to []byte, f func(key, value []byte) bool) error
 	// Cut takes the state at this moment.
 	Cut() (Cut, error)
 	// Restore adds to the store what cuts hold of the keys from (included) to
 	// (not included).
 	Restore(cuts [][]byte, from, to []byte) error
+	// Read calls f for the keys that a cut holds from (included) to (not included),
+	// nil for all, in order until it returns false. What f is given is valid during
+	// the call, in which f may write to the store.
+	Read(cut []byte, from, to []byte, f func(key, value []byte) bool) error
 	// Usage returns the bytes that it takes beside what it shares with others, in
 	// memory and on disk.
 	Usage() (memory, disk int64)
@@ -335,12 +340,22 @@ func (t *Table[K, V]) writeBack(slot uint32, e *entry[K, V]) {
 		t.release(slot, e)
 		return
 	}
-	st.val = st.val[:0]
+	at := int64(0)
 	if t.ttl != nil {
-		st.val = binary.LittleEndian.AppendUint64(st.val, uint64(*t.time(slot)))
+		at = *t.time(slot)
 	}
-	st.val = t.values.Append(st.val, e.value)
-	t.set.fail(st.store.Put(k, st.val, st.scanned))
+	t.set.fail(st.store.Put(k, t.storeValue(e.value, at), st.scanned))
+}
+
+// storeValue encodes a value for the store, behind its time under a time to live;
+// it is valid until the next call.
+func (t *Table[K, V]) storeValue(v V, at int64) []byte {
+	b := t.stored.val[:0]
+	if t.ttl != nil {
+		b = binary.LittleEndian.AppendUint64(b, uint64(at))
+	}
+	t.stored.val = t.values.Append(b, v)
+	return t.stored.val
 }
 
 // flush puts all changed entries into the store.

@@ -293,10 +293,11 @@ func (s *Set) restore(all []opened) (err error) {
 		last[o.Subtask] = i
 	}
 	var cuts [][]byte
+	var old []migration
 	for i := range all {
 		o := &all[i]
 		if s.store == nil || last[o.Subtask] == i {
-			if err := s.restoreTables(o, &cuts); err != nil {
+			if err := s.restoreTables(o, &cuts, &old); err != nil {
 				return err
 			}
 		}
@@ -306,10 +307,12 @@ func (s *Set) restore(all []opened) (err error) {
 			}
 		}
 	}
-	if len(cuts) == 0 {
-		return nil
+	if len(cuts) > 0 {
+		if err := s.store.Restore(cuts, groupStart(int(s.groups.First)), groupStart(int(s.groups.Last)+1)); err != nil {
+			return err
+		}
 	}
-	return s.store.Restore(cuts, groupStart(int(s.groups.First)), groupStart(int(s.groups.Last)+1))
+	return s.migrate(old)
 }
 
 func orMemory(backend string) string {
@@ -319,22 +322,33 @@ func orMemory(backend string) string {
 	return backend
 }
 
-func (s *Set) restoreTables(o *opened, cuts *[][]byte) error {
-	mine := false
+func (s *Set) restoreTables(o *opened, cuts *[][]byte, old *[]migration) error {
+	mine, moved, first := false, false, len(*old)
 	for i := range o.tables {
-		t := &o.tables[i]
-		if err := s.restoreTable(o.src, t); err != nil {
+		c := &o.tables[i]
+		t, err := s.restoreTable(o.src, c)
+		if err != nil {
 			return err
 		}
-		for _, g := range t.groups {
+		for _, g := range c.groups {
 			mine = mine || s.groups.Contains(g.group)
 		}
+		keys, values := t.codecs()
+		if s.store != nil && len(c.groups) > 0 && (keys != c.keys || values != c.values || t.aged() != c.aged) {
+			*old = append(*old, migration{table: t, contents: c, moved: keys != c.keys})
+			moved = moved || keys != c.keys
+		}
 	}
-	if s.store == nil || !mine {
+	if s.store == nil || !mine && !moved {
 		return nil
 	}
 	b, err := o.cut(o.src)
-	*cuts = append(*cuts, b)
+	if mine {
+		*cuts = append(*cuts, b)
+	}
+	for i := range (*old)[first:] {
+		(*old)[first+i].cut = b
+	}
 	return err
 }
 
@@ -355,19 +369,15 @@ func block(src source, off, length int64, sum uint32, what func() string) ([]byt
 	return b, nil
 }
 
-func (s *Set) restoreTable(src source, c *tableContents) error {
+func (s *Set) restoreTable(src source, c *tableContents) (table, error) {
 	t := s.find(c.operator, c.name)
 	if t == nil {
-		return refuse(ErrUnknownState, "the snapshot has state %q of operator %q, the job has not", c.name, c.operator)
+		return nil, refuse(ErrUnknownState, "the snapshot has state %q of operator %q, the job has not", c.name, c.operator)
 	}
 	keys, values := t.codecs()
 	// Under another codec a key may have another hash: then its group is not
 	// known before it is read.
 	moved := keys != c.keys
-	if s.store != nil && (moved || values != c.values || t.aged() != c.aged) {
-		return refuse(ErrCodec, "%s/%s was written as %s→%s, the job reads %s→%s: the %s backend reads only what the job itself would write",
-			c.operator, c.name, c.keys, c.values, keys, values, s.backendName())
-	}
 	entries := 0
 	for _, g := range c.groups {
 		if s.groups.Contains(g.group) {
@@ -376,7 +386,7 @@ func (s *Set) restoreTable(src source, c *tableContents) error {
 	}
 	apply, err := t.reader(c, entries, moved)
 	if err != nil {
-		return refuse(ErrCodec, "%s/%s was written as %s→%s, the job reads %s→%s", c.operator, c.name, c.keys, c.values, keys, values)
+		return nil, refuse(ErrCodec, "%s/%s was written as %s→%s, the job reads %s→%s", c.operator, c.name, c.keys, c.values, keys, values)
 	}
 	for _, g := range c.groups {
 		if !moved && !s.groups.Contains(g.group) {
@@ -386,13 +396,13 @@ func (s *Set) restoreTable(src source, c *tableContents) error {
 			return fmt.Sprintf("%s/%s, key group %d", c.operator, c.name, g.group)
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := apply(b, g.group, g.count); err != nil {
-			return fmt.Errorf("state: %s/%s, key group %d: %w", c.operator, c.name, g.group, err)
+			return nil, fmt.Errorf("state: %s/%s, key group %d: %w", c.operator, c.name, g.group, err)
 		}
 	}
-	return nil
+	return t, nil
 }
 
 // applier applies a group's entries.
@@ -409,8 +419,12 @@ func (t *Table[K, V]) reader(c *tableContents, entries int, moved bool) (applier
 	_, decodeKey := codec.Functions(keys)
 	_, decodeValue := codec.Functions(values)
 	if t.stored != nil {
-		// The entries are in the store; only how many they are is counted here.
+		// The entries are in the store; only how many they are is counted here, and
+		// of those that may belong elsewhere when they are written anew.
 		return func(_ []byte, g KeyGroup, count int) error {
+			if moved {
+				return nil
+			}
 			t.live += count
 			t.counted(g, int64(count))
 			return nil

@@ -36,6 +36,8 @@ type table interface {
 	aged() bool // has a time to live
 	image(full bool) image
 	reader(c *tableContents, entries int, moved bool) (applier, error)
+	rewriter(c *tableContents, moved bool) rewriter
+	place() (prefix uint32, scanned bool)
 	limitCache(bytes int64)
 	Len() int
 	bytes() int64

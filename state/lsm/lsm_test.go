@@ -356,32 +356,6 @@ func TestExpiredEntriesAreCleanedUpOnDisk(t *testing.T) {
 	check(t, in.set.Err())
 }
 
-// later is a codec's next version, which cannot read the one before.
-type later struct{ codec.Codec[int64] }
-
-func (later) ID() string { return "later/2" }
-
-func TestAnotherCodecIsRefusedByName(t *testing.T) {
-	b := backend(t, t.TempDir(), 1)
-	defer b.Close()
-	in := open(t, b, 0, 1, 128)
-	in.counts.Put("a", 1)
-	s := in.set.Snapshot(nil, true)
-	check(t, in.set.Close())
-	set := state.NewSetOf(state.SetConfig{Job: "job", Parallelism: 1, MaxParallelism: 128})
-	check(t, set.UseBackend(b))
-	defer set.Close()
-	_, err := state.NewTable(set, "op", "counts", str, codec.Codec[int64](later{num}))
-	check(t, err)
-	_, err = state.NewMap(set, "op", "fields", num, str, str)
-	check(t, err)
-	err = set.Restore(s)
-	want := "op/counts was written as " + str.ID() + "→" + num.ID() + ", the job reads " + str.ID() + "→later/2: the lsm/1 backend reads only what the job itself would write"
-	if !errors.Is(err, state.ErrCodec) || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v\nwant %s", err, want)
-	}
-}
-
 func TestWhatCannotBeReadIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	b := backend(t, dir, 1)

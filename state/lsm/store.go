@@ -434,7 +434,28 @@ func inside(db *pebble.DB, from, to []byte) (bool, error) {
 }
 
 // take copies a cut's range into the database.
-func (s *store) take(m manifest, from, to []byte) (err error) {
+func (s *store) take(m manifest, from, to []byte) error {
+	var bad error
+	err := s.read(m, from, to, func(k, v []byte) bool {
+		if bad = s.Put(k, v, true); bad == nil && s.batch.Len() > 1<<20 {
+			bad = s.Flush()
+		}
+		return bad == nil
+	})
+	return errors.Join(err, bad, s.Flush())
+}
+
+// Read calls f for a range of what a cut holds.
+func (s *store) Read(cut []byte, from, to []byte, f func(key, value []byte) bool) error {
+	m, err := parseManifest(cut)
+	if err != nil {
+		return err
+	}
+	return s.read(m, from, to, f)
+}
+
+// read goes through a range of a cut in a folder of its own.
+func (s *store) read(m manifest, from, to []byte, f func(key, value []byte) bool) (err error) {
 	dir := filepath.Join(s.dir, "other")
 	if err := s.backend.materialise(m, dir); err != nil {
 		return err
@@ -445,12 +466,5 @@ func (s *store) take(m manifest, from, to []byte) (err error) {
 		return fmt.Errorf("lsm: opening a snapshot's files: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	var bad error
-	err = scan(db, from, to, func(k, v []byte) bool {
-		if bad = s.Put(k, v, true); bad == nil && s.batch.Len() > 1<<20 {
-			bad = s.Flush()
-		}
-		return bad == nil
-	})
-	return errors.Join(err, bad, s.Flush())
+	return scan(db, from, to, f)
 }
