@@ -26,7 +26,7 @@ func (p parts) vocabulary() scenarios.Vocabulary {
 		v.Engines[e.Name()] = spec
 	}
 	for w := range workloads.All() {
-		spec := scenarios.WorkloadSpec{New: w.Params, Doc: w.Doc}
+		spec := scenarios.WorkloadSpec{New: w.Params, Doc: w.Doc, NoBad: w.NoBad}
 		for _, k := range w.Bad {
 			spec.Bad = append(spec.Bad, string(k))
 		}

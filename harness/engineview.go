@@ -45,6 +45,21 @@ type engineView struct {
 	malformed int // events that do not decode
 	term      int64
 	deposed   []worker.Deposed
+	state     stateView
+}
+
+// stateView is what keyed state took at most.
+type stateView struct {
+	keys, memory, disk int64
+	perKey             float64 // bytes of all kinds, when there were the most keys
+}
+
+func (s *stateView) add(u engines.StateUsage) {
+	if u.StateKeys > s.keys {
+		s.keys = u.StateKeys
+		s.perKey = float64(u.StateMemoryBytes+u.StateDiskBytes) / float64(u.StateKeys)
+	}
+	s.memory, s.disk = max(s.memory, u.StateMemoryBytes), max(s.disk, u.StateDiskBytes)
 }
 
 // batchView is a batch of micro-batch: when it ended, by this side's clock, and how
@@ -126,6 +141,9 @@ func (v *engineView) line(l proc.Line) {
 		var g engines.Gauges
 		if decode(&g) {
 			v.now, v.at = g, l.At
+			if g.State != nil {
+				v.state.add(*g.State)
+			}
 			for _, t := range g.Tasks {
 				v.block[t.Name] = max(v.block[t.Name], t.Blocked)
 				if v.calm {
@@ -210,6 +228,7 @@ func (v *engineView) line(l proc.Line) {
 		if decode(&b) {
 			v.millis = append(v.millis, b.Durations["walCommit"]+b.Durations["commitOffsets"])
 			v.bytes += b.StateBytes
+			v.state.add(b.StateUsage)
 			v.batches = append(v.batches, batchView{l.At, b.Records, b.SchedulingDelay, b.ProcessingDelay})
 		}
 	case engines.CheckpointTriggered{}.Kind():
@@ -222,6 +241,7 @@ func (v *engineView) line(l proc.Line) {
 		if decode(&c) {
 			v.millis = append(v.millis, c.Durable)
 			v.bytes += c.Bytes
+			v.state.add(c.StateUsage)
 			for i := len(v.taken) - 1; i >= 0; i-- {
 				if t := &v.taken[i]; t.id == c.Checkpoint {
 					t.completed, t.inFlight = l.At, c.InFlightBytes
@@ -274,6 +294,21 @@ func (v *engineView) checkpointsSeen() []checkpointView {
 type share struct {
 	sum float64
 	n   int
+}
+
+// stateFigures is what keyed state took; nil where there was none.
+func (v *engineView) stateFigures() *runs.State {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.state
+	if s.keys == 0 {
+		return nil
+	}
+	f := &runs.State{KeysPeak: &s.keys, MemoryBytesPeak: &s.memory, BytesPerKey: &s.perKey}
+	if s.disk > 0 {
+		f.DiskBytesPeak = &s.disk
+	}
+	return f
 }
 
 // setCalm says whether what is sampled now is of an undisturbed phase.

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"encoding/json"
 	"testing"
 
 	"streamduel/harness/proc"
@@ -25,5 +26,29 @@ func TestASplitThatNobodyLooksForIsIgnored(t *testing.T) {
 		if v.ignores("in/0") {
 			t.Errorf("%s: in/0 is read", x.started)
 		}
+	}
+}
+
+// TestStateFiguresAreTheMost over batches, checkpoints and gauges, whichever tells.
+func TestStateFiguresAreTheMost(t *testing.T) {
+	v := newEngineView()
+	if s := v.stateFigures(); s != nil {
+		t.Errorf("%+v of a job without state", s)
+	}
+	for _, line := range []string{
+		`{"event":"batchCompleted","batch":1,"stateKeys":10,"stateMemoryBytes":1000}`,
+		`{"event":"checkpointCompleted","checkpoint":2,"stateKeys":40,"stateMemoryBytes":1200,"stateDiskBytes":800}`,
+		`{"event":"gauges","state":{"stateKeys":30,"stateMemoryBytes":1500,"stateDiskBytes":0}}`,
+		`{"event":"batchCompleted","batch":3}`, // all let go
+	} {
+		var e struct{ Event string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		v.line(proc.Line{Event: e.Event, At: 1, Raw: []byte(line)})
+	}
+	s := v.stateFigures()
+	if s == nil || *s.KeysPeak != 40 || *s.MemoryBytesPeak != 1500 || *s.DiskBytesPeak != 800 || *s.BytesPerKey != 50 {
+		t.Errorf("%+v", s)
 	}
 }

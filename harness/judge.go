@@ -186,6 +186,7 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 		c.crashFigures(out, k, result, series, until, interval)
 	}
 	out.Busy = c.engine.busyShares()
+	out.State = c.engine.stateFigures()
 	c.cost(out, result.Sent)
 	out.Audits = c.audits(result)
 	return nil

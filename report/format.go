@@ -119,7 +119,7 @@ func formatOf(path string) func(float64) string {
 		return rate
 	case strings.HasSuffix(last, "Seconds"):
 		return seconds
-	case last == "allocBytesPerRecord":
+	case last == "allocBytesPerRecord" || last == "bytesPerKey":
 		return func(v float64) string { return significant(v) + " B" }
 	case strings.HasSuffix(last, "Bytes"), strings.HasSuffix(last, "BytesPeak"):
 		return size

@@ -154,6 +154,7 @@ var glossary = []Fact{
 	{"Blocked share", "The share of time in which a task could not pass its output on. OK up to 10 %, LOW up to 50 %, HIGH above."},
 	{"Discovery", "When partitions are added to a topic: the time until the engine reads from them. Records that were written before and never read are losses."},
 	{"Floor, bare loop", "What the machine gives to a program that does nothing but consume and produce, in the same run. A ratio to it can be compared between machines; an absolute figure cannot. A cell is compared with the loop at its own pace: the same rate, the same record size, the same generator and observer, and under exactly-once a transaction committed as often as the engine commits. The loop forwards each record as it comes, so a batch engine, which sends fewer and larger requests, may cost less than it. How fast the client library is at most is another floor, and says nothing of a paced cell."},
+	{"State", "What the job's keyed state took at most, by the engine's own count at each batch or checkpoint: keys, and the memory of their tables without what keys and values point to. On disk: the files, and in memory only what is kept decoded and the write buffers."},
 	{"Withheld", "A check of the run itself failed and made this figure worthless, so it is not shown. The reason and what to do about it are at the top of the page."},
 	{"Verdict", "pass: every gate held, on figures that can be trusted. fail: a gate did not hold, or the engine died. inconclusive: a figure that a gate needs was withheld, so nothing is proved either way."},
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -49,7 +50,7 @@ func (e engineCells) worstVerdict() runs.Verdict {
 func cellTable(groups []*group) Table {
 	t := Table{
 		Caption: "Every cell with its leading figures. Latency is event-time latency in the phase that the cell is compared by.",
-		Head:    []string{"Cell", "Engine", "Verdict", "Phase", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s per million", "Memory peak"},
+		Head:    []string{"Cell", "Engine", "Verdict", "Phase", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s per million", "Memory peak", "State"},
 	}
 	for _, g := range groups {
 		for _, e := range g.engines {
@@ -68,11 +69,31 @@ func cellTable(groups []*group) Table {
 				g.name(), e.engine, string(verdict), shown,
 				e.brief(latency + "p50"), e.brief(latency + "p99"), e.brief("throughput." + ranPhase(e.cells[0], phase) + ".visible"),
 				e.counted("duplicates"), e.counted("losses"),
-				unitless(e.brief("cost.cpuSecondsPerMillion")), memory,
+				unitless(e.brief("cost.cpuSecondsPerMillion")), memory, e.stateSize(),
 			}})
 		}
 	}
+	last := len(t.Head) - 1
+	if !slices.ContainsFunc(t.Rows, func(r Row) bool { return r.Cells[last] != absent }) { // no job kept any
+		t.Head = t.Head[:last]
+		for i := range t.Rows {
+			t.Rows[i].Cells = t.Rows[i].Cells[:last]
+		}
+	}
 	return t
+}
+
+// stateSize writes the keys of state and what they take.
+func (e engineCells) stateSize() string {
+	keys := e.estimate("state.keysPeak")
+	if keys.N == 0 {
+		return absent
+	}
+	text := plural(int64(math.Round(keys.Median)), "key") + ", " + size(e.estimate("state.memoryBytesPeak").Median)
+	if disk := e.estimate("state.diskBytesPeak"); disk.N > 0 {
+		text += " and " + size(disk.Median) + " on disk"
+	}
+	return text
 }
 
 // ranPhase is the phase whose rates stand for a cell: the one that it is compared

@@ -131,6 +131,9 @@ func writeText(to io.Writer, v *View, o Options) error {
 // a heading over its engines, and what is in the page only is left out.
 func cellText(all Table) Table {
 	t := Table{Head: []string{"Engine", "Verdict", "p50", "p99", "Visible", "Duplicates", "Losses", "CPU s/M"}}
+	if slices.Contains(all.Head, "State") {
+		t.Head = append(t.Head, "State")
+	}
 	from := map[string]int{"CPU s/M": slices.Index(all.Head, "CPU s per million")}
 	for _, h := range t.Head {
 		if _, ok := from[h]; !ok {

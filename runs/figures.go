@@ -30,7 +30,7 @@ type figure struct {
 var figures = sync.OnceValue(func() []figure {
 	var all []figure
 	t := reflect.TypeFor[Cell]()
-	for _, name := range []string{"Records", "BadInput", "LatencyMillis", "Throughput", "Pressure", "Steps", "Growth", "Crash", "Cost"} {
+	for _, name := range []string{"Records", "BadInput", "LatencyMillis", "Throughput", "Pressure", "Steps", "Growth", "Crash", "Cost", "State"} {
 		f, _ := t.FieldByName(name)
 		walk(&all, f.Type, []string{tagName(f)}, f.Index, nil, false)
 	}
@@ -82,6 +82,8 @@ func groupOf(path []string) string {
 		return GroupSteps
 	case "cost":
 		return GroupCost
+	case "state":
+		return "" // counts of the engine's, which nothing beside it disturbs
 	}
 	switch last := path[len(path)-1]; {
 	case strings.HasSuffix(last, "Seconds"):

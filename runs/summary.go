@@ -157,6 +157,7 @@ type Cell struct {
 	Growth        *Growth               `json:"growth,omitempty"`
 	Crash         *Crash                `json:"crash,omitempty"`
 	Cost          *Cost                 `json:"cost,omitempty"`
+	State         *State                `json:"state,omitempty"`
 }
 
 // Load is a cell's offered load and the step in which its output is committed:
@@ -469,6 +470,21 @@ type Cost struct {
 	// durable, DurableBytes what they wrote in all.
 	DurableMillis *Durable `json:"durableMillis,omitempty"`
 	DurableBytes  *int64   `json:"durableBytes,omitempty"`
+}
+
+// State is what keyed state took, by the engine's own word at each batch or
+// checkpoint; absent where the job keeps none, or no such point was reached.
+type State struct {
+	// KeysPeak is the most keys that there were at such a point; expired ones that
+	// have not been cleaned up are among them.
+	KeysPeak *int64 `json:"keysPeak,omitempty"`
+	// MemoryBytesPeak is the most that tables took, without what their keys and
+	// values point to and without caches that subtasks share; DiskBytesPeak the most
+	// that files took, absent for state in memory.
+	MemoryBytesPeak *int64 `json:"memoryBytesPeak,omitempty"`
+	DiskBytesPeak   *int64 `json:"diskBytesPeak,omitempty"`
+	// BytesPerKey is memory and files over keys when there were the most keys.
+	BytesPerKey *float64 `json:"bytesPerKey,omitempty"`
 }
 
 // Durable is a distribution in milliseconds.

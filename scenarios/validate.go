@@ -193,7 +193,11 @@ func (d *decoder) validateBad(s *Scenario) {
 		return // complained about
 	}
 	if len(w.Bad) == 0 {
-		d.complain("load.bad", fmt.Sprintf("not with workload %s: its generator makes no bad records (a workload says in Bad which kinds it makes)", s.Workload.Name))
+		why := w.NoBad
+		if why == "" {
+			why = "its generator makes no bad records (a workload says in Bad which kinds it makes)"
+		}
+		d.complain("load.bad", fmt.Sprintf("not with workload %s: %s", s.Workload.Name, why))
 		return
 	}
 	if d.given("load.bad.kinds") && len(s.Load.Bad.Kinds) == 0 {

@@ -66,6 +66,8 @@ type WorkloadSpec struct {
 	Doc string
 	// Bad lists the kinds of bad input that its records can be, for load.bad.
 	Bad []string
+	// NoBad says why there are none.
+	NoBad string
 }
 
 // EngineNames lists the built-in engines in alphabetical order.

@@ -45,6 +45,8 @@ type Workload struct {
 	// Bad lists the kinds of bad input that the generator can make, which then is
 	// a Spoiler; empty for none.
 	Bad []BadKind
+	// NoBad says why there can be none, to whom asks for some: "every value is good".
+	NoBad string
 }
 
 // Rebaser is implemented by parameters that name files: Rebase resolves

@@ -3,6 +3,8 @@ package builtin
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"streamduel/pipeline/pipelinetest"
 	"streamduel/workloads"
 	"streamduel/workloads/internal/trial"
+	"streamduel/workloads/replay"
 )
 
 // What every workload promises to the scenario loader, `bench list` and the
@@ -62,50 +65,83 @@ func TestBadInputIsRefusedForWhatItIs(t *testing.T) {
 		workloads.BeforeEpoch: "lies before 1970", workloads.FarAhead: "lies too far ahead",
 	}
 	for w := range workloads.All() {
-		params := w.Params()
-		for _, kind := range w.Bad {
-			gen, err := w.Generator(params, 1)
-			if err != nil {
+		for _, params := range paramsOf(t, w) {
+			for _, kind := range w.Bad {
+				refused(t, w, params, kind, reasons[kind])
+			}
+		}
+	}
+}
+
+// paramsOf are parameters with which a workload runs, in all its forms that bad
+// input depends on.
+func paramsOf(t *testing.T, w *workloads.Workload) (all []any) {
+	if w.Name != "replay" {
+		return []any{w.Params()}
+	}
+	dir := t.TempDir()
+	for unit, at := range map[string]string{"ms": "1700000000123", "s": "1700000000", "us": "1700000000123000", "ns": "1700000000123000000", "rfc3339": "2023-11-14T22:13:20.123Z"} {
+		for name, content := range map[string]string{
+			"jsonl": fmt.Sprintf(`{"user":"a, \"b\"","at":%q,"n":[1,{"at":2}]} `+"\n", at),
+			"csv":   fmt.Sprintf("user,at,text\n\"a, \"\"b\"\"\",%s,\"two\nlines\"\n", at),
+		} {
+			if unit == "s" && name == "jsonl" {
+				content = strings.Replace(content, `"`+at+`"`, at, 1) // a number
+			}
+			file := filepath.Join(dir, unit+"."+name)
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			spoil, ok := gen.(workloads.Spoiler)
-			if !ok {
-				t.Fatalf("%s names bad input and its generator makes none", w.Name)
-			}
-			g, err := w.Pipeline(params, trial.IO())
-			if err != nil {
-				t.Fatal(err)
-			}
-			g.OnBadInput(pipeline.DropBad, nil)
-			var told []string
-			h := pipelinetest.New(t, g, pipelinetest.Options{BadInput: func(b *pipeline.BadRecord) {
-				told = append(told, fmt.Sprintf("%d: %s", b.Position, b.Reason))
-			}})
-			const now = 1_700_000_000_000
-			if err := h.ProcessingTime(now); err != nil {
-				t.Fatal(err)
-			}
-			b := &connectors.Batch{Split: pipelinetest.Split(0)}
-			for i := range int64(20) {
-				in := workloads.Input{Index: i, Sequence: i, Scheduled: i * 1e6, EventTime: now + i}
-				value, key := gen.Append(nil, in)
-				if i%2 == 1 {
-					value, key = spoil.AppendBad(nil, in, kind)
-				}
-				b.Records = append(b.Records, connectors.Record{Key: key, Value: value, Offset: i, Headers: []connectors.Header{{Key: connectors.OriginHeader,
-					Value: connectors.AppendOrigin(nil, connectors.Origin{Sequence: i})}}})
-			}
-			if err := h.Push(source(g), b); err != nil {
-				t.Fatal(err)
-			}
-			if len(told) != 10 {
-				t.Errorf("%s, %s: %d of 10 bad records refused", w.Name, kind, len(told))
-			}
-			for i, got := range told {
-				if !strings.HasPrefix(got, fmt.Sprintf("%d: ", 2*i+1)) || !strings.Contains(got, reasons[kind]) {
-					t.Errorf("%s, %s: refused %s, want %s", w.Name, kind, got, reasons[kind])
-				}
-			}
+			p := w.Params().(*replay.Params)
+			p.File, p.Key, p.EventTime, p.EventTimeUnit = file, "user", "at", unit
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func refused(t *testing.T, w *workloads.Workload, params any, kind workloads.BadKind, reason string) {
+	t.Helper()
+	gen, err := w.Generator(params, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil, ok := gen.(workloads.Spoiler)
+	if !ok {
+		t.Fatalf("%s names bad input and its generator makes none", w.Name)
+	}
+	g, err := w.Pipeline(params, trial.IO())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.OnBadInput(pipeline.DropBad, nil)
+	var told []string
+	h := pipelinetest.New(t, g, pipelinetest.Options{BadInput: func(b *pipeline.BadRecord) {
+		told = append(told, fmt.Sprintf("%d: %s", b.Position, b.Reason))
+	}})
+	const now = 1_700_000_000_000
+	if err := h.ProcessingTime(now); err != nil {
+		t.Fatal(err)
+	}
+	b := &connectors.Batch{Split: pipelinetest.Split(0)}
+	for i := range int64(20) {
+		in := workloads.Input{Index: i, Sequence: i, Scheduled: i * 1e6, EventTime: now + i}
+		value, key := gen.Append(nil, in)
+		if i%2 == 1 {
+			value, key = spoil.AppendBad(nil, in, kind)
+		}
+		b.Records = append(b.Records, connectors.Record{Key: key, Value: value, Offset: i, Headers: []connectors.Header{{Key: connectors.OriginHeader,
+			Value: connectors.AppendOrigin(nil, connectors.Origin{Sequence: i})}}})
+	}
+	if err := h.Push(source(g), b); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 10 {
+		t.Errorf("%s %+v, %s: %d of 10 bad records refused: %v", w.Name, params, kind, len(told), told)
+	}
+	for i, got := range told {
+		if !strings.HasPrefix(got, fmt.Sprintf("%d: ", 2*i+1)) || !strings.Contains(got, reason) {
+			t.Errorf("%s %+v, %s: refused %s, want %s", w.Name, params, kind, got, reason)
 		}
 	}
 }

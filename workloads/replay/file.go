@@ -29,6 +29,7 @@ const maxSpan = 280 * 365 * 24 * 3600 * 1000 // milliseconds
 // all are used.
 type generator struct {
 	p       *Params
+	fields  *fields
 	bytes   []byte
 	from    []int32 // of each record in bytes
 	to      []int32
@@ -116,6 +117,7 @@ func newGenerator(p *Params) (*generator, error) {
 	if n == 0 {
 		return nil, fmt.Errorf("file: %s holds no record", p.File)
 	}
+	g.fields = f
 	g.length = 1e9 // of a file whose records all bear one time
 	if span := g.offsets[n-1]; span > 0 {
 		g.length = span + max(1, span/max(1, n-1))
@@ -195,8 +197,13 @@ func head(name string, isCSV bool) (record []byte, err error) {
 }
 
 func (g *generator) Append(dst []byte, in workloads.Input) (value, key []byte) {
+	return append(dst, g.record(in)...), nil
+}
+
+// record is an input's record in the file.
+func (g *generator) record(in workloads.Input) []byte {
 	i := in.Index % int64(len(g.from))
-	return append(dst, g.bytes[g.from[i]:g.to[i]]...), nil
+	return g.bytes[g.from[i]:g.to[i]]
 }
 
 // closingMark begins a closing record in any format; partition and event time

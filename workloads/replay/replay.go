@@ -48,6 +48,7 @@ func Workload() *workloads.Workload {
 		Accounting:   accounting,
 		NeedsOrigin:  true,
 		EchoesOrigin: true,
+		Bad:          workloads.BadKinds(),
 	}
 }
 
@@ -76,9 +77,11 @@ func (f *fields) decode(r *connectors.Record) (item, error) {
 	if err != nil {
 		return item{}, err
 	}
-	at, err := millis(v.event, f.unit)
-	if err != nil {
-		return item{}, fmt.Errorf("field %q: %w", f.event, err)
+	at := pipeline.NoTime
+	if len(v.event) > 0 && string(v.event) != "null" {
+		if at, err = millis(v.event, f.unit); err != nil {
+			return item{}, fmt.Errorf("field %q: %w", f.event, err)
+		}
 	}
 	e := item{key: view(v.key), time: at}
 	if f.ids {

@@ -11,7 +11,8 @@
 //	000000000017,0123456789abcdef,r,the
 //
 // The closing record of partition p is the line "\x00closing p"; its output has
-// kind c, and p in decimal for a word.
+// kind c, and p in decimal for a word. Any other record that begins with a NUL is
+// no line of text and does not decode.
 package wordcount
 
 import (
@@ -76,6 +77,7 @@ func Workload() *workloads.Workload {
 		Pipeline:    build,
 		Accounting:  accounting,
 		NeedsOrigin: true,
+		Bad:         []workloads.BadKind{workloads.Undecodable},
 	}
 }
 
@@ -105,6 +107,11 @@ func (g *generator) Append(dst []byte, in workloads.Input) (value, key []byte) {
 	return append(dst, g.text.line(int((g.start+in.Index)%int64(g.text.lines())))...), nil
 }
 
+// AppendBad appends the line as bytes that are no text: a NUL stands before it.
+func (g *generator) AppendBad(dst []byte, in workloads.Input, _ workloads.BadKind) (value, key []byte) {
+	return g.Append(append(dst, 0), in)
+}
+
 // closingMark begins a closing record. Lines never hold a NUL.
 const closingMark = "\x00closing "
 
@@ -118,12 +125,18 @@ type line struct {
 	id   uint64 // workloads.HashID of the record
 }
 
-var errNoOrigin = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
+var (
+	errNoOrigin = errors.New("the record has no " + connectors.OriginHeader + " header, from which its id is taken")
+	errNoText   = errors.New("byte 0 is NUL: this is no line of text")
+)
 
 func decode(r *connectors.Record) (line, error) {
 	o, ok := connectors.FindOrigin(r.Headers)
 	if !ok {
 		return line{}, errNoOrigin
+	}
+	if len(r.Value) > 0 && r.Value[0] == 0 && !bytes.HasPrefix(r.Value, []byte(closingMark)) {
+		return line{}, errNoText
 	}
 	return line{r.Value, workloads.HashID(o.Partition, o.Sequence)}, nil
 }
