@@ -57,6 +57,10 @@ type SplitID string
 type Split struct {
 	ID        SplitID
 	Partition int32 // number within its topic, carried as the origin of its records
+	// Incarnation tells the split from one that had the same ID before it: a Kafka
+	// topic's id, another after it was deleted and created again. A reader that is
+	// assigned another one than there is refuses it. Empty where nobody can tell.
+	Incarnation string
 }
 
 // Position is the place of the next record to read from a split. It is opaque
@@ -90,6 +94,9 @@ type Env struct {
 	Attempt int    // start number of the job, counted from 1
 	Log     *slog.Logger
 	Gate    *Gate // every sink writer passes it; nil means open for ever
+	// Patient: the job has been running, so what does not answer is waited for as
+	// long as the connector is set to. A start is refused at once.
+	Patient bool
 }
 
 // Logger returns the environment's logger or one that discards.

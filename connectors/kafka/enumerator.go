@@ -50,7 +50,7 @@ func (e *enumerator) Discover(ctx context.Context) ([]connectors.Split, error) {
 		}
 		e.metas[topic] = m
 		for p := range m.count {
-			splits = append(splits, connectors.Split{ID: splitID(topic, p), Partition: p})
+			splits = append(splits, connectors.Split{ID: splitID(topic, p), Partition: p, Incarnation: m.incarnation()})
 		}
 	}
 	slices.SortFunc(splits, func(a, b connectors.Split) int { return strings.Compare(string(a.ID), string(b.ID)) })

@@ -315,7 +315,7 @@ func (r *reader) assignLeaders(metas map[string]*topicMeta) (all bool) {
 		m := metas[s.topic]
 		leader, ok := int32(noLeader), false
 		if m != nil {
-			if s.known && m.id != s.topicID {
+			if s.known && m.id != s.topicID || s.Incarnation != "" && m.incarnation() != "" && m.incarnation() != s.Incarnation {
 				r.setErr(fmt.Errorf("kafka: topic %s partition %d at position %d: the topic was deleted and created again", s.topic, s.Partition, s.pos))
 				signal(r.ready)
 				continue

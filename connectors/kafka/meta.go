@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -35,6 +36,15 @@ type topicMeta struct {
 	id      [16]byte
 	leaders map[int32]int32 // by partition; absent while there is none
 	count   int32           // partitions, with and without a leader
+}
+
+// incarnation tells the topic from one that had its name before; empty where the
+// broker gives topics no ids.
+func (m *topicMeta) incarnation() string {
+	if m.id == [16]byte{} {
+		return ""
+	}
+	return hex.EncodeToString(m.id[:])
 }
 
 // requestMetadata asks a broker afresh; no cache of the client stands between.

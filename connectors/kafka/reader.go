@@ -107,10 +107,14 @@ func (r *reader) Assign(as ...connectors.Assignment) error {
 				return err
 			}
 			s = &split{
-				Split: connectors.Split{ID: a.Split.ID, Partition: partition},
+				Split: connectors.Split{ID: a.Split.ID, Partition: partition, Incarnation: a.Split.Incarnation},
 				topic: topic, leader: noLeader, pos: -1, maxBytes: int32(r.cfg.PartitionBytes),
 			}
 			r.splits[a.Split.ID] = s
+		}
+		if s.Incarnation != a.Split.Incarnation { // of what was fetched nothing is left
+			s.Incarnation, s.known, s.leader = a.Split.Incarnation, false, noLeader
+			s.seek(int64(a.From))
 		}
 		if s.pos != int64(a.From) {
 			s.seek(int64(a.From))

@@ -66,7 +66,7 @@ func (s *Sink) Recover(ctx context.Context, env connectors.WriterEnv, committabl
 func (s *Sink) admin(ctx context.Context, env connectors.WriterEnv) (*kgo.Client, error) {
 	id := fmt.Sprintf("streamduel-%s-%s-recovery", env.Job, env.Node)
 	return s.pinned(ctx, func(opts ...kgo.Opt) (*kgo.Client, error) {
-		return openClient(ctx, s.cfg.Brokers, id, s.cfg.ClientOptions, opts...)
+		return openClient(ctx, s.cfg.Brokers, 0, id, s.cfg.ClientOptions, opts...)
 	})
 }
 

@@ -67,7 +67,7 @@ func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID str
 		opts = append(opts, kgo.TransactionalID(txnID),
 			kgo.TransactionTimeout(time.Duration(c.TransactionMillis)*time.Millisecond))
 	}
-	cl, err := openClient(ctx, c.Brokers, fmt.Sprintf("streamduel-%s-%s-%d", env.Job, env.Node, env.Subtask), c.ClientOptions, opts...)
+	cl, err := openClient(ctx, c.Brokers, waits(env.Env, c.DeliveryMillis), fmt.Sprintf("streamduel-%s-%s-%d", env.Job, env.Node, env.Subtask), c.ClientOptions, opts...)
 	if err != nil {
 		return nil, err
 	}

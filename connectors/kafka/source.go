@@ -49,12 +49,20 @@ func (s *Source) Reader(ctx context.Context, env connectors.Env) (connectors.Rea
 }
 
 func (s *Source) client(ctx context.Context, env connectors.Env) (*kgo.Client, error) {
-	return openClient(ctx, s.cfg.Brokers, "streamduel-"+env.Job+"-"+env.Node, s.cfg.ClientOptions,
+	return openClient(ctx, s.cfg.Brokers, waits(env, s.cfg.PatienceMillis), "streamduel-"+env.Job+"-"+env.Node, s.cfg.ClientOptions,
 		kgo.RetryTimeout(s.cfg.patience()))
 }
 
-// openClient opens a client and makes sure that a broker answers.
-func openClient(ctx context.Context, brokers []string, id string, user []kgo.Opt, opts ...kgo.Opt) (*kgo.Client, error) {
+// waits returns for how long a client that is opened waits for a broker.
+func waits(env connectors.Env, millis int) time.Duration {
+	if !env.Patient {
+		return 0
+	}
+	return time.Duration(millis) * time.Millisecond
+}
+
+// openClient opens a client and makes sure that a broker answers, within patience.
+func openClient(ctx context.Context, brokers []string, patience time.Duration, id string, user []kgo.Opt, opts ...kgo.Opt) (*kgo.Client, error) {
 	opts = append([]kgo.Opt{
 		kgo.SeedBrokers(brokers...),
 		kgo.ClientID(id),
@@ -67,9 +75,15 @@ func openClient(ctx context.Context, brokers []string, id string, user []kgo.Opt
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	if err := cl.Ping(ctx); err != nil {
-		cl.Close()
-		return nil, fmt.Errorf("kafka: no broker of %v answers: %w", brokers, err)
+	var bo backoff
+	for end := time.Now().Add(patience); ; {
+		err := cl.Ping(ctx)
+		if err == nil {
+			return cl, nil
+		}
+		if !time.Now().Before(end) || bo.wait(ctx) != nil {
+			cl.Close()
+			return nil, fmt.Errorf("kafka: no broker of %v answers: %w", brokers, err)
+		}
 	}
-	return cl, nil
 }

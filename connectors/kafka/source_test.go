@@ -349,6 +349,51 @@ func TestDeletedTopicIsAnError(t *testing.T) {
 	}
 }
 
+// TestATopicMadeAnewIsRefused: whoever was assigned the one before is told, also a
+// reader that has never seen it; with the new one's splits it is read.
+func TestATopicMadeAnewIsRefused(t *testing.T) {
+	f := setup(t)
+	topic := f.topic(1)
+	f.produce(topic, 0, 0, 10)
+	src := f.source(SourceConfig{Topics: []string{topic}})
+	r, e := f.reader(src), f.enumerator(src)
+	old, err := e.Discover(f.ctx)
+	must(t, err)
+	from := func(r connectors.Reader, sp connectors.Split, at connectors.Position) error {
+		must(t, r.Assign(connectors.Assignment{Split: sp, From: at, Until: at + 5}))
+		b, err := r.Poll(f.ctx)
+		if err == nil && (!b.Done || b.Split != sp) {
+			t.Errorf("read %+v", b)
+		}
+		return err
+	}
+	must(t, from(r, old[0], 0))
+	_, err = f.adm.DeleteTopics(f.ctx, topic)
+	must(t, err)
+	_, err = f.adm.CreateTopic(f.ctx, 1, 1, nil, topic)
+	must(t, err)
+	// The fixture's client goes on with the id that it knows.
+	f.cl, err = kgo.NewClient(kgo.SeedBrokers(f.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	must(t, err)
+	t.Cleanup(f.cl.Close)
+	f.produce(topic, 0, 100, 20)
+	now, err := e.Discover(f.ctx)
+	must(t, err)
+	if len(now) != 1 || now[0].ID != old[0].ID || now[0].Incarnation == old[0].Incarnation || now[0].Incarnation == "" {
+		t.Fatalf("%+v, then %+v", old, now)
+	}
+	if err := from(f.reader(src), old[0], 5); err == nil || !strings.Contains(err.Error(), "position 5: the topic was deleted and created again") {
+		t.Error(err)
+	}
+	fresh := f.reader(src)
+	must(t, from(fresh, now[0], 5))
+	must(t, r.Assign(connectors.Assignment{Split: now[0], From: 0, Until: 5})) // one that has read the old one
+	values, _ := f.drain(r)
+	if got := values[now[0].ID]; !slices.Equal(got, []string{"0:100", "0:101", "0:102", "0:103", "0:104"}) {
+		t.Errorf("read %v", got)
+	}
+}
+
 func TestCompressedAndKeyedRecords(t *testing.T) {
 	f := setup(t)
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {

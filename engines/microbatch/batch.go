@@ -80,8 +80,15 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 			return err
 		}
 		r.rt.Log.Warn("running the batch again", "job", r.job.Name, "attempt", attempt+1, "error", err)
-		if err := r.rebuild(b); err != nil {
-			return err
+		for {
+			if err = r.rebuild(b); err == nil {
+				break
+			}
+			// What cannot be opened now may be later: it counts as an attempt.
+			if attempt++; attempt >= r.cfg.BatchAttempts || r.ctx.Err() != nil {
+				return fmt.Errorf("batch %d: opening its tasks again: %w", b.entry.Batch, err)
+			}
+			r.rt.Log.Warn("the batch's tasks cannot be opened", "job", r.job.Name, "attempt", attempt+1, "error", err)
 		}
 	}
 	if err := b.awaitTurn(r.ctx); err != nil {
@@ -320,6 +327,9 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 	g := b.slot.generation.Load()
 	b.taken.Store(0)
 	half := r.halfway(b)
+	if err := r.reopenUnknown(g.ctx); err != nil {
+		return 0, err
+	}
 	if err := r.checkRanges(b, b.replay || try > 1); err != nil {
 		return 0, err
 	}
@@ -351,9 +361,7 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 	r.progress.Store(r.written())
 	if err := r.execute(g, b, try); err != nil {
 		r.abort(open)
-		if lost := r.abandon(); lost != nil {
-			return 0, final{fmt.Errorf("%w; then %w", err, lost)}
-		}
+		r.abandon()
 		return 0, err
 	}
 	if r.byPartition() {
@@ -409,6 +417,7 @@ func (r *run) abort(open []*transaction) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), 5*time.Second)
 		if err := t.tx.Abort(ctx); err != nil {
 			r.rt.Log.Warn("aborting a batch", "sink", t.node.Name, "error", err)
+			r.unaborted = true
 		}
 		cancel()
 	}

@@ -10,6 +10,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines/microbatch/schedule"
+	"streamduel/pipeline"
 )
 
 // executor runs attempts of tasks, in this process or in another. Its methods
@@ -273,21 +274,18 @@ type panicked struct {
 	value any
 	stack []byte
 	at    string // the record that the task was at, if known
+	place string // file and line that panicked
 }
 
 func (p *panicked) Error() string {
-	at := p.at
-	if at != "" {
-		at = " at " + at
-	}
-	return fmt.Sprintf("panic%s: %v\n\n%s", at, p.value, p.stack)
+	return fmt.Sprintf("%s\n\n%s", pipeline.DescribePanic(p.value, p.at, p.place), p.stack)
 }
 
 // guard runs f and turns a panic into an error.
 func guard(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicked{value: v, stack: debug.Stack()}
+			err = &panicked{value: v, stack: debug.Stack(), place: pipeline.PanicPlace()}
 		}
 	}()
 	return f()

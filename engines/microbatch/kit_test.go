@@ -80,6 +80,7 @@ type bed struct {
 	groups    int // 0 takes the default
 	members   *engines.Members
 	log       *slog.Logger
+	disk      func(*os.File, []byte) (int, error) // nil for one with room
 }
 
 func newBed(t testing.TB, partitions int, g connectors.Guarantee) *bed {
@@ -113,6 +114,9 @@ func (b *bed) job() engines.Job {
 	folder, err := state.OpenFolder(b.dir, state.DurableProcess)
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.disk != nil {
+		folder = folder.Through(b.disk)
 	}
 	return engines.Job{Name: "job", Graph: b.graph(), Parallelism: b.parallel, Guarantee: b.guarantee, Folder: folder, Origins: true, Discovery: b.discovery, Backend: b.backend, MaxParallelism: b.groups}
 }

@@ -168,8 +168,7 @@ func TestPanic(t *testing.T) {
 	p := b.start()
 	err := p.Wait()
 	p.cancel()
-	if err == nil || !strings.Contains(err.Error(), "a bug in the user's function") || !strings.Contains(err.Error(), "life_test.go") ||
-		!strings.Contains(err.Error(), `panic at source "in", split in/0, position 5`) {
+	if err == nil || !strings.Contains(err.Error(), `panic at source "in", split in/0, position 5: a bug in the user's function (microbatch/life_test.go:`) {
 		t.Errorf("the job ended with %v", err)
 	}
 	if b.store.begun != 4 {

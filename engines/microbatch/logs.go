@@ -34,6 +34,8 @@ type splitRange struct {
 	Partition int32               `json:"partition"`
 	From      connectors.Position `json:"from"`
 	Until     connectors.Position `json:"until"`
+	// Incarnation is the split's, so that one that was made anew is noticed.
+	Incarnation string `json:"incarnation,omitempty"`
 	// Watermark is what the split had reached before the batch; kept under
 	// min-over-partitions only.
 	Watermark *int64 `json:"watermark,omitempty"`
@@ -78,7 +80,10 @@ func (l batchLogs) planned(e *offsetEntry) error {
 	if errors.Is(err, state.ErrExists) {
 		return fmt.Errorf("batch %d is in the offset log already: %w", e.Batch, err)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("offset log: batch %d: %w", e.Batch, err)
+	}
+	return nil
 }
 
 // torn leaves what a crash in the middle of a write could leave where renaming
@@ -96,7 +101,10 @@ func (l batchLogs) committed(e commitEntry) error {
 	if err != nil {
 		return err
 	}
-	return l.folder.Write(logName(commitPrefix, e.Batch), b)
+	if err := l.folder.Write(logName(commitPrefix, e.Batch), b); err != nil {
+		return fmt.Errorf("commit log: batch %d: %w", e.Batch, err)
+	}
+	return nil
 }
 
 func (l batchLogs) readOffset(batch int64) (*offsetEntry, error) {
@@ -120,6 +128,9 @@ func (l batchLogs) read(prefix string, batch int64, v any) error {
 	}
 	return nil
 }
+
+// remedyFolder ends what is said of a folder from which the job cannot go on.
+const remedyFolder = ": put back what is missing, or begin anew in an empty folder"
 
 // history is what the logs hold at a start.
 type history struct {
@@ -185,17 +196,17 @@ func (l batchLogs) load() (*history, error) {
 	}
 	if len(batches) == 0 {
 		if h.commit.Batch >= 0 {
-			return nil, fmt.Errorf("the commit log has batch %d, the offset log is empty: the folder is incomplete", h.commit.Batch)
+			return nil, fmt.Errorf("the commit log has batch %d, the offset log is empty: the folder is incomplete"+remedyFolder, h.commit.Batch)
 		}
 		return h, nil
 	}
 	if newest := batches[len(batches)-1]; newest < h.commit.Batch {
-		return nil, fmt.Errorf("the commit log has batch %d, the offset log ends at %d: the folder is incomplete", h.commit.Batch, newest)
+		return nil, fmt.Errorf("the commit log has batch %d, the offset log ends at %d: the folder is incomplete"+remedyFolder, h.commit.Batch, newest)
 	}
 	first, _ := slices.BinarySearch(batches, h.commit.Batch)
 	for i, batch := range batches[first:] {
 		if want := max(h.commit.Batch, batches[first]) + int64(i); batch != want {
-			return nil, fmt.Errorf("offset log: batch %d is missing: the folder is incomplete", want)
+			return nil, fmt.Errorf("offset log: batch %d is missing: the folder is incomplete"+remedyFolder, want)
 		}
 		e, err := l.readOffset(batch)
 		if err != nil {
@@ -204,10 +215,10 @@ func (l batchLogs) load() (*history, error) {
 		h.offsets = append(h.offsets, e)
 	}
 	if h.commit.Batch < 0 && h.offsets[0].Batch != 0 {
-		return nil, fmt.Errorf("the offset log begins at batch %d and nothing is committed: the folder is incomplete", h.offsets[0].Batch)
+		return nil, fmt.Errorf("the offset log begins at batch %d and nothing is committed: the folder is incomplete"+remedyFolder, h.offsets[0].Batch)
 	}
 	if h.commit.Batch >= 0 && h.offsets[0].Batch != h.commit.Batch {
-		return nil, fmt.Errorf("offset log: batch %d is missing: the folder is incomplete", h.commit.Batch)
+		return nil, fmt.Errorf("offset log: batch %d is missing: the folder is incomplete"+remedyFolder, h.commit.Batch)
 	}
 	return h, nil
 }
@@ -270,18 +281,18 @@ func (l batchLogs) claim(q query) error {
 		return fmt.Errorf("%s: %w", queryFile, err)
 	}
 	if old.Name != q.Name {
-		return fmt.Errorf("the folder holds the logs of job %q, not of %q", old.Name, q.Name)
+		return fmt.Errorf("the folder holds the logs of job %q, not of %q: give each job a folder of its own", old.Name, q.Name)
 	}
 	if old.MaxParallelism != q.MaxParallelism {
-		return fmt.Errorf("the job ran with %d key groups and cannot go on with %d", old.MaxParallelism, q.MaxParallelism)
+		return fmt.Errorf("the job ran with %d key groups and cannot go on with %d: set maxParallelism back, or begin anew in an empty folder", old.MaxParallelism, q.MaxParallelism)
 	}
 	if len(old.Stateful) != len(q.Stateful) {
-		return fmt.Errorf("the job had %d stages with state and has %d: stateful operators cannot be added or removed", len(old.Stateful), len(q.Stateful))
+		return fmt.Errorf("the job had %d stages with state and has %d: stateful operators cannot be added or removed: begin anew in an empty folder", len(old.Stateful), len(q.Stateful))
 	}
 	for i, o := range old.Stateful {
 		n := q.Stateful[i]
 		if !slices.Equal(o.Operators, n.Operators) {
-			return fmt.Errorf("the stateful operators were %q and are %q: they cannot be changed", o.Operators, n.Operators)
+			return fmt.Errorf("the stateful operators were %q and are %q: they cannot be changed: begin anew in an empty folder", o.Operators, n.Operators)
 		}
 		if o.Partitions != n.Partitions {
 			return fmt.Errorf("operators %q ran with %d state partitions and cannot go on with %d: the number is pinned at the first start", o.Operators, o.Partitions, n.Partitions)

@@ -26,8 +26,11 @@ type topic struct {
 	latest    bool // later splits begin at their end, as with auto.offset.reset: latest
 	deleted   map[int]bool
 	broken    error // of readers
-	chunk     int   // records a poll returns at most
-	changed   chan struct{}
+	broker    *broker
+	// incarnation is another after the topic was made anew; "" tells nobody.
+	incarnation string
+	chunk       int // records a poll returns at most
+	changed     chan struct{}
 }
 
 func newTopic(name string, partitions int) *topic {
@@ -36,7 +39,7 @@ func newTopic(name string, partitions int) *topic {
 }
 
 func (t *topic) split(p int) connectors.Split {
-	return connectors.Split{ID: connectors.SplitID(fmt.Sprintf("%s/%d", t.name, p)), Partition: int32(p)}
+	return connectors.Split{ID: connectors.SplitID(fmt.Sprintf("%s/%d", t.name, p)), Partition: int32(p), Incarnation: t.incarnation}
 }
 
 func (t *topic) index(id connectors.SplitID) int {
@@ -117,17 +120,20 @@ func (t *topic) Describe() connectors.SourceDescription {
 	return connectors.SourceDescription{Kind: "memory", Replayable: true, Bounded: t.bounded}
 }
 
-func (t *topic) Enumerator(context.Context, connectors.Env) (connectors.Enumerator, error) {
-	return topicEnumerator{t}, nil
+func (t *topic) Enumerator(ctx context.Context, _ connectors.Env) (connectors.Enumerator, error) {
+	return topicEnumerator{t}, t.broker.answer(ctx)
 }
 
-func (t *topic) Reader(context.Context, connectors.Env) (connectors.Reader, error) {
-	return &topicReader{t: t, wake: make(chan struct{}, 1)}, nil
+func (t *topic) Reader(ctx context.Context, _ connectors.Env) (connectors.Reader, error) {
+	return &topicReader{t: t, wake: make(chan struct{}, 1)}, t.broker.answer(ctx)
 }
 
 type topicEnumerator struct{ t *topic }
 
-func (e topicEnumerator) Discover(context.Context) (out []connectors.Split, err error) {
+func (e topicEnumerator) Discover(ctx context.Context) (out []connectors.Split, err error) {
+	if err := e.t.broker.answer(ctx); err != nil {
+		return nil, err
+	}
 	e.t.mu.Lock()
 	defer e.t.mu.Unlock()
 	for p := range e.t.parts {
@@ -138,7 +144,10 @@ func (e topicEnumerator) Discover(context.Context) (out []connectors.Split, err 
 	return out, nil
 }
 
-func (e topicEnumerator) Bounds(_ context.Context, ids []connectors.SplitID) (map[connectors.SplitID]connectors.Bounds, error) {
+func (e topicEnumerator) Bounds(ctx context.Context, ids []connectors.SplitID) (map[connectors.SplitID]connectors.Bounds, error) {
+	if err := e.t.broker.answer(ctx); err != nil {
+		return nil, err
+	}
 	e.t.mu.Lock()
 	defer e.t.mu.Unlock()
 	out := map[connectors.SplitID]connectors.Bounds{}
@@ -165,7 +174,10 @@ func (e topicEnumerator) Start(_ context.Context, ids []connectors.SplitID, init
 	return out, nil
 }
 
-func (e topicEnumerator) Commit(_ context.Context, p map[connectors.SplitID]connectors.Position) error {
+func (e topicEnumerator) Commit(ctx context.Context, p map[connectors.SplitID]connectors.Position) error {
+	if err := e.t.broker.answer(ctx); err != nil {
+		return err
+	}
 	e.t.mu.Lock()
 	defer e.t.mu.Unlock()
 	maps.Copy(e.t.committed, p)
@@ -212,6 +224,9 @@ func (r *topicReader) Unassign(ids ...connectors.SplitID) {
 
 func (r *topicReader) Poll(ctx context.Context) (*connectors.Batch, error) {
 	for {
+		if err := r.t.broker.answer(ctx); err != nil {
+			return nil, err
+		}
 		r.t.mu.Lock()
 		changed, open := r.t.changed, false
 		if err := r.t.broken; err != nil {
@@ -225,6 +240,10 @@ func (r *topicReader) Poll(ctx context.Context) (*connectors.Batch, error) {
 				continue
 			}
 			p := r.t.index(a.Split.ID)
+			if a.Split.Incarnation != r.t.incarnation {
+				r.t.mu.Unlock()
+				return nil, fmt.Errorf("split %s at position %d: the topic was deleted and created again", a.Split.ID, a.From)
+			}
 			if r.t.bounded && a.Until == connectors.NoEnd && p >= 0 && int(a.From) >= len(r.t.parts[p]) {
 				continue // it ends by itself
 			}
@@ -267,6 +286,49 @@ type row struct {
 	key, value int64
 }
 
+// broker is what topic and store are on: it can be gone. A client waits for it as
+// long as its patience lasts. One that is nil is always there.
+type broker struct {
+	patience time.Duration
+	mu       sync.Mutex
+	back     chan struct{} // nil while it is there
+}
+
+func (b *broker) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.back = make(chan struct{})
+}
+
+func (b *broker) comeBack() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.back)
+	b.back = nil
+}
+
+func (b *broker) answer(ctx context.Context) error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	back := b.back
+	b.mu.Unlock()
+	if back == nil {
+		return nil
+	}
+	t := time.NewTimer(b.patience)
+	defer t.Stop()
+	select {
+	case <-back:
+		return nil
+	case <-t.C:
+		return fmt.Errorf("the broker has not answered for %v", b.patience)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 var errFenced = errors.New("fenced by a newer process")
 
 // store is a sink in memory that outlives the processes that write to it.
@@ -284,6 +346,7 @@ type store struct {
 	failWrites int
 	// failCommits makes the answer to the so-manieth commit from now be lost, once.
 	failCommits int
+	broker      *broker
 	only        []connectors.Guarantee
 }
 
@@ -317,13 +380,19 @@ func (s *store) kill() {
 	s.epoch++
 }
 
-func (s *store) Writer(_ context.Context, env connectors.WriterEnv) (connectors.Writer, error) {
+func (s *store) Writer(ctx context.Context, env connectors.WriterEnv) (connectors.Writer, error) {
+	if err := s.broker.answer(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return &storeWriter{s: s, env: env, epoch: s.epoch}, nil
 }
 
-func (s *store) Transaction(_ context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+func (s *store) Transaction(ctx context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+	if err := s.broker.answer(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch++ // fences older ones, whose open rows are never seen
@@ -334,7 +403,10 @@ func (s *store) Transaction(_ context.Context, env connectors.WriterEnv) (connec
 }
 
 // PartitionTransaction fences older ones of its partition only.
-func (s *store) PartitionTransaction(_ context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+func (s *store) PartitionTransaction(ctx context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
+	if err := s.broker.answer(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.parts == nil {
@@ -361,6 +433,9 @@ func (w *storeWriter) Write(ctx context.Context, r *connectors.Record, o *connec
 		return err
 	}
 	defer w.env.Gate.Leave(1, 1)
+	if err := w.s.broker.answer(ctx); err != nil {
+		return err
+	}
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
 	if w.epoch != w.s.epoch {
@@ -419,7 +494,10 @@ func (t *storeTransaction) Committed(context.Context) (map[connectors.SplitID]co
 	return m.carried, m.metadata, m.commits > 0, nil
 }
 
-func (t *storeTransaction) Begin(context.Context) error {
+func (t *storeTransaction) Begin(ctx context.Context) error {
+	if err := t.s.broker.answer(ctx); err != nil {
+		return err
+	}
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	if t.active {
@@ -436,14 +514,20 @@ func (t *storeTransaction) Writer(subtask int) connectors.Writer {
 	return &storeWriter{s: t.s, env: env, epoch: t.epoch, tx: t}
 }
 
-func (t *storeTransaction) Prepare(_ context.Context, p map[connectors.SplitID]connectors.Position, metadata string) error {
+func (t *storeTransaction) Prepare(ctx context.Context, p map[connectors.SplitID]connectors.Position, metadata string) error {
+	if err := t.s.broker.answer(ctx); err != nil {
+		return err
+	}
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	t.positions, t.metadata, t.prepared = maps.Clone(p), metadata, true
 	return t.check()
 }
 
-func (t *storeTransaction) Commit(context.Context) error {
+func (t *storeTransaction) Commit(ctx context.Context) error {
+	if err := t.s.broker.answer(ctx); err != nil {
+		return err
+	}
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	if err := t.check(); err != nil {
@@ -476,7 +560,10 @@ func (s *store) publish(t *storeTransaction) {
 	t.active = false
 }
 
-func (t *storeTransaction) Abort(context.Context) error {
+func (t *storeTransaction) Abort(ctx context.Context) error {
+	if err := t.s.broker.answer(ctx); err != nil {
+		return err
+	}
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	t.active = false

@@ -30,7 +30,7 @@ func (r *run) outlasted(took time.Duration) (sink string, timeout time.Duration)
 // An attempt that was superseded must not: it would fence the newer one.
 func (r *run) reopen(ctx context.Context) error {
 	if err := r.attempt.Check(); err != nil {
-		return err
+		return final{err}
 	}
 	for _, t := range r.transactions {
 		if err := t.tx.Close(); err != nil {
@@ -47,6 +47,25 @@ func (r *run) reopen(ctx context.Context) error {
 		return nil
 	}
 	return openTransactions(ctx, r)
+}
+
+// reopenUnknown opens those transactions anew of which it is not known whether they
+// are still open, or whether they were carried out.
+func (r *run) reopenUnknown(ctx context.Context) error {
+	if r.unaborted {
+		if err := r.reopen(ctx); err != nil {
+			return err
+		}
+		r.unaborted = false
+	}
+	for _, p := range r.parts.all {
+		if p.anew {
+			if err := r.reopenPart(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // tooLong is the error of a batch that has outlasted its transaction twice.

@@ -28,6 +28,9 @@ type part struct {
 	lasted time.Duration
 	// unsure says that a commit has failed and may have been carried out.
 	unsure bool
+	// anew says that it must be opened anew before it is used: it is not known what
+	// became of it.
+	anew bool
 }
 
 // carriedPart is the metadata of a partition's transaction.
@@ -82,7 +85,7 @@ func (r *run) openPart(ctx context.Context, p *part) error {
 	if err != nil {
 		return p.fail("opening the transaction", err)
 	}
-	p.tx, p.holds, p.since, p.unsure = tx, -1, time.Time{}, false
+	p.tx, p.holds, p.since, p.unsure, p.anew = tx, -1, time.Time{}, false, false
 	positions, metadata, ok, err := tx.Committed(ctx)
 	if err != nil {
 		return p.fail("reading what it holds", err)
@@ -248,8 +251,8 @@ func (r *run) passedParts(b *batch) {
 }
 
 // abandon takes back what the partitions of a failed attempt have open. Where it
-// is not known what became of a transaction, the sink is asked.
-func (r *run) abandon() error {
+// is not known what became of a transaction, the sink is asked before the next.
+func (r *run) abandon() {
 	for _, p := range r.parts.all {
 		if p.since.IsZero() {
 			continue
@@ -262,13 +265,8 @@ func (r *run) abandon() error {
 		if err != nil {
 			r.rt.Log.Warn("aborting a partition", "sink", p.node.Name, "partition", p.subtask, "error", err)
 		}
-		if (err != nil || p.unsure) && r.ctx.Err() == nil {
-			if err := r.reopenPart(r.ctx, p); err != nil {
-				return err
-			}
-		}
+		p.anew = err != nil || p.unsure
 	}
-	return nil
 }
 
 // reopenPart opens a partition's transaction anew. An attempt that was superseded
@@ -277,8 +275,11 @@ func (r *run) reopenPart(ctx context.Context, p *part) error {
 	if err := r.attempt.Check(); err != nil {
 		return final{err}
 	}
-	if err := p.tx.Close(); err != nil {
-		r.rt.Log.Warn("closing a transaction", "sink", p.node.Name, "partition", p.subtask, "error", err)
+	if p.tx != nil {
+		if err := p.tx.Close(); err != nil {
+			r.rt.Log.Warn("closing a transaction", "sink", p.node.Name, "partition", p.subtask, "error", err)
+		}
+		p.tx = nil
 	}
 	return r.openPart(ctx, p)
 }

@@ -114,7 +114,7 @@ func (r *run) plan(due time.Time) (*batch, error) {
 	for _, s := range r.sources {
 		ranges := make(map[connectors.SplitID]splitRange, len(s.splits))
 		for _, x := range s.splits {
-			rg := splitRange{Partition: x.Partition, From: x.position, Until: x.position + connectors.Position(take[i])}
+			rg := splitRange{Partition: x.Partition, Incarnation: x.incarnation, From: x.position, Until: x.position + connectors.Position(take[i])}
 			if r.cfg.Watermark == MinOverPartitions && s.node.Watermarks != nil {
 				s.mu.RLock()
 				if wm := x.watermark; wm != noTime {

@@ -3,6 +3,8 @@ package microbatch
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"streamduel/connectors"
 	"streamduel/engines"
@@ -214,18 +216,16 @@ func (r *run) follow(newest *offsetEntry) error {
 			if err != nil {
 				return s.fail(err)
 			}
-			exists := map[connectors.SplitID]bool{}
+			exists := map[connectors.SplitID]connectors.Split{}
 			var ids []connectors.SplitID
 			for _, sp := range found {
-				exists[sp.ID] = true
+				exists[sp.ID] = sp
 				if _, ok := ranges[sp.ID]; ok {
 					ids = append(ids, sp.ID)
 				}
 			}
-			for id := range ranges {
-				if !exists[id] && (r.cfg.Source.Mode != Structured || r.cfg.Source.FailOnDataLoss) {
-					return s.fail(fmt.Errorf("split %s of the offset log is gone", id))
-				}
+			if err := r.joinsOn(s, ranges, exists); err != nil {
+				return s.fail(err)
 			}
 			if r.job.Guarantee == connectors.AtMostOnce {
 				if committed, err = s.enumerator.Committed(r.ctx, ids); err != nil {
@@ -235,13 +235,14 @@ func (r *run) follow(newest *offsetEntry) error {
 			for _, id := range ids { // in the order of Discover, so that tasks are spread alike
 				rg := ranges[id]
 				at := rg.Until
-				if r.job.Guarantee == connectors.AtMostOnce {
+				anew := another(rg.Incarnation, exists[id].Incarnation)
+				if r.job.Guarantee == connectors.AtMostOnce && !anew {
 					at = rg.From // never committed: nothing of it was processed
 					if p, ok := committed[id]; ok {
 						at = p
 					}
 				}
-				x := s.add(connectors.Split{ID: id, Partition: rg.Partition}, at)
+				x := s.add(connectors.Split{ID: id, Partition: rg.Partition, Incarnation: exists[id].Incarnation}, at)
 				if rg.Watermark != nil {
 					x.watermark = *rg.Watermark
 				}
@@ -257,9 +258,6 @@ func (r *run) follow(newest *offsetEntry) error {
 				if s.intake != nil {
 					s.intake.follow(x.Split, at)
 				}
-			}
-			if err := r.readable(s); err != nil {
-				return err
 			}
 		}
 		if err := s.discover(r.ctx, newest == nil); err != nil {
@@ -283,29 +281,90 @@ func (r *run) follow(newest *offsetEntry) error {
 	return nil
 }
 
-// readable checks that the ranges to be run again are still there.
-func (r *run) readable(s *source) error {
-	var ids []connectors.SplitID
-	for _, x := range s.splits {
-		ids = append(ids, x.ID)
+// joinsOn checks that what the log says of a source's splits goes on from what
+// there is now: that none is gone or another, and that the ranges to be run again
+// can be read. What is missing and may be left is left, in ranges and replays:
+// nothing is read of it.
+func (r *run) joinsOn(s *source, ranges map[connectors.SplitID]splitRange, exists map[connectors.SplitID]connectors.Split) error {
+	if s.intake != nil && len(r.replays) > 0 {
+		return nil // blocks hold what is run again
 	}
-	if len(ids) == 0 || len(r.replays) == 0 || s.intake != nil {
+	var there []connectors.SplitID
+	for _, id := range slices.Sorted(maps.Keys(ranges)) {
+		sp, ok := exists[id]
+		if ok && !another(ranges[id].Incarnation, sp.Incarnation) {
+			there = append(there, id)
+			continue
+		}
+		from, why := ranges[id].Until, madeAnew
+		if len(r.replays) > 0 {
+			if f, ok := r.replays[0].Sources[s.node.UID][id]; ok {
+				from = f.From
+			}
+		}
+		if !ok {
+			if !s.mayLose() {
+				return fmt.Errorf("split %s of the offset log is gone: begin anew in an empty folder, or go on without it under source.mode: structured with failOnDataLoss: false", id)
+			}
+			why = "went with their split"
+		}
+		if err := s.lost(id, from, ranges[id].Until, why); err != nil {
+			return err
+		}
+		for _, e := range r.replays {
+			e.leave(s, id, e.Sources[s.node.UID][id].Until)
+		}
+		if ok { // the new one from its beginning
+			b, err := s.enumerator.Bounds(r.ctx, []connectors.SplitID{id})
+			if err != nil {
+				return err
+			}
+			rg := ranges[id]
+			rg.From, rg.Until = b[id].Earliest, b[id].Earliest
+			ranges[id] = rg
+		}
+	}
+	if len(there) == 0 || len(r.replays) == 0 {
 		return nil
 	}
-	bounds, err := s.enumerator.Bounds(r.ctx, ids)
+	bounds, err := s.enumerator.Bounds(r.ctx, there)
 	if err != nil {
-		return s.fail(err)
+		return err
 	}
 	for _, e := range r.replays {
-		for id, rg := range e.Sources[s.node.UID] {
-			b, ok := bounds[id]
-			if rg.From == rg.Until {
+		for _, id := range there {
+			rg, b := e.Sources[s.node.UID][id], bounds[id]
+			if rg.From == rg.Until || rg.From >= b.Earliest && rg.Until <= b.Latest {
 				continue
 			}
-			if !ok || rg.From < b.Earliest || rg.Until > b.Latest {
-				return s.fail(fmt.Errorf("batch %d cannot be run again: it took %d to %d of split %s, which now has %d to %d", e.Batch, rg.From, rg.Until, id, b.Earliest, b.Latest))
+			if !s.mayLose() {
+				return fmt.Errorf("batch %d cannot be run again: it took %d to %d of split %s, which now has %d to %d: put the records back, or go on without them under source.mode: structured with failOnDataLoss: false", e.Batch, rg.From, rg.Until, id, b.Earliest, b.Latest)
 			}
+			if rg.From < b.Earliest {
+				if err := s.lost(id, rg.From, min(rg.Until, b.Earliest), deletedEarly); err != nil {
+					return err
+				}
+			}
+			if rg.Until > b.Latest {
+				if err := s.lost(id, max(rg.From, b.Latest), rg.Until, behindEnd); err != nil {
+					return err
+				}
+				rg.Until = b.Latest
+				end := ranges[id]
+				end.Until = min(end.Until, b.Latest)
+				ranges[id] = end
+			}
+			rg.From = min(max(rg.From, b.Earliest), rg.Until)
+			e.Sources[s.node.UID][id] = rg
 		}
 	}
 	return nil
+}
+
+// leave takes a split's records out of a batch that is to be run again.
+func (e *offsetEntry) leave(s *source, id connectors.SplitID, until connectors.Position) {
+	if rg, ok := e.Sources[s.node.UID][id]; ok {
+		rg.From, rg.Until = until, until
+		e.Sources[s.node.UID][id] = rg
+	}
 }

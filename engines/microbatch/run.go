@@ -50,6 +50,8 @@ type run struct {
 
 	sources      []*source
 	transactions []*transaction
+	runs         atomic.Bool // it has been opened
+	unaborted    bool        // one of them could not be aborted; the runner's
 	parts        parts
 
 	// The planner's.
@@ -123,7 +125,7 @@ func (r *run) emit(e engines.Event) {
 }
 
 func (r *run) env(n *pipeline.Node) connectors.Env {
-	return connectors.Env{Job: r.job.Name, Node: n.UID, Attempt: r.attempt.Number, Log: r.rt.Log, Gate: r.rt.Gate}
+	return connectors.Env{Job: r.job.Name, Node: n.UID, Attempt: r.attempt.Number, Log: r.rt.Log, Gate: r.rt.Gate, Patient: r.runs.Load()}
 }
 
 func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.WriterEnv {
@@ -157,6 +159,7 @@ func (r *run) stopping() bool { return r.stopMode() != "" || r.ctx.Err() != nil 
 
 // main runs batches until the job ends, and says how it ended.
 func (r *run) main() {
+	r.runs.Store(true)
 	err := guard(r.drive)
 	if received := r.receivers.end(false); received != nil {
 		err = received
@@ -339,13 +342,19 @@ func (f *failure) get() error {
 
 func (r *run) planTicks() error {
 	clock := control.Queueing{Interval: r.cfg.Interval.Std()}
+	before, wallBefore := time.Now(), r.now()
 	for r.goOn(r.pause(clock.Due(r.now()))) {
-		wall := r.now()
+		wall, now := r.now(), time.Now()
+		if step := time.Duration(wall-wallBefore) - now.Sub(before); step.Abs() >= clock.Interval {
+			r.rt.Log.Warn("the clock was set", "job", r.job.Name, "by", step)
+			clock.Stepped(wall)
+		}
+		before, wallBefore = now, wall
 		switch {
 		case r.stopping():
 			r.queue.wait() // the ends of bounded sources are read batch by batch
 		case wall < clock.Due(wall):
-			continue // woken early: the wall clock was set back
+			continue // woken early: the wall clock was set back a little
 		}
 		due := time.Now().Add(time.Duration(clock.Due(wall) - wall))
 		clock.Ticked()

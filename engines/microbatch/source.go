@@ -34,8 +34,10 @@ type split struct {
 	position connectors.Position // behind what is planned; the planner's
 	latest   connectors.Position // as last seen; the planner's
 	pin      connectors.Position // availableNow: where it ends; the planner's
-	first    atomic.Bool         // its first record has been taken
-	reached  atomic.Int64        // behind what tasks have read
+	// incarnation is the one that is read; the planner's.
+	incarnation string
+	first       atomic.Bool  // its first record has been taken
+	reached     atomic.Int64 // behind what tasks have read
 	// watermark is what the split has reached, since when by the batch's clock.
 	watermark, since int64
 	idle             bool // its generator says so
@@ -55,7 +57,7 @@ func (s *source) fail(err error) error { return fmt.Errorf("source %q: %w", s.no
 func (s *source) add(sp connectors.Split, from connectors.Position) *split {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := &split{Split: sp, index: len(s.splits), position: from, latest: from, watermark: noTime, since: s.run.rt.Clock.Millis()}
+	x := &split{Split: sp, index: len(s.splits), position: from, latest: from, incarnation: sp.Incarnation, watermark: noTime, since: s.run.rt.Clock.Millis()}
 	x.reached.Store(int64(from))
 	s.splits = append(s.splits, x)
 	s.byID[sp.ID] = x
@@ -94,10 +96,16 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 	s.looked = time.Now()
 	var fresh []connectors.Split
 	var ids []connectors.SplitID
+	var anew []connectors.Split
+	exists := map[connectors.SplitID]bool{}
 	for _, sp := range found {
-		if s.byID[sp.ID] == nil {
+		exists[sp.ID] = true
+		switch x := s.byID[sp.ID]; {
+		case x == nil:
 			fresh = append(fresh, sp)
 			ids = append(ids, sp.ID)
+		case !x.gone && another(x.incarnation, sp.Incarnation):
+			anew = append(anew, sp)
 		}
 	}
 	var from map[connectors.SplitID]connectors.Position
@@ -110,6 +118,14 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 	s.mu.Unlock()
 	if err != nil {
 		return s.fail(err)
+	}
+	if err := s.begunAnew(ctx, anew); err != nil {
+		return s.fail(err)
+	}
+	for _, x := range s.splits {
+		if s.intake != nil && !exists[x.ID] { // its receiver would wait for it
+			return s.fail(fmt.Errorf("split %s is gone", x.ID))
+		}
 	}
 	for _, sp := range fresh {
 		p, ok := from[sp.ID]
@@ -148,11 +164,45 @@ func (s *source) fromEarliest(ctx context.Context, from map[connectors.SplitID]c
 	return nil
 }
 
+// another reports whether a split has been made anew, as far as that is known.
+func another(then, now string) bool { return then != "" && now != "" && then != now }
+
+// What is said of records that are gone.
+const (
+	madeAnew     = "went with their split: it was deleted and made anew"
+	deletedEarly = "were deleted before they were read"
+	behindEnd    = "are behind its end now: it was cut or made anew"
+)
+
+// begunAnew takes the splits that have been made anew from their first record, if
+// the job may go on without what the old ones held.
+func (s *source) begunAnew(ctx context.Context, anew []connectors.Split) error {
+	for _, sp := range anew {
+		x := s.byID[sp.ID]
+		if err := s.lost(sp.ID, x.position, max(x.position, x.latest), madeAnew); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		bounds, err := s.enumerator.Bounds(ctx, []connectors.SplitID{sp.ID})
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		x.incarnation, x.position = sp.Incarnation, bounds[sp.ID].Earliest
+	}
+	return nil
+}
+
+// mayLose reports whether the job may go on without records that are gone.
+func (s *source) mayLose() bool {
+	return s.run.cfg.Source.Mode == Structured && !s.run.cfg.Source.FailOnDataLoss
+}
+
 // lost decides about records that are not there any more: nil when the job may
 // go on without them.
 func (s *source) lost(id connectors.SplitID, from, until connectors.Position, why string) error {
 	if s.run.cfg.Source.Mode != Structured {
-		return fmt.Errorf("split %s: records from position %d to %d %s", id, from, until, why)
+		return fmt.Errorf("split %s: records from position %d to %d %s: begin anew in an empty folder, or go on without them under source.mode: structured with failOnDataLoss: false", id, from, until, why)
 	}
 	if s.run.cfg.Source.FailOnDataLoss {
 		return fmt.Errorf("split %s: records from position %d to %d %s; source.failOnDataLoss: false goes on without them", id, from, until, why)
@@ -164,7 +214,10 @@ func (s *source) lost(id connectors.SplitID, from, until connectors.Position, wh
 
 // bounds asks for the ends of all splits in one call and checks that what was
 // planned up to still joins on.
-func (s *source) bounds(ctx context.Context) error {
+func (s *source) bounds(ctx context.Context) error { return s.joined(ctx, false) }
+
+// joined is bounds; looked says whether splits have just been looked for.
+func (s *source) joined(ctx context.Context, looked bool) error {
 	if s.intake != nil {
 		for _, x := range s.splits {
 			x.latest = s.intake.end(x.ID)
@@ -184,7 +237,7 @@ func (s *source) bounds(ctx context.Context) error {
 	bounds, err := s.enumerator.Bounds(ctx, ids)
 	s.mu.Unlock()
 	if err != nil {
-		if s.run.cfg.Source.Mode == Structured && !s.run.cfg.Source.FailOnDataLoss {
+		if s.mayLose() {
 			return s.leave(ctx, err)
 		}
 		return s.fail(err)
@@ -198,13 +251,20 @@ func (s *source) bounds(ctx context.Context) error {
 			return s.fail(fmt.Errorf("split %s is gone", x.ID))
 		}
 		if x.position < b.Earliest {
-			if err := s.lost(x.ID, x.position, b.Earliest, "were deleted before they were read"); err != nil {
+			if err := s.lost(x.ID, x.position, b.Earliest, deletedEarly); err != nil {
 				return s.fail(err)
 			}
 			x.position = b.Earliest
 		}
 		if x.position > b.Latest {
-			if err := s.lost(x.ID, b.Latest, x.position, "are behind its end now: it was cut or made anew"); err != nil {
+			if s.mayLose() && x.incarnation != "" && !looked {
+				// It may be another one, which is then read from its beginning.
+				if err := s.discover(ctx, false); err != nil {
+					return err
+				}
+				return s.joined(ctx, true)
+			}
+			if err := s.lost(x.ID, b.Latest, x.position, behindEnd); err != nil {
 				return s.fail(err)
 			}
 			x.position = b.Latest

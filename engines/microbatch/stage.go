@@ -162,7 +162,9 @@ func (t *task) assign(b *batch) {
 		known := src.source.known()
 		for i := t.partition(); i < len(known); i += len(t.stage.tasks) {
 			if rg, ok := ranges[known[i].ID]; ok && rg.From < rg.Until && !t.run.parts.has(known[i].ID, rg) {
-				src.assign = append(src.assign, connectors.Assignment{Split: known[i].Split, From: rg.From, Until: rg.Until})
+				sp := known[i].Split
+				sp.Incarnation = rg.Incarnation
+				src.assign = append(src.assign, connectors.Assignment{Split: sp, From: rg.From, Until: rg.Until})
 			}
 		}
 	}

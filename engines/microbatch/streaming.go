@@ -365,7 +365,7 @@ func (r *run) entryOf(ends engines.Positions, time int64) *offsetEntry {
 			if !ok {
 				until = x.position
 			}
-			ranges[x.ID] = splitRange{Partition: x.Partition, From: x.position, Until: until}
+			ranges[x.ID] = splitRange{Partition: x.Partition, Incarnation: x.incarnation, From: x.position, Until: until}
 		}
 		e.Sources[s.node.UID] = ranges
 	}

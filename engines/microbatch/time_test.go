@@ -375,34 +375,39 @@ func TestThrottle(t *testing.T) {
 // TestClockSteps: a wall clock that is set back or forward neither stops the job
 // nor moves its processing time back.
 func TestClockSteps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBed(t, 1, connectors.AtLeastOnce)
-		b.config.Interval = Duration(time.Second)
-		p := b.start()
-		for _, step := range []time.Duration{0, -time.Hour, 2 * time.Hour} {
-			b.clock.Step(step)
-			began := time.Now()
-			b.topic.fill(10, 3)
-			p.drained()
-			if d := time.Since(began); d > 2*time.Second {
-				t.Errorf("after a step by %v the next batch took %v", step, d)
-			}
+	for _, kind := range []ClockKind{Skipping, Queueing} {
+		t.Run(string(kind), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { clockSteps(t, kind) }) })
+	}
+}
+
+func clockSteps(t *testing.T, kind ClockKind) {
+	b := newBed(t, 1, connectors.AtLeastOnce)
+	b.config.Interval = Duration(time.Second)
+	b.config.Clock = kind
+	p := b.start()
+	for _, step := range []time.Duration{0, -time.Hour, 2 * time.Hour} {
+		b.clock.Step(step)
+		began := time.Now()
+		b.topic.fill(10, 3)
+		p.drained()
+		if d := time.Since(began); d > 2*time.Second {
+			t.Errorf("after a step by %v the next batch took %v", step, d)
 		}
-		p.stopNow()
-		last := int64(0)
-		for i := range 3 {
-			e, err := batchLogs{b.job().Folder}.readOffset(int64(i))
-			if err != nil || e.Time < last {
-				t.Errorf("batch %d: time %d after %d, %v", i, e.Time, last, err)
-			}
-			last = e.Time
+	}
+	p.stopNow()
+	last := int64(0)
+	for i := range 3 {
+		e, err := batchLogs{b.job().Folder}.readOffset(int64(i))
+		if err != nil || e.Time < last {
+			t.Errorf("batch %d: time %d after %d, %v", i, e.Time, last, err)
 		}
-		for _, d := range batches(p.all("batchCompleted")) {
-			if d.SchedulingDelay > 1 {
-				t.Errorf("batch %d was delayed by %v ms", d.Batch, d.SchedulingDelay)
-			}
+		last = e.Time
+	}
+	for _, d := range batches(p.all("batchCompleted")) {
+		if d.SchedulingDelay > 1 {
+			t.Errorf("batch %d was delayed by %v ms", d.Batch, d.SchedulingDelay)
 		}
-	})
+	}
 }
 
 // TestQueueing: ticks never skip. A batch that takes three and a half intervals

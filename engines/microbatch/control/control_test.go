@@ -181,6 +181,17 @@ func TestQueueingNeverSkips(t *testing.T) {
 	if (&Queueing{Interval: time.Second}).Due(6*second) != 7*second {
 		t.Error("the first tick lies strictly in the future")
 	}
+	// The clock was set, back or forward: one tick at once, then the grid again.
+	for _, now := range []int64{3*second + 5, 900*second + 5} {
+		q.Stepped(now)
+		if got := q.Due(now); got != now {
+			t.Errorf("after a step to %d the tick is at %d", now, got)
+		}
+		q.Ticked()
+		if got := q.Due(now); got != now-5+second {
+			t.Errorf("after a step to %d the second tick is at %d", now, got)
+		}
+	}
 }
 
 func TestTake(t *testing.T) {

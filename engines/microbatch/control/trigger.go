@@ -52,4 +52,8 @@ func (q *Queueing) Due(now int64) int64 {
 }
 
 // Ticked tells that the tick has been taken.
-func (q *Queueing) Ticked() { q.next += int64(q.Interval) }
+func (q *Queueing) Ticked() { q.next = Boundary(q.next, q.Interval) }
+
+// Stepped tells that the clock was set, to now: no tick is waited for, or caught up
+// with, for time that has not passed. There is one at once, then the grid's.
+func (q *Queueing) Stepped(now int64) { q.next = now }
