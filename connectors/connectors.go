@@ -196,6 +196,9 @@ type Sink interface {
 type SinkDescription struct {
 	Kind       string
 	Guarantees []Guarantee // a job that asks for another is refused before it starts
+	// AppendOnly: rows cannot replace others, so that a job whose output mode would
+	// write changed ones is refused before it starts.
+	AppendOnly bool
 }
 
 // Supports reports whether the sink can give the guarantee.

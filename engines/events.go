@@ -133,6 +133,8 @@ type (
 		Failed int     `json:"failedAttempts"`
 		P50    float64 `json:"taskP50Millis"`
 		Max    float64 `json:"taskMaxMillis"`
+		// Shuffled is how many rows its tasks have written to shuffles.
+		Shuffled int64 `json:"shuffledRecords,omitempty"`
 	}
 	// RateLimited tells that the rate limit has changed.
 	RateLimited struct {

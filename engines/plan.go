@@ -15,6 +15,9 @@ type Plan struct {
 	// Executors are processes, of an engine that has them and gives tasks to them
 	// as they become free.
 	Executors *PlanExecutors `json:"executors,omitempty"`
+	// OutputMode says which rows of aggregations leave; "" where an engine has no
+	// modes, or results answer each input.
+	OutputMode string `json:"outputMode,omitempty"`
 }
 
 // PlanOperator is an operator as written. Inputs name operators by ID.
@@ -57,6 +60,8 @@ type PlanPlace struct {
 type Input struct {
 	From         int    `json:"from"`
 	Partitioning string `json:"partitioning"`
+	// Combined: records are combined before the exchange.
+	Combined bool `json:"combined,omitempty"`
 }
 
 // PlanSlots says how many slots a job needs and how many there are.

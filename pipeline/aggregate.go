@@ -35,24 +35,35 @@ func (f *AggregateFunction[T, A, R]) check(g *Graph, name string) {
 }
 
 // Aggregate keeps an accumulator for each key and emits the result so far: one
-// output an input.
+// output an input, unless the job has an output mode.
 func Aggregate[K comparable, T, A, R any](k *Keyed[K, T], name string, f AggregateFunction[T, A, R], accumulators codec.Codec[A]) *Stream[R] {
 	f.check(k.s.g, name)
 	if accumulators == nil {
 		accumulators, _ = codec.Of[A]()
 	}
-	out := Process(k, name, func(s *Setup[K]) Function[K, T, R] {
-		table := Table(s, "accumulator", accumulators)
-		return Function[K, T, R]{Element: func(v T, c *KeyedCtx[K], emit func(R)) {
-			acc, fresh := table.Ref(c.Key())
-			if fresh {
-				*acc = f.create()
+	return aggregation(k, name, "accumulator", accumulators, f.Merge != nil, func() running[T, A, R] {
+		r := running[T, A, R]{
+			add: func(acc *A, fresh bool, v T) int {
+				if fresh {
+					*acc = f.create()
+				}
+				*acc = f.Add(*acc, v)
+				return 0
+			},
+			rows: func(acc *A, _ int, next Receiver[R], c *Ctx) { next(f.Result(*acc), c) },
+		}
+		if f.Merge != nil {
+			r.merge = func(acc *A, fresh bool, part A) int {
+				if fresh {
+					*acc = accumulators.Clone(part)
+				} else {
+					*acc = f.Merge(*acc, accumulators.Clone(part))
+				}
+				return 0
 			}
-			*acc = f.Add(*acc, v)
-			emit(f.Result(*acc))
-		}}
+		}
+		return r
 	})
-	return out
 }
 
 // Min keeps for each key the first record with its field set to the smallest
@@ -136,21 +147,21 @@ func Sum[K comparable, T any, F Number](k *Keyed[K, T], name string, field func(
 	})
 }
 
-// keep holds one record a key, which starts as the first one, and emits it for
-// every input.
+// keep holds one record a key, which starts as the first one. What stands for
+// several records is one like them, so that it goes in as they do.
 func keep[K comparable, T any](k *Keyed[K, T], name string, make func() func(acc *T, v T)) *Stream[T] {
 	values := k.Values()
-	out := Process(k, name, func(s *Setup[K]) Function[K, T, T] {
-		table, update := Table(s, "value", values), make()
-		return Function[K, T, T]{Element: func(v T, c *KeyedCtx[K], emit func(T)) {
-			acc, fresh := table.Ref(c.Key())
+	out := aggregation(k, name, "value", values, true, func() running[T, T, T] {
+		update := make()
+		add := func(acc *T, fresh bool, v T) int {
 			if fresh {
 				*acc = values.Clone(v)
 			} else {
 				update(acc, v)
 			}
-			emit(*acc)
-		}}
+			return 0
+		}
+		return running[T, T, T]{add: add, merge: add, rows: same[T]}
 	})
 	out.codec = k.s.codec
 	return out

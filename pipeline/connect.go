@@ -40,7 +40,7 @@ type CoFunction[K comparable, A, B, R any] struct {
 // CoProcess runs a function over two keyed streams with shared keyed state.
 // There is no order between the two inputs. make is called once per subtask.
 func CoProcess[K comparable, A, B, R any](c *Connected[K, A, B], name string, make func(*Setup[K]) CoFunction[K, A, B, R]) *Stream[R] {
-	n := c.first.s.g.add(&Node{Name: name, Kind: KindKeyed})
+	n := c.first.s.g.add(&Node{Name: name, Kind: KindKeyed, Role: Role{Does: Joins}})
 	join(c.first.s, n, 0, Hash, hashKey(c.first))
 	join(c.second.s, n, 1, Hash, hashKey(c.second))
 	n.build = func(b *builder, n *Node) any {

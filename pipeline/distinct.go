@@ -66,7 +66,7 @@ func Dedupe[K comparable, T any](k *Keyed[K, T], name string, ttl time.Duration,
 			f.ProcessingTimer = forget
 		}
 		return f
-	})
+	}).As(Role{Does: Deduplicates, EventTime: by == EventTimeDomain && ttl > 0})
 	out.codec = k.s.codec
 	return out
 }
@@ -85,26 +85,41 @@ func TopN[K comparable, T any](k *Keyed[K, T], name string, n int, better func(a
 		k.s.g.fail("operator %q: the best %d: at least 1", name, n)
 	}
 	values := k.Values()
-	out := Process(k, name, func(s *Setup[K]) Function[K, T, Ranked[T]] {
-		table := Table(s, "best", List(values))
-		return Function[K, T, Ranked[T]]{Element: func(v T, c *KeyedCtx[K], emit func(Ranked[T])) {
-			best, ok := table.Get(c.Key())
-			at := len(best)
-			for at > 0 && better(v, best[at-1]) {
+	out := aggregation(k, name, "best", List(values), true, func() running[T, []T, Ranked[T]] {
+		add := func(best *[]T, _ bool, v T) (from int) {
+			at := len(*best)
+			for at > 0 && better(v, (*best)[at-1]) {
 				at--
 			}
-			if ok && at >= n {
-				return
+			if at >= n {
+				return -1
 			}
-			ref, _ := table.Ref(c.Key())
-			if len(*ref) >= n {
-				*ref = (*ref)[:n-1]
+			if len(*best) >= n {
+				*best = (*best)[:n-1]
 			}
-			*ref = slices.Insert(*ref, at, values.Clone(v))
-			for i, b := range (*ref)[at:] {
-				emit(Ranked[T]{at + i + 1, b})
-			}
-		}}
+			*best = slices.Insert(*best, at, values.Clone(v))
+			return at
+		}
+		return running[T, []T, Ranked[T]]{
+			add: add,
+			merge: func(best *[]T, fresh bool, part []T) (from int) {
+				from = n
+				for _, v := range part {
+					if at := add(best, fresh, v); at >= 0 {
+						from = min(from, at)
+					}
+				}
+				if from == n {
+					return -1
+				}
+				return from
+			},
+			rows: func(best *[]T, from int, next Receiver[Ranked[T]], c *Ctx) {
+				for i, b := range (*best)[from:] {
+					next(Ranked[T]{from + i + 1, b}, c)
+				}
+			},
+		}
 	})
 	if values != nil {
 		out.codec = rankedCodec(values)

@@ -30,6 +30,9 @@ type Operator[T any] struct {
 	NextProcessing func() int64
 	// Restored is called once after the state was restored.
 	Restored func()
+	// Results, if not nil, is a *Results: rows leave as the output mode says, and
+	// Watermark and ProcessingTime only let go of what is over.
+	Results ruler
 }
 
 // Operate runs an operator over a keyed stream. make is called once per
@@ -56,6 +59,9 @@ func Operate[K comparable, T, R any](k *Keyed[K, T], name string, make func(s *S
 		}
 		if o.Restored != nil {
 			op.restored = o.Restored
+		}
+		if o.Results != nil {
+			o.Results.rule(&op)
 		}
 		b.task.operators = append(b.task.operators, op)
 		if o.Warm != nil && o.Large != nil {

@@ -110,6 +110,8 @@ type Node struct {
 	// PerBatch says that the operator does its work at a batch's end, so that an
 	// engine without batches cannot run it.
 	PerBatch bool
+	// Role is what a stateful operator is to output modes.
+	Role Role
 
 	Source connectors.Source // of a KindSource
 	Sink   connectors.Sink   // of a KindSink
@@ -122,6 +124,8 @@ type Node struct {
 	// Receiver[T] of the input's type, a ports of several, or its *sourceHead.
 	build func(b *builder, n *Node) any
 	g     *Graph
+	// combining is how its records can be combined before the exchange; nil if not.
+	combining combining
 }
 
 // Stateful reports whether the operator's tasks have something to snapshot.
@@ -319,6 +323,9 @@ func connect[T any](s *Stream[T], o output, to *Node, port int, p Partitioning, 
 		return nil, fmt.Errorf("operator %q: its output type %T crosses an exchange to %q and has no codec: call Stream.Codec", o.node.Name, zero, to.Name)
 	}
 	e.write = func(b *builder, e *Edge) (any, error) {
+		if b.combines(e) {
+			return to.combining.write(b, e)
+		}
 		c, err := resolve()
 		if err != nil {
 			return nil, err
@@ -326,6 +333,9 @@ func connect[T any](s *Stream[T], o output, to *Node, port int, p Partitioning, 
 		return exchangeWriter(b, e, c, key)
 	}
 	e.read = func(b *builder, e *Edge, receiver any) (Input, error) {
+		if b.combines(e) {
+			return to.combining.read(b, e)
+		}
 		c, err := resolve()
 		if err != nil {
 			return nil, err

@@ -90,7 +90,7 @@ func MapWithState[K comparable, T, S, R any](k *Keyed[K, T], name string, states
 	if spec.Timeout < 0 || spec.Timeout > 0 && spec.Timeout < time.Millisecond {
 		k.s.g.fail("operator %q: a timeout of %v: allowed are 0 and 1 ms or more", name, spec.Timeout)
 	}
-	n := attach(k.s, &Node{Name: name, Kind: KindKeyed}, Hash, hashKey(k))
+	n := attach(k.s, &Node{Name: name, Kind: KindKeyed, Role: Role{Does: MapsGroups}}, Hash, hashKey(k))
 	n.build = func(b *builder, n *Node) any {
 		next := outputOf[R](b, n, "")
 		s := &Setup[K]{b: b, node: n, keys: k.codec}

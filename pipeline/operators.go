@@ -225,27 +225,27 @@ func (k *Keyed[K, T]) KeyCodec(c codec.Codec[K]) *Keyed[K, T] {
 }
 
 // Reduce combines each value with the key's previous result and emits the new
-// result: one output an input. The first value of a key is emitted as it is. f
-// may return acc or what acc refers to; what it takes out of v it must copy,
-// because v may be a view that ends with the push.
+// result: one output an input, unless the job has an output mode. The first value
+// of a key is emitted as it is. f may return acc or what acc refers to; what it
+// takes out of v it must copy, because v may be a view that ends with the push.
+// Where values are combined before the exchange v may be a result, too: f must be
+// associative.
 func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T) *Stream[T] {
 	values := k.Values()
-	n := attach(k.s, &Node{Name: name, Kind: KindKeyed}, Hash, hashKey(k))
-	n.build = func(b *builder, n *Node) any {
-		s := &Setup[K]{b: b, node: n, keys: k.codec}
-		next, key, table := outputOf[T](b, n, ""), k.key, Table(s, "value", values)
-		b.task.operators = append(b.task.operators, idle(n))
-		return reading(s, func(v T, c *Ctx) {
-			acc, fresh := table.Ref(key(v))
+	out := aggregation(k, name, "value", values, true, func() running[T, T, T] {
+		add := func(acc *T, fresh bool, v T) int {
 			if fresh {
 				*acc = values.Clone(v)
 			} else {
 				*acc = f(*acc, v)
 			}
-			next(*acc, c)
-		}, key)
-	}
-	out := streamOf[T](n)
+			return 0
+		}
+		return running[T, T, T]{add: add, merge: add, rows: same[T]}
+	})
 	out.codec = k.s.codec
 	return out
 }
+
+// same is the row of an aggregation that keeps what it emits.
+func same[T any](acc *T, _ int, next Receiver[T], c *Ctx) { next(*acc, c) }

@@ -30,7 +30,7 @@ func UpdateStateByKey[K comparable, T, S any](k *Keyed[K, T], name string, state
 		k.s.g.fail("operator %q: updateStateByKey keeps a batch's values: set their codec", name)
 		return &Stream[KeyState[K, S]]{g: k.s.g, from: k.s.from}
 	}
-	n := attach(k.s, &Node{Name: name, Kind: KindKeyed, PerBatch: true}, Hash, hashKey(k))
+	n := attach(k.s, &Node{Name: name, Kind: KindKeyed, PerBatch: true, Role: Role{Does: UpdatesAll}}, Hash, hashKey(k))
 	n.build = func(b *builder, n *Node) any {
 		next := outputOf[KeyState[K, S]](b, n, "")
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
@@ -113,13 +113,22 @@ func (u *batchUpdate[K, T, S]) end() (done bool) {
 }
 
 // EndBatch tells operators that work batch by batch that the batch has no
-// further records and that its watermark has moved; done is as with Watermark.
+// further records and that its watermark has moved; what an output mode and the
+// combining before exchanges have kept back leaves now. done is as with Watermark.
 func (t *Task) EndBatch() (done bool, err error) {
 	for i := range t.operators {
 		if t.err != nil {
 			return true, t.err
 		}
 		if end := t.operators[i].endBatch; end != nil && !end() {
+			return false, t.err
+		}
+	}
+	for _, g := range t.gathered {
+		if t.err != nil {
+			return true, t.err
+		}
+		if !g.endBatch() {
 			return false, t.err
 		}
 	}

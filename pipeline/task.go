@@ -66,6 +66,12 @@ type TaskConfig struct {
 	Slice int
 	// Origins makes records carry their origin to the sinks.
 	Origins bool
+	// OutputMode is what aggregations let leave; "" is EachInput. Update and
+	// Complete take an engine that calls EndBatch.
+	OutputMode OutputMode
+	// Combine adds records up before an exchange into an aggregation, where nobody
+	// can tell (Node.Combines). It takes an engine that calls EndBatch.
+	Combine bool
 	// BadInput is told of each record of bad input, whatever becomes of it, and
 	// must not keep it. It may be nil.
 	BadInput func(*BadRecord)
@@ -91,6 +97,7 @@ type Task struct {
 	operators []operator
 	sources   map[*Node]SourceHead
 	outputs   []Output
+	gathered  []gatherer // what is combined before exchanges
 	builder   *builder
 
 	mail    mail
@@ -292,6 +299,7 @@ type builder struct {
 	cfg       TaskConfig
 	receivers map[*Node]any
 	filters   map[*Node]any  // *filter of the nodes that are filters
+	merges    map[*Node]any  // what accumulators go into, see Setup.Takes
 	written   map[*Edge]bool // edges that an operator emits to
 	errs      []error
 }
@@ -324,7 +332,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}, filters: map[*Node]any{}, written: map[*Edge]bool{}}
+	b := &builder{task: t, fragment: f, cfg: cfg, receivers: map[*Node]any{}, filters: map[*Node]any{}, merges: map[*Node]any{}, written: map[*Edge]bool{}}
 	t.builder = b
 	// Operators register themselves while they are built, from the tail
 	// upwards; watermarks must meet them from the head down.

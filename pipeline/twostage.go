@@ -83,20 +83,22 @@ func AggregateTwoStage[K comparable, T, A, R any](k *Keyed[K, T], name string, o
 	byPart := KeyBy(spread, func(v salted[T]) saltedKey[K] { return saltedKey[K]{k.key(v.v), v.salt} }).KeyCodec(saltedKeyCodec(k.codec))
 	parts := Process(byPart, name+" parts", func(s *Setup[saltedKey[K]]) Function[saltedKey[K], salted[T], part[K, A]] {
 		return firstStage(s, o, f, accumulators)
-	}).Codec(partCodec(k.codec, accumulators))
-	merged := Process(KeyBy(parts, func(p part[K, A]) K { return p.key }).KeyCodec(k.codec), name, func(s *Setup[K]) Function[K, part[K, A], R] {
-		table := Table(s, "accumulator", accumulators)
-		return Function[K, part[K, A], R]{Element: func(p part[K, A], c *KeyedCtx[K], emit func(R)) {
-			acc, fresh := table.Ref(c.Key())
-			if fresh {
-				*acc = accumulators.Clone(p.acc)
-			} else {
-				*acc = f.Merge(*acc, p.acc)
-			}
-			emit(f.Result(*acc))
-		}}
+	}).As(Role{Does: Prepares}).Codec(partCodec(k.codec, accumulators))
+	byKey := KeyBy(parts, func(p part[K, A]) K { return p.key }).KeyCodec(k.codec)
+	// What comes is combined already: merges is false.
+	return aggregation(byKey, name, "accumulator", accumulators, false, func() running[part[K, A], A, R] {
+		return running[part[K, A], A, R]{
+			add: func(acc *A, fresh bool, p part[K, A]) int {
+				if fresh {
+					*acc = accumulators.Clone(p.acc)
+				} else {
+					*acc = f.Merge(*acc, p.acc)
+				}
+				return 0
+			},
+			rows: func(acc *A, _ int, next Receiver[R], c *Ctx) { next(f.Result(*acc), c) },
+		}
 	})
-	return merged
 }
 
 func firstStage[K comparable, T, A, R any](s *Setup[saltedKey[K]], o TwoStage, f AggregateFunction[T, A, R], accumulators codec.Codec[A]) Function[saltedKey[K], salted[T], part[K, A]] {

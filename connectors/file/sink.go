@@ -57,7 +57,7 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 // Describe implements connectors.Sink.
 func (s *Sink) Describe() connectors.SinkDescription {
 	return connectors.SinkDescription{Kind: "file", Guarantees: []connectors.Guarantee{
-		connectors.AtMostOnce, connectors.AtLeastOnce, connectors.ExactlyOnce}}
+		connectors.AtMostOnce, connectors.AtLeastOnce, connectors.ExactlyOnce}, AppendOnly: true}
 }
 
 // prefix begins the names of a sink's files.

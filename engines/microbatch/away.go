@@ -102,6 +102,7 @@ type outcome struct {
 	ProcessingTimer int64         `json:"processingTimer"`
 	Taken           int64         `json:"taken,omitempty"`
 	Took            time.Duration `json:"took,omitempty"`
+	Shuffled        int64         `json:"shuffled,omitempty"`
 	Seen            []seen        `json:"seen,omitempty"`
 }
 
@@ -123,7 +124,7 @@ func (t *task) outcome() outcome {
 	}
 	o := outcome{
 		StateBytes: t.stateBytes, StateTime: t.stateTime,
-		EventTimer: t.NextEventTimer(), ProcessingTimer: t.NextProcessingTimer(), Taken: t.taken, Took: t.took,
+		EventTimer: t.NextEventTimer(), ProcessingTimer: t.NextProcessingTimer(), Taken: t.taken, Took: t.took, Shuffled: t.shuffled,
 	}
 	o.Add(t.State.Footprint())
 	for i, s := range t.sources {

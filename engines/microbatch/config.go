@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"streamduel/pipeline"
 )
 
 // Config is the engine's block in a scenario file.
@@ -61,6 +63,15 @@ type Config struct {
 	// partition's rows with query, batch and partition (output-partition). With
 	// batch-id the sink is told these and must be idempotent by them.
 	ExactlyOnce Way `json:"exactlyOnce" jsonschema:"enum=batch-transaction,enum=offset-range,enum=output-partition,enum=batch-id"`
+	// OutputMode says which rows of an aggregation leave: one for each input that
+	// changes a running result, and windows when they fire (each-input); once, when
+	// they are final (append); those that the batch has changed (update); or the
+	// whole result table with each batch (complete).
+	OutputMode pipeline.OutputMode `json:"outputMode" jsonschema:"enum=each-input,enum=append,enum=update,enum=complete"`
+	// MapSideCombine adds up the records of a key that a task has for a batch before
+	// they are shuffled into an aggregation that can merge, where nobody can tell:
+	// with the output modes append (windows), update and complete.
+	MapSideCombine bool `json:"mapSideCombine"`
 	// BreakExactlyOnce is the negative control: the offsets are committed apart
 	// from the output. A crash between the two then repeats a batch, which the
 	// ledger must see.
@@ -154,6 +165,8 @@ func Default() *Config {
 		Scheduler:          defaultScheduler(),
 		BatchAttempts:      4,
 		ExactlyOnce:        BatchTransaction,
+		OutputMode:         pipeline.EachInput,
+		MapSideCombine:     true,
 		Executors:          1,
 	}
 }
@@ -192,6 +205,7 @@ func (c *Config) Validate() error {
 	c.Scheduler.validate(check)
 	c.Source.validate(check)
 	c.validateStreaming(check)
+	c.validateOutput(check)
 	check(c.Scheduler.ConcurrentJobs == 1 || c.Clock == Queueing, "scheduler.concurrentJobs: 1 with the skipping clock, whose batches follow one another")
 	check(slices.Contains(ways, c.ExactlyOnce), "exactlyOnce: one of batch-transaction, offset-range, output-partition, batch-id")
 	check(c.BatchAttempts >= 1 && c.BatchAttempts <= 100, "batchAttempts: 1 to 100")

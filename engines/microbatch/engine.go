@@ -89,12 +89,23 @@ func (Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
 	if err := cfg.checkStreaming(&job, fragments); err != nil {
 		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
 	}
+	if err := cfg.checkOutputMode(&job); err != nil {
+		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
+	}
 	if err := cfg.checkExecutors(&job, fragments); err != nil {
 		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
 	}
 	p := engines.Plan{
 		Engine: Name, Job: job.Graph.Name,
 		Operators: engines.PlanOperators(job.Graph, job.Parallelism), Stages: engines.PlanStages(fragments, job.Parallelism),
+	}
+	if cfg.OutputMode != pipeline.EachInput {
+		p.OutputMode = string(cfg.OutputMode)
+	}
+	for i, f := range fragments {
+		for k, e := range f.In {
+			p.Stages[i].Inputs[k].Combined = cfg.combine() && e.To.Combines(cfg.taskMode())
+		}
 	}
 	if cfg.Executors > 1 {
 		p.Executors = &engines.PlanExecutors{Count: cfg.Executors, Cores: cfg.Cores}
@@ -234,6 +245,9 @@ func (r *run) open() error {
 		return err
 	}
 	if err := r.cfg.checkStreaming(&r.job, r.fragments); err != nil {
+		return err
+	}
+	if err := r.cfg.checkOutputMode(&r.job); err != nil {
 		return err
 	}
 	if err := r.checkWay(); err != nil {

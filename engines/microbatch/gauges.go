@@ -53,6 +53,7 @@ func (g *generation) metrics() (out []engines.StageMetrics) {
 		for _, t := range s.tasks {
 			took = append(took, t.took)
 			m.Failed += t.failed
+			m.Shuffled += t.shuffledRows()
 		}
 		slices.Sort(took)
 		m.P50, m.Max = millis(took[len(took)/2]), millis(took[len(took)-1])

@@ -260,9 +260,13 @@ func TestUnion(t *testing.T) {
 			}
 			var names []string
 			for _, s := range plan.Stages {
-				names = append(names, fmt.Sprintf("%s ×%d %v", s.Name, s.Parallelism, s.Inputs))
+				var inputs []string
+				for _, in := range s.Inputs {
+					inputs = append(inputs, fmt.Sprint(in.From, " ", in.Partitioning))
+				}
+				names = append(names, fmt.Sprintf("%s ×%d %v", s.Name, s.Parallelism, inputs))
 			}
-			want := []string{"in → more → mark → both ×2 []", "count → out ×2 [{0 hash}]", "spread ×1 [{1 rebalance}]", "count again → twice ×2 [{2 hash}]"}
+			want := []string{"in → more → mark → both ×2 []", "count → out ×2 [0 hash]", "spread ×1 [1 rebalance]", "count again → twice ×2 [2 hash]"}
 			if !slices.Equal(names, want) {
 				t.Errorf("plan: %q", names)
 			}

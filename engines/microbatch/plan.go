@@ -6,6 +6,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/microbatch/control"
+	"streamduel/pipeline"
 )
 
 // discovery is how often the driver looks for further splits; 0 never does.
@@ -91,7 +92,7 @@ func (r *run) plan(due time.Time) (*batch, error) {
 		switch {
 		case r.bounded && b.lag == 0 && idle:
 			r.ended = true
-			if !r.usesEventTime() {
+			if !r.usesEventTime() || r.cfg.OutputMode == pipeline.Complete && r.nextEvent.Load() == never {
 				return nil, nil
 			}
 			e.Final = true

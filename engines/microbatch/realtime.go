@@ -208,6 +208,7 @@ func (t *task) finish(g *generation, b *batch) error {
 		return err
 	}
 	t.Flush()
+	t.countShuffled()
 	for _, e := range t.Fragment.Out {
 		g.live[e].end(t.Subtask)
 	}

@@ -43,8 +43,10 @@ type task struct {
 	stateTime  time.Duration
 	taken      int64         // records read in this batch
 	took       time.Duration // by the last attempt
-	failed     int           // attempts in this batch before it
-	consumed   []consumed    // buffers to be released when the batch's attempt has succeeded
+	shuffled   int64         // rows written to shuffles in this batch, and in all
+	everySent  int64
+	failed     int        // attempts in this batch before it
+	consumed   []consumed // buffers to be released when the batch's attempt has succeeded
 	closed     bool
 	wake       chan struct{} // somebody has something for it; where tasks run at the same time
 }
@@ -125,6 +127,7 @@ func (t *task) process(ctx context.Context, b *batch) error {
 		return err
 	}
 	t.Flush()
+	t.countShuffled()
 	// The state is written while the sink's requests are on their way.
 	if t.state != nil {
 		if err := t.run.attempt.Check(); err != nil {
@@ -147,6 +150,24 @@ func (t *task) process(ctx context.Context, b *batch) error {
 		return err
 	}
 	return t.commitParts(b)
+}
+
+// countShuffled notes how many rows the batch wrote to shuffles.
+func (t *task) countShuffled() {
+	var sum int64
+	for _, o := range t.Outputs() {
+		n, _ := o.Writer.Counts()
+		sum += n
+	}
+	t.shuffled, t.everySent = sum-t.everySent, sum
+}
+
+// shuffledRows is that of the last batch, wherever it ran.
+func (t *task) shuffledRows() int64 {
+	if t.Task == nil {
+		return t.last.Shuffled
+	}
+	return t.shuffled
 }
 
 // assign takes the task's ranges of a batch. A split always goes to the same
@@ -431,6 +452,7 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 	built, err := f.Build(pipeline.TaskConfig{
 		Context: g.ctx, Subtask: k, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
 		Host: &host{g, s, k, t}, Origins: r.job.Origins, Backend: r.backend, BadInput: r.bad.Take,
+		OutputMode: r.cfg.taskMode(), Combine: r.cfg.combine(),
 	})
 	if err != nil {
 		return err

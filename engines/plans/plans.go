@@ -17,6 +17,9 @@ func Text(w io.Writer, p engines.Plan) error {
 	out := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	say := func(format string, a ...any) { fmt.Fprintf(out, format, a...) } // the writer keeps the first error for Flush
 	say("%s: %s\n", p.Engine, p.Job)
+	if p.OutputMode != "" {
+		say("output mode: %s\n", p.OutputMode)
+	}
 	if len(p.Operators) > 0 {
 		say("\noperators as written\n")
 		for _, o := range p.Operators {
@@ -107,12 +110,20 @@ func many(n int, what string) string {
 func from(ins []engines.Input) string {
 	var parts []string
 	for _, in := range ins {
-		parts = append(parts, fmt.Sprintf("%d %s", in.From, in.Partitioning))
+		parts = append(parts, fmt.Sprintf("%d %s", in.From, how(in)))
 	}
 	if len(parts) == 0 {
 		return ""
 	}
 	return "← " + strings.Join(parts, ", ")
+}
+
+// how says how records cross an exchange.
+func how(in engines.Input) string {
+	if in.Combined {
+		return in.Partitioning + " (combined before)"
+	}
+	return in.Partitioning
 }
 
 // tasksAt lists the tasks in a slot.
@@ -158,7 +169,7 @@ func (d *dot) plan(id string, p engines.Plan) {
 	}
 	for _, s := range p.Stages {
 		for _, in := range s.Inputs {
-			d.line("    %s_v%d -> %s_v%d [label=%q];", id, in.From, id, s.ID, in.Partitioning)
+			d.line("    %s_v%d -> %s_v%d [label=%q];", id, in.From, id, s.ID, how(in))
 		}
 	}
 	if p.Slots != nil {

@@ -52,7 +52,7 @@ func CoGroup[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipel
 			}
 		}
 		f(c, ls, rs, emit)
-	})
+	}).As(pipeline.Role{Does: pipeline.Joins})
 }
 
 // Window joins every left row with every right row of its key and window; the

@@ -17,7 +17,7 @@ var made = []string{"Stream", "Keyed", "Connected", "Windowed", "Assigner", "Tri
 
 // layout are the methods that say how an operator runs and not what it does; a
 // case runs in every layout anyway.
-var layout = []string{"Codec", "KeyCodec", "Parallelism", "UID", "SlotSharingGroup", "DisableChaining", "StartNewChain", "ProcessingGrid"}
+var layout = []string{"Codec", "KeyCodec", "Parallelism", "UID", "SlotSharingGroup", "DisableChaining", "StartNewChain", "ProcessingGrid", "As", "Emits"}
 
 // parse returns the Go files of a folder for which want is true.
 func parse(t *testing.T, dir string, want func(name string) bool) (files []*ast.File) {

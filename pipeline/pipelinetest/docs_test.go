@@ -30,7 +30,7 @@ func TestEveryOperatorIsDocumented(t *testing.T) {
 		}
 	}
 	// What operators are written with, and no operator itself.
-	internal := []string{"Fail", "ProcessingGrid", "Key", "Keys", "Values", "Ctx", "Stop", "Name"}
+	internal := []string{"Fail", "ProcessingGrid", "Key", "Keys", "Values", "Ctx", "Stop", "Name", "As", "CombineBefore"}
 	named := 0
 	for _, dir := range []string{"pipeline", "pipeline/window", "pipeline/join", "pipeline/pattern"} {
 		for _, name := range operators(t, filepath.Join("..", "..", dir)) {

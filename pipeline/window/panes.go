@@ -99,6 +99,8 @@ type paned[K comparable, T, A, R any] struct {
 	window Context[K]
 	sum    A    // of the window that is firing
 	runs   bool // windows share panes, and there is an inverse
+	// results, if not nil, has the windows' rows leave as an output mode says.
+	results *pipeline.Results[tableRow[K]]
 
 	// The pane of the last record, and its windows: most records are in it, too.
 	lo, hi, first, last int64
@@ -120,6 +122,10 @@ func newPaned[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, T]
 	} else {
 		op.ProcessingTime, op.NextProcessing = o.advance, o.due
 	}
+	if o.results = pipeline.ResultsOf(s, o.rows()); o.results != nil {
+		op.Results = o.results
+	}
+	s.Takes(o.merge)
 	return op
 }
 
@@ -143,11 +149,8 @@ func cloneOf[K any](c codec.Codec[K]) func(K) K {
 }
 
 func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
-	// A window of processing time is never late: it fires with the next tick.
-	ts, now := o.ctx.Timestamp, int64(math.MinInt64)
-	if o.time == EventTime {
-		now = o.ctx.Watermark()
-	} else {
+	ts := o.ctx.Timestamp
+	if o.time != EventTime {
 		ts = o.ctx.ProcessingTime()
 	}
 	if ts < o.lo || ts >= o.hi {
@@ -155,10 +158,9 @@ func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 			o.ctx.Fail(badTime(o.name, o.time, ts))
 			return
 		}
-		o.lo = StartOf(ts, o.offset, o.width)
-		o.hi = o.lo + o.width
-		o.first, o.last, o.covered = o.ends(o.lo)
+		o.look(ts)
 	}
+	now := o.now()
 	if !o.covered { // in a gap between windows
 		if addTime(ts, o.lateness) <= now {
 			o.late(v)
@@ -185,6 +187,25 @@ func (o *paned[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 		o.open(c, o.first)
 		o.schedule(c, k, false)
 	}
+	if o.results != nil {
+		o.changed(k, now)
+	}
+}
+
+// look finds the pane that a time is in, and the pane's windows.
+func (o *paned[K, T, A, R]) look(ts int64) {
+	o.lo = StartOf(ts, o.offset, o.width)
+	o.hi = o.lo + o.width
+	o.first, o.last, o.covered = o.ends(o.lo)
+}
+
+// now is the time by which windows are late: those of processing time fire with
+// the next tick, and those that are kept for ever are never late.
+func (o *paned[K, T, A, R]) now() int64 {
+	if o.time != EventTime || o.results.Keeps() {
+		return math.MinInt64
+	}
+	return o.ctx.Watermark()
 }
 
 // behind takes a record for which at least one of its windows has fired.
@@ -204,6 +225,7 @@ func (o *paned[K, T, A, R]) behind(v T, ts, now int64) {
 		switch {
 		case e-1 > now:
 			open = e
+		case o.results != nil: // its rows leave at the batch's end
 		case addTime(e-1, o.lateness) > now:
 			o.evaluate(c, k, e)
 			o.ctx.Timestamp = ts
@@ -213,6 +235,9 @@ func (o *paned[K, T, A, R]) behind(v T, ts, now int64) {
 		o.open(c, open)
 	}
 	o.schedule(c, k, false)
+	if o.results != nil {
+		o.changed(k, now)
+	}
 }
 
 func (o *paned[K, T, A, R]) begin(c *cell[A]) {
@@ -221,11 +246,19 @@ func (o *paned[K, T, A, R]) begin(c *cell[A]) {
 
 // add adds a record to the pane at lo, making it the hot one.
 func (o *paned[K, T, A, R]) add(c *cell[A], v T, ts int64) {
+	fresh := o.heat(c)
+	o.c.add(&c.hot.acc, fresh, v, ts)
+	if run, first := o.runOf(c, fresh); run != nil {
+		o.c.add(run, first, v, ts)
+	}
+}
+
+// heat makes the pane at lo the hot one, and reports whether it is new and its
+// accumulator holds nothing yet.
+func (o *paned[K, T, A, R]) heat(c *cell[A]) (fresh bool) {
 	lo := o.lo
 	if c.hot.start == lo {
-		o.c.add(&c.hot.acc, false, v, ts)
-		o.addRun(c, v, ts)
-		return
+		return false
 	}
 	rest := c.rest()
 	i := len(rest)
@@ -236,9 +269,7 @@ func (o *paned[K, T, A, R]) add(c *cell[A], v T, ts int64) {
 		i--
 		c.hot, rest[i] = rest[i], c.hot
 		settle(rest, i)
-		o.c.add(&c.hot.acc, false, v, ts)
-		o.addRun(c, v, ts)
-		return
+		return false
 	}
 	if c.hot.start != noPane {
 		m := c.extend()
@@ -246,12 +277,21 @@ func (o *paned[K, T, A, R]) add(c *cell[A], v T, ts int64) {
 		settle(m.rest, len(m.rest)-1)
 	}
 	c.hot.start = lo
-	o.c.add(&c.hot.acc, true, v, ts)
-	if o.runs && o.inNext(c, lo) {
-		m := c.extend()
-		o.c.add(&m.run, m.runs == 0, v, ts)
+	return true
+}
+
+// runOf returns the running aggregate that the hot pane counts in, nil if none;
+// fresh says that the pane is new to it, first that it holds nothing yet.
+func (o *paned[K, T, A, R]) runOf(c *cell[A], fresh bool) (run *A, first bool) {
+	if !o.runs || !o.inNext(c, o.lo) {
+		return nil, false
+	}
+	m := c.extend()
+	first = m.runs == 0
+	if fresh {
 		m.runs++
 	}
+	return &m.run, first
 }
 
 func (c *cell[A]) extend() *more[A] {
@@ -402,7 +442,9 @@ func (o *paned[K, T, A, R]) advance(now int64) bool {
 		c.at = never
 		o.ctx.AtTimer(e.at)
 		if end := c.next; end-1 <= e.at {
-			o.evaluate(c, e.key, end)
+			if o.results == nil {
+				o.evaluate(c, e.key, end)
+			}
 			o.after(c, end)
 		}
 		o.drop(c, e.at)

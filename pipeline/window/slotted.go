@@ -55,6 +55,8 @@ type slotted[K comparable, T, A, R any] struct {
 	emit    func(R)
 	window  Context[K]
 	spare   [][]slot[T, A] // lists of keys that have no window any more
+	// results, if not nil, has the windows' rows leave as an output mode says.
+	results *pipeline.Results[tableRow[K]]
 }
 
 func newSlotted[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, T], c *contents[T, A], fire func(*Context[K], *A, func(R)), next pipeline.Receiver[R]) pipeline.Operator[T] {
@@ -86,7 +88,7 @@ func newSlotted[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, 
 		sc.values = values
 	}
 	o.table = pipeline.Table(s, "windows", codec.Codec[slots[T, A]](sc))
-	return pipeline.Operator[T]{
+	op := pipeline.Operator[T]{
 		Element: o.element, Restored: o.restored,
 		Warm: o.warm, Large: func() bool { return o.table.Len() >= manyKeys },
 		Watermark:      func(wm int64) bool { return o.advance(&o.event, wm, true) },
@@ -94,6 +96,10 @@ func newSlotted[K comparable, T, A, R any](s *pipeline.Setup[K], w *Windowed[K, 
 		NextEvent:      func() int64 { return o.due(&o.event, true) },
 		NextProcessing: func() int64 { return o.due(&o.proc, false) },
 	}
+	if o.results = pipeline.ResultsOf(s, o.rows()); o.results != nil {
+		op.Results = o.results
+	}
+	return op
 }
 
 func (o *slotted[K, T, A, R]) warm(vs []T) {
@@ -147,7 +153,7 @@ func (o *slotted[K, T, A, R]) element(v T, _ *pipeline.Ctx) {
 	o.ctx.Timestamp = ts
 	// A record in a gap between windows is late only if it is behind the
 	// watermark by itself.
-	if late && o.time == EventTime && o.kind != global && addTime(ts, o.lateness) <= o.ctx.Watermark() {
+	if late && o.time == EventTime && o.kind != global && !o.results.Keeps() && addTime(ts, o.lateness) <= o.ctx.Watermark() {
 		o.late(v)
 	}
 }
@@ -158,7 +164,7 @@ func (o *slotted[K, T, A, R]) cleanup(w Window) int64 {
 }
 
 func (o *slotted[K, T, A, R]) gone(w Window) bool {
-	return o.time == EventTime && o.kind != global && o.cleanup(w) <= o.ctx.Watermark()
+	return o.time == EventTime && o.kind != global && o.cleanup(w) <= o.ctx.Watermark() && !o.results.Keeps()
 }
 
 // put adds a record to one window and reports whether that was not too late.
@@ -244,6 +250,9 @@ func (o *slotted[K, T, A, R]) take(c *slots[T, A], i int, v T, k K, ts int64) {
 	s := &c.list[i]
 	o.c.add(&s.acc, !s.has, v, ts)
 	s.has = true
+	if o.results != nil {
+		o.results.Changed(tableRow[K]{k, s.w}, 0)
+	}
 	if f := o.trigger.Element; f != nil {
 		o.context(s)
 		if r := f(v, ts, s.w, &o.tc); r != Continue {
@@ -271,10 +280,8 @@ func (o *slotted[K, T, A, R]) context(s *slot[T, A]) {
 
 // act evaluates and empties a window.
 func (o *slotted[K, T, A, R]) act(s *slot[T, A], k K, r Result) {
-	if r&Fire != 0 && s.has {
-		o.ctx.Timestamp = s.w.MaxTimestamp()
-		o.window.key, o.window.window = k, s.w
-		o.fire(&o.window, &s.acc, o.emit)
+	if r&Fire != 0 && s.has && o.results == nil {
+		o.evaluate(s, k)
 		if o.c.empty != nil && o.c.empty(&s.acc) { // by an evictor
 			s.has = false
 		}
@@ -282,6 +289,12 @@ func (o *slotted[K, T, A, R]) act(s *slot[T, A], k K, r Result) {
 	if r&Purge != 0 {
 		o.drop(s)
 	}
+}
+
+func (o *slotted[K, T, A, R]) evaluate(s *slot[T, A], k K) {
+	o.ctx.Timestamp = s.w.MaxTimestamp()
+	o.window.key, o.window.window = k, s.w
+	o.fire(&o.window, &s.acc, o.emit)
 }
 
 func (o *slotted[K, T, A, R]) drop(s *slot[T, A]) {

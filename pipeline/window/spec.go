@@ -166,7 +166,7 @@ func reduce[K comparable, T, R any](w *Windowed[K, T], name string, f, inverse f
 			apply(c, acc, emit)
 		})
 	}
-	cs := &contents[T, T]{codec: values, keeps: true}
+	cs := &contents[T, T]{codec: values, keeps: true, merges: true}
 	if values != nil {
 		clone := values.Clone
 		cs.add = func(a *T, fresh bool, v T, _ int64) {
@@ -225,7 +225,7 @@ func AggregateWith[K comparable, T, A, R, O any](w *Windowed[K, T], name string,
 	}
 	create, add, merge := g.Create, g.Add, g.Merge
 	cs := &contents[T, A]{
-		codec: g.Codec,
+		codec: g.Codec, merges: g.Merge != nil,
 		add: func(a *A, fresh bool, v T, _ int64) {
 			if fresh {
 				*a = create()
@@ -299,6 +299,7 @@ type contents[T, A any] struct {
 	reset  func(a *A)         // nil: the zero value does
 	empty  func(a *A) bool    // nil: never
 	whole  bool               // it holds the records themselves
+	merges bool               // merge works
 	keeps  bool               // it needs the records' codec
 }
 
@@ -338,13 +339,21 @@ func (w *Windowed[K, T]) check(name string, keeps bool) {
 // run adds the operator that fits.
 func run[K comparable, T, A, R any](w *Windowed[K, T], name string, cs *contents[T, A], fire func(*Context[K], *A, func(R))) *pipeline.Stream[R] {
 	w.check(name, cs.keeps)
-	aligned := w.assigner.kind == tumbling || w.assigner.kind == sliding
+	a := w.assigner
+	aligned := a.kind == tumbling || a.kind == sliding
+	panes := aligned && w.trigger == nil && !cs.whole
 	out := pipeline.Operate(w.k, name, func(s *pipeline.Setup[K], next pipeline.Receiver[R]) pipeline.Operator[T] {
-		if aligned && w.trigger == nil && !cs.whole {
+		if panes {
 			return newPaned(s, w, cs, fire, next)
 		}
 		return newSlotted(s, w, cs, fire, next)
+	}).As(pipeline.Role{
+		Does: pipeline.Aggregates, EventTime: a.time == EventTime && a.kind != global, Session: a.kind == session,
+		Late: w.lateness > 0, Triggered: w.trigger != nil || w.evictor != nil,
 	})
+	if panes && cs.merges && w.k.Keys() != nil && w.k.Values() != nil && cs.codec != nil {
+		combine(w, out, cs)
+	}
 	if aligned && w.assigner.time == ProcessingTime {
 		out.ProcessingGrid(w.assigner.size, w.assigner.slide, w.assigner.offset)
 	}
