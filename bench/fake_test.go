@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 func fakeParts() parts {
 	return parts{
 		engines: []engines.Engine{
-			fakeEngine{"dataflow", []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"}, func() any { return &dataflowConfig{} }},
+			fakeEngine{"dataflow", []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "R1", "R2"}, func() any { return &dataflowConfig{} }},
 			fakeEngine{"microbatch", []string{"M0", "M0t", "M1", "M2", "M2r", "M3", "M4", "T1", "T2", "E1", "E2", "E3"}, func() any { return &microbatchConfig{} }},
 		},
 		run:    fakeRun,
@@ -96,7 +96,9 @@ type dataflowConfig struct {
 		Attempts int           `json:"attempts"`
 		Delay    time.Duration `json:"delay"`
 	} `json:"restart"`
-	Watermark string `json:"watermark"`
+	Watermark     string `json:"watermark"`
+	AcceptLost    bool   `json:"acceptLost,omitempty"`
+	BreakRecovery bool   `json:"breakRecovery,omitempty"`
 }
 
 // fakeEngine is known to scenario files and never started.

@@ -66,7 +66,8 @@ var kafkaConnectors = worker.Connectors{
 		return kafka.NewSource(kafka.SourceConfig{Brokers: k.Brokers, Topics: t.Names, Pattern: t.Pattern, Reset: connectors.StartFrom(k.Reset)})
 	},
 	Sink: func(k worker.Kafka, topic string, originEvery int64) (connectors.Sink, error) {
-		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: originEvery > 0, OriginEvery: originEvery})
+		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: originEvery > 0, OriginEvery: originEvery,
+			TransactionMillis: int(k.TransactionMillis)})
 	},
 	Member:      func() *exec.Cmd { return reenter("member") },
 	Coordinator: func() *exec.Cmd { return reenter("worker") },

@@ -30,6 +30,11 @@ type Recovery struct {
 	Epoch int64
 	// Records is n, the number of records of the batch, where there is one.
 	Records int64
+	// Uncommitted is how many records the transactions hold that are prepared and
+	// listed by what a restart goes on from, and not committed: what is lost when
+	// nobody can commit them any more. Between the commits of several sinks it is
+	// what they held before the first.
+	Uncommitted int64
 	// Again is k of a point that the process survives: the outputs of the part that
 	// has failed, all of them acknowledged.
 	Again int64
@@ -42,13 +47,15 @@ type FailpointReached struct {
 	Point string `json:"point"`
 	Hit   int    `json:"hit"`
 	// Lives says that only a part of the job has failed: the process goes on.
-	Lives     bool      `json:"lives,omitempty"`
-	Epoch     int64     `json:"epoch"`
-	Records   int64     `json:"records,omitempty"`
-	Acked     int64     `json:"acked"` // outputs acknowledged whose input lies at or after Positions
-	Missing   int64     `json:"missing"`
-	InFlight  int64     `json:"inFlight"` // 0 after the gate was drained
-	Positions Positions `json:"positions"`
+	Lives    bool  `json:"lives,omitempty"`
+	Epoch    int64 `json:"epoch"`
+	Records  int64 `json:"records,omitempty"`
+	Acked    int64 `json:"acked"` // outputs acknowledged whose input lies at or after Positions
+	Missing  int64 `json:"missing"`
+	InFlight int64 `json:"inFlight"` // 0 after the gate was drained
+	// Uncommitted are records in transactions that recovery has to commit.
+	Uncommitted int64     `json:"uncommitted,omitempty"`
+	Positions   Positions `json:"positions"`
 	// Reached is how far the job has read each split.
 	Reached Positions `json:"reached,omitempty"`
 	// Expected copies and losses for one output an input.

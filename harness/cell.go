@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"streamduel/clock"
+	"streamduel/engines"
 	"streamduel/harness/broker"
 	"streamduel/harness/ledger"
 	"streamduel/harness/observer"
@@ -67,9 +69,9 @@ type cell struct {
 	mu     sync.Mutex // the recorder reads what the phases write
 	phases []runs.Phase
 	marks  []runs.Mark
-	child  *proc.Child // the worker's process of this attempt
-	begun  bool        // start is fixed
-	early  []proc.Line // what the worker said before that
+	child  *workerProcess // of this attempt
+	begun  bool           // start is fixed
+	early  []proc.Line    // what the worker said before that
 
 	facts facts
 	death error // why the worker ended when nobody asked for it
@@ -248,6 +250,7 @@ func (c *cell) makeJob() (err error) {
 	c.job.Kafka = worker.Kafka{
 		Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
 		Input: workloads.Topics{Names: []string{c.topics.in}}, Reset: string(s.Discovery.Reset),
+		TransactionMillis: time.Duration(s.TransactionTimeout).Milliseconds(),
 	}
 	if s.State.Backend != "memory" {
 		c.job.State = worker.State{Backend: string(s.State.Backend), Memory: int64(s.State.Memory)}
@@ -269,23 +272,10 @@ func (c *cell) makeJob() (err error) {
 
 // startWorker starts an attempt of the job and waits until it runs.
 func (c *cell) startWorker(ctx context.Context) error {
-	spec := proc.Spec{Name: "worker", Args: []string{"worker"}, Stderr: c.stderr, OnLine: c.event}
-	if cmd := c.spec.Engine.Command; len(cmd) > 0 {
-		spec.Path, spec.Args = cmd[0], cmd[1:]
-	}
-	child, err := proc.Start(spec)
-	if err != nil {
+	if err := c.launch(c.job); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.child = child
-	c.mu.Unlock()
-	if err := child.Send(c.job); err != nil {
-		<-child.Done()
-		c.death = c.obituary()
-		return c.death
-	}
-	started := c.engine.waitStarted()
+	child, started := c.worker(), c.engine.waitStarted()
 	timeout := time.NewTimer(startLimit)
 	defer timeout.Stop()
 	select {
@@ -301,6 +291,60 @@ func (c *cell) startWorker(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// launch starts a worker's process and gives it a job.
+func (c *cell) launch(job worker.Job) error {
+	w := &workerProcess{}
+	spec := proc.Spec{Name: "worker", Args: []string{"worker"}, Stderr: c.stderr, OnLine: func(l proc.Line) {
+		if !w.kept(l) {
+			c.event(l)
+		}
+	}}
+	if cmd := c.spec.Engine.Command; len(cmd) > 0 {
+		spec.Path, spec.Args = cmd[0], cmd[1:]
+	}
+	child, err := proc.Start(spec)
+	if err != nil {
+		return err
+	}
+	w.Child = child
+	c.mu.Lock()
+	c.child = w
+	c.mu.Unlock()
+	if err := child.Send(job); err != nil {
+		<-child.Done()
+		c.death = c.obituary()
+		return c.death
+	}
+	return nil
+}
+
+// workerProcess is one attempt's. When another has taken its place, what it says is
+// no event of the cell any more.
+type workerProcess struct {
+	*proc.Child
+	retired atomic.Bool
+	failed  atomic.Pointer[engines.Failed]
+}
+
+func (w *workerProcess) retire() { w.retired.Store(true) }
+
+// kept takes a line of a worker that was replaced.
+func (w *workerProcess) kept(l proc.Line) bool {
+	if !w.retired.Load() {
+		return false
+	}
+	if l.Event == (engines.Failed{}).Kind() {
+		var f engines.Failed
+		if l.Decode(&f) == nil {
+			w.failed.Store(&f)
+		}
+	}
+	return true
+}
+
+// said is why a worker that was replaced says that it failed; nil if it has not.
+func (w *workerProcess) said() *engines.Failed { return w.failed.Load() }
 
 // event takes one line of the worker. What it says before the schedule's zero is
 // fixed is kept until then, and so stands at negative times.
@@ -322,7 +366,7 @@ func (c *cell) append(l proc.Line) {
 }
 
 // worker returns the worker's process of the current attempt.
-func (c *cell) worker() *proc.Child {
+func (c *cell) worker() *workerProcess {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.child

@@ -29,6 +29,7 @@ type engineView struct {
 	started   chan struct{} // closed when this attempt runs
 	fixed     bool          // it will never look for further splits
 	failed    string
+	lost      bool // this attempt went on without prepared output
 	reached   *engines.FailpointReached
 	lives     chan struct{} // closed when the job has survived a failpoint
 	alive     sync.Once
@@ -101,6 +102,7 @@ func (v *engineView) nextAttempt() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.anew()
+	v.failed, v.lost = "", false
 	v.started = make(chan struct{})
 }
 
@@ -187,6 +189,8 @@ func (v *engineView) line(l proc.Line) {
 		if decode(&f) {
 			v.failed = f.Error
 		}
+	case engines.Lost{}.Kind():
+		v.lost = true
 	case engines.BadInput{}.Kind():
 		var b engines.BadInput
 		if decode(&b) && len(v.bad) < badShown {
@@ -378,6 +382,14 @@ func (v *engineView) failure() string {
 // survived is closed when a part of the job has failed at an armed point, and the
 // worker lives.
 func (v *engineView) survived() <-chan struct{} { return v.lives }
+
+// wentOn reports whether this attempt says that it goes on without output that was
+// prepared and can be committed no more.
+func (v *engineView) wentOn() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.lost
+}
 
 func (v *engineView) failpoint() *engines.FailpointReached {
 	v.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"streamduel/connectors"
+	"streamduel/engines"
 	"streamduel/harness/ledger"
 	"streamduel/harness/pressure"
 	"streamduel/runs"
@@ -223,6 +224,9 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, result *ledger.Result, s
 	c.marks = append(c.marks, marks...)
 	out.Crash.Point, out.Crash.Hit = k.point, int64(k.hit)
 	out.Crash.Reached = k.reached != nil || k.hit == 0 // a kill at whatever moment has no point to reach
+	if out.Crash.Again = k.again; k.again != "" && k.reachedAgain == nil {
+		out.Crash.Reached = false
+	}
 	c.predict(out, k, result)
 }
 
@@ -234,10 +238,13 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 	if r == nil {
 		return
 	}
-	expected, err := ledger.Expect(ledger.Crash{
-		Model: ledger.Model(out.Engine), Point: r.Point, Guarantee: connectors.Guarantee(out.Guarantee),
-		Records: r.Records, Acked: r.Acked, Missing: r.Missing, InFlight: r.InFlight,
-	})
+	expected, err := ledger.Expect(c.crashOf(out, r, k.lost))
+	if again := k.reachedAgain; err == nil && again != nil {
+		var second ledger.Expectation
+		if second, err = ledger.Expect(c.crashOf(out, again, false)); err == nil {
+			expected = expected.And(second)
+		}
+	}
 	if err != nil {
 		d, l := r.ExpectedDuplicates, r.ExpectedLosses
 		out.Crash.Expected = &runs.Expected{Duplicates: &d, Losses: &l}
@@ -267,6 +274,15 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 		for _, d := range expected.Deviations(&all) {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))
 		}
+	}
+}
+
+// crashOf is what the catalogue is asked.
+func (c *cell) crashOf(out *runs.Cell, r *engines.FailpointReached, lost bool) ledger.Crash {
+	return ledger.Crash{
+		Model: ledger.Model(out.Engine), Point: r.Point, Guarantee: connectors.Guarantee(out.Guarantee),
+		Records: r.Records, Acked: r.Acked, Missing: r.Missing, InFlight: r.InFlight,
+		Uncommitted: r.Uncommitted, Lost: lost,
 	}
 }
 

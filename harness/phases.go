@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"syscall"
 	"time"
 
 	"streamduel/clock"
-	"streamduel/engines"
 	"streamduel/harness/pressure"
 	"streamduel/runs"
 	"streamduel/scenarios"
@@ -34,15 +32,6 @@ type grown struct {
 	from    int32 // first new global partition number
 	created int
 	splits  []string // as the engine names them
-}
-
-// crashed is what a crash or kill phase did.
-type crashed struct {
-	point             string
-	hit               int
-	killed, restarted int64
-	reached           *engines.FailpointReached
-	waited            int64 // nanoseconds that the point was waited for
 }
 
 // runPhases walks through the scenario's phases. The death of a worker that
@@ -110,11 +99,18 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 		err = c.kill(ctx, p)
 	case p.Pause != nil && p.Pause.Coordinator > 0:
 		err = c.pauseCoordinator(ctx, p)
+	case p.Pause != nil && p.Pause.Replace:
+		err = c.replace(ctx, p)
 	case p.Pause != nil:
 		err = c.pause(ctx, p)
 	}
 	if err != nil || c.death != nil {
 		return 0, err
+	}
+	if p.Until == scenarios.Failed {
+		if err := c.awaitFailure(ctx, p); err != nil || c.death != nil {
+			return 0, err
+		}
 	}
 	if err := c.sleepUntil(ctx, earliest-ahead); err != nil || c.death != nil {
 		return 0, err
@@ -122,7 +118,7 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 	if p.Backlog && !c.await(ctx, drainLimit, c.load.stored) {
 		return 0, errors.Join(ctx.Err(), fmt.Errorf("phase %s: the load was not stored within %s of its end", p.Name, drainLimit))
 	}
-	if p.Until != "" {
+	if p.Until != "" && p.Until != scenarios.Failed {
 		limit := time.Duration(p.AtMost) - time.Duration(clock.Mono()-at)
 		ok := c.caughtUp
 		if p.Until == scenarios.Drained {
@@ -303,50 +299,6 @@ func (c *cell) grownFrom() int32 {
 
 func (c *cell) setGrown(f *grown) { c.facts.grown.Store(f) }
 
-// either is closed with the first of two channels.
-func either(a, b <-chan struct{}) <-chan struct{} {
-	both := make(chan struct{})
-	go func() {
-		defer close(both)
-		select {
-		case <-a:
-		case <-b:
-		}
-	}()
-	return both
-}
-
-// crash arms the point and waits for the worker to kill itself there, or to tell
-// that a part of it has failed.
-func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
-	f := &crashed{point: c.spec.CrashPoint(p), hit: max(p.Crash.Hit, 1)}
-	c.facts.crashed = f
-	if err := c.command(ctx, func(id int64) worker.Command {
-		return worker.Command{ID: id, Arm: &worker.Arm{Point: f.point, Hit: f.hit}}
-	}); err != nil || c.death != nil {
-		return err
-	}
-	armed := clock.Mono()
-	ended := c.wait(ctx, faultLimit(p), either(c.worker().Done(), c.engine.survived()))
-	f.waited = clock.Mono() - armed
-	if !ended {
-		if ctx.Err() == nil {
-			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: crash point %s was not reached %d times within %s", p.Name, f.point, f.hit, faultLimit(p)))
-		}
-		return ctx.Err()
-	}
-	if f.reached = c.engine.failpoint(); f.reached == nil {
-		c.death = c.obituary() // it died of something else
-		return nil
-	}
-	if f.reached.Lives {
-		f.killed = clock.Mono() // a part of it, and what is seen from now on counts as new
-		c.watchNew(f.killed)
-		return nil
-	}
-	return c.restart(ctx, f, time.Duration(p.Crash.Down))
-}
-
 // kill ends the worker, or one of its task managers or executors, at whatever
 // moment this is.
 func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
@@ -362,6 +314,7 @@ func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 	c.facts.crashed = f
 	c.worker().Kill()
 	<-c.worker().Done()
+	c.bury(f)
 	return c.restart(ctx, f, time.Duration(p.Kill.Down))
 }
 
@@ -403,51 +356,6 @@ func (c *cell) seeRemains(ctx context.Context) {
 
 // remainsAtMost bounds how long a restart waits for the observer.
 const remainsAtMost = 100 * time.Millisecond
-
-func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration) error {
-	f.killed = c.worker().Ended()
-	c.facts.addUsage(c.worker().Usage())
-	c.engine.nextAttempt()
-	if down > 0 {
-		t := time.NewTimer(down)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	c.seeRemains(ctx)
-	// What is seen from now on and was not before comes from the new worker.
-	c.watchNew(clock.Mono())
-	if err := c.startWorker(ctx); err != nil {
-		if c.death != nil {
-			return nil
-		}
-		return err
-	}
-	f.restarted = clock.Mono()
-	return nil
-}
-
-// pause stops the worker's process for a while; the schedule goes on.
-func (c *cell) pause(ctx context.Context, p scenarios.Phase) error {
-	if err := c.worker().Signal(syscall.SIGSTOP); err != nil {
-		return err
-	}
-	c.mark(clock.Mono(), runs.MarkThrottled, "worker stopped (SIGSTOP)")
-	t := time.NewTimer(time.Duration(p.Pause.Worker))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	if err := c.worker().Signal(syscall.SIGCONT); err != nil {
-		return err
-	}
-	c.mark(clock.Mono(), runs.MarkReleased, "worker goes on (SIGCONT)")
-	return ctx.Err()
-}
 
 func faultLimit(p scenarios.Phase) time.Duration {
 	if p.AtMost > 0 {

@@ -93,6 +93,18 @@ func crashFinding(g *group) (Finding, bool) {
 	return f, true
 }
 
+// killed says what was done to a worker.
+func killed(c *runs.Crash) string {
+	point := oneLine(c.Point)
+	switch {
+	case point == "failed by itself", point == "stopped and replaced":
+		return point
+	case c.Again != "":
+		return "killed at " + point + " and again at " + oneLine(c.Again)
+	}
+	return "killed at " + point
+}
+
 // crashValue describes what a crash did to one engine.
 func (e engineCells) crashValue() (v Value, part, status string) {
 	v.Engine = e.engine
@@ -105,7 +117,7 @@ func (e engineCells) crashValue() (v Value, part, status string) {
 		v.Figure, v.Detail = "no figures", reason
 		return v, fmt.Sprintf("%s: %s", e.engine, sentence(strings.TrimSuffix(reason, "."))), statusUnknown
 	}
-	at := "killed at " + oneLine(c.Crash.Point)
+	at := killed(c.Crash)
 	if !c.Crash.Reached {
 		v.Figure, v.Detail = "crash point not reached", "the cell proves nothing"
 		return v, fmt.Sprintf("%s never reached the crash point %s, so nothing was shown.", e.engine, oneLine(c.Crash.Point)), statusUnknown
@@ -119,7 +131,7 @@ func (e engineCells) crashValue() (v Value, part, status string) {
 	}
 	duplicates, losses := *copies(c), *missing(c)
 	v.Figure = fmt.Sprintf("%s, %s", plural(duplicates, "duplicate"), plural(losses, "loss"))
-	part = fmt.Sprintf("Killed at %s, %s shows %s and %s", oneLine(c.Crash.Point), e.engine, plural(duplicates, "duplicate"), plural(losses, "loss"))
+	part = fmt.Sprintf("%s, %s shows %s and %s", strings.ToUpper(at[:1])+at[1:], e.engine, plural(duplicates, "duplicate"), plural(losses, "loss"))
 	if len(e.cells) > 1 {
 		part += fmt.Sprintf(" in the worst of %d runs", len(e.cells))
 	}

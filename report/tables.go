@@ -156,6 +156,9 @@ func crashRow(g *group, e engineCells, c *runs.Cell) Row {
 	if c.Crash.Hit > 0 {
 		at += fmt.Sprintf(", hit %d", c.Crash.Hit)
 	}
+	if c.Crash.Again != "" {
+		at += ", then " + oneLine(c.Crash.Again)
+	}
 	if !c.Crash.Reached {
 		at += " (not reached)"
 	}

@@ -437,6 +437,8 @@ type Crash struct {
 	Point   string `json:"point"`
 	Hit     int64  `json:"hit,omitempty"`
 	Reached bool   `json:"reached"`
+	// Again is a point in the recovery at which the worker was killed once more.
+	Again string `json:"again,omitempty"`
 	// Expected is what the crash catalogue predicts for the point, worked out
 	// from the engine's own counts at the kill.
 	Expected           *Expected `json:"expected,omitempty"`

@@ -46,7 +46,7 @@ func (r *Reset) decodeNode(d *decoder, n *node, path string) {
 }
 
 func (u *Until) decodeNode(d *decoder, n *node, path string) {
-	enum(d, n, path, u, CaughtUp, Drained)
+	enum(d, n, path, u, CaughtUp, Drained, Failed)
 }
 
 func (s *Shape) decodeNode(d *decoder, n *node, path string) {

@@ -42,6 +42,15 @@ func (c *Cell) CrashPoint(p Phase) string {
 	return p.Crash.At[c.Engine.Name]
 }
 
+// CrashAgain is the point at which the worker that a crash phase has started is
+// killed too, "" if it is not.
+func (c *Cell) CrashAgain(p Phase) string {
+	if p.Crash == nil {
+		return ""
+	}
+	return p.Crash.Again[c.Engine.Name]
+}
+
 // ExpandOptions select and repeat cells.
 type ExpandOptions struct {
 	Repeat  int      // at least 1

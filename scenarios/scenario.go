@@ -25,12 +25,16 @@ type Scenario struct {
 	// cannot be: "fail" (the default: the job fails, naming partition, offset and
 	// reason), "drop" or "dead-letter" (to a topic of their own). Dropped ones are
 	// counted, and the first are shown in the report.
-	BadInput  BadInput  `json:"badInput,omitempty"`
-	State     State     `json:"state,omitzero"`
-	Discovery Discovery `json:"discovery,omitzero"`
-	Phases    []Phase   `json:"phases"`
-	Gates     Gates     `json:"gates,omitempty"`
-	Matrix    Matrix    `json:"matrix,omitempty"`
+	BadInput BadInput `json:"badInput,omitempty"`
+	// TransactionTimeout is how long a transaction of a sink may be open before the
+	// broker gives it up; exactly-once only. Default 60s. The brokers bound it
+	// (transaction.max.timeout.ms, 15m by default): the job is refused above that.
+	TransactionTimeout Duration  `json:"transactionTimeout,omitempty"`
+	State              State     `json:"state,omitzero"`
+	Discovery          Discovery `json:"discovery,omitzero"`
+	Phases             []Phase   `json:"phases"`
+	Gates              Gates     `json:"gates,omitempty"`
+	Matrix             Matrix    `json:"matrix,omitempty"`
 }
 
 // Workload names a registered workload and its parameters.
@@ -160,6 +164,9 @@ type Phase struct {
 	Until Until `json:"until,omitempty"`
 	// AtMost bounds a phase that waits; when it passes, the cell fails.
 	AtMost Duration `json:"atMost,omitempty"`
+	// Says lists texts that the error of a job that fails must hold, with until:
+	// failed: a job that fails for another reason fails the cell.
+	Says []string `json:"says,omitempty"`
 
 	// Backlog: the job does not run yet. The load is offered in this phase only,
 	// which is the first; the job is started on what it has left behind, with the
@@ -201,10 +208,12 @@ func (p Phase) Fault() string {
 type Until string
 
 // Conditions: caughtUp, the lag is back to where it was before the fault;
-// drained, every record offered so far has had its effect seen.
+// drained, every record offered so far has had its effect seen; failed, the job has
+// failed by itself, whereupon it is started again.
 const (
 	CaughtUp Until = "caughtUp"
 	Drained  Until = "drained"
+	Failed   Until = "failed"
 )
 
 // Throttle limits the job's sink for the length of its phase.
@@ -233,6 +242,10 @@ type Crash struct {
 	// Hit is how often the point must be reached, counted from the start of
 	// the phase. Default 1.
 	Hit int `json:"hit,omitempty"`
+	// Again names, for each engine, a point at which the worker that was started in
+	// its place is killed too, at its first passage counted from its start: the only
+	// way to the points that lie in recovery. The phase ends with the one after it.
+	Again map[string]string `json:"again,omitempty"`
 	// Down is how long the worker stays dead before its restart. Default 0s.
 	Down Duration `json:"down,omitempty"`
 }
@@ -262,6 +275,10 @@ const (
 // lets it go on afterwards.
 type Pause struct {
 	Worker Duration `json:"worker,omitempty"`
+	// Replace has another worker started meanwhile, as somebody does who takes the
+	// one that stands still for dead. When it wakes up it has to find that out, write
+	// nothing, and end: the phase lasts until it has.
+	Replace bool `json:"replace,omitempty"`
 	// Coordinator is for longer than its lease: another is to take over.
 	Coordinator Duration `json:"coordinator,omitempty"`
 }

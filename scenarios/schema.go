@@ -94,7 +94,7 @@ func (m *schemaMaker) mapped(t reflect.Type) *jsonschema.Schema {
 			return oneOfText(m.vocab.StateBackends...)
 		}
 	case reflect.TypeFor[Until]():
-		return oneOfText(CaughtUp, Drained)
+		return oneOfText(CaughtUp, Drained, Failed)
 	case reflect.TypeFor[Shape]():
 		return oneOfText(ShapeConstant, ShapeStep, ShapeRamp, ShapeBurst, ShapeSine, ShapeTrace)
 	case reflect.TypeFor[Workload]():

@@ -53,6 +53,7 @@ func (d *decoder) validateHead(s *Scenario) {
 	if len(d.vocab.StateBackends) > 0 && !slices.Contains(d.vocab.StateBackends, string(s.State.Backend)) {
 		d.complain("state.backend", oneOf(string(s.State.Backend), d.vocab.StateBackends))
 	}
+	d.validateTransactions(s)
 	switch {
 	case !d.given("state.memory"):
 	case s.State.Backend == memoryBackend:
@@ -271,6 +272,7 @@ func (d *decoder) validatePhases(s *Scenario) {
 			names[p.Name] = true
 		}
 		d.validatePhaseLength(p, path)
+		d.validateFailure(p, path)
 		d.validateFault(s, p, path, &partitions)
 	}
 }
@@ -330,19 +332,7 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 		d.validateMember(s, path+".kill.executor", "executor", k.Executor)
 		d.validateMember(s, path+".kill.taskManager", "taskManager", k.TaskManager)
 	case p.Pause != nil:
-		who, long := path+".pause.worker", p.Pause.Worker
-		if d.given(path + ".pause.coordinator") {
-			if d.given(who) {
-				d.complain(path+".pause", "worker or coordinator, not both")
-			}
-			who, long = path+".pause.coordinator", p.Pause.Coordinator
-		}
-		if d.require(who, "how long the worker stands still, such as 20s (or coordinator: how long the one that leads does)") {
-			d.positive(who, long)
-		}
-		if p.Duration > 0 && long > p.Duration {
-			d.complain(who, fmt.Sprintf("at most the phase's duration, %s", p.Duration))
-		}
+		d.validatePause(p, path+".pause")
 	}
 }
 
@@ -413,34 +403,5 @@ func (d *decoder) validateGrow(s *Scenario, g *Grow, path string, partitions *in
 		d.complain(path+".partitions", fmt.Sprintf("%d to 1024: more than the %d that the topic has by then", *partitions+1, *partitions))
 	default:
 		*partitions = g.Partitions
-	}
-}
-
-func (d *decoder) validateCrash(s *Scenario, c *Crash, path string) {
-	if d.given(path+".hit") && (c.Hit < 1 || c.Hit > 1_000_000) {
-		d.complain(path+".hit", "1 to 1000000: how often the point is reached before the crash")
-	}
-	if !d.require(path+".at", "the point for each engine, such as { microbatch: M3, dataflow: D5 }") {
-		return
-	}
-	if d.someEngineUnknown {
-		return
-	}
-	for name, point := range c.At {
-		p := join(path+".at", name)
-		e, ok := s.Engines.Get(name)
-		switch {
-		case !ok:
-			d.complain(p, "not an engine of this scenario: "+oneOf(name, s.Engines.Names()))
-		case len(e.CrashPoints) == 0:
-			d.complain(p, fmt.Sprintf("engine %s names no crashPoints", name))
-		case !slices.Contains(e.CrashPoints, point):
-			d.complain(p, fmt.Sprintf("a crash point of engine %s: %s", name, oneOf(point, e.CrashPoints)))
-		}
-	}
-	for _, e := range s.Engines {
-		if _, ok := c.At[e.Name]; !ok {
-			d.complain(path+".at", fmt.Sprintf("missing: a point for engine %s, one of %s", e.Name, strings.Join(e.CrashPoints, ", ")))
-		}
 	}
 }

@@ -69,6 +69,9 @@ type Kafka struct {
 	// Reset is where partitions found after the start are read from: earliest,
 	// or latest to show what that loses.
 	Reset string `json:"reset,omitempty"`
+	// TransactionMillis is the timeout of the sinks' transactions; 0 takes the
+	// connector's default.
+	TransactionMillis int64 `json:"transactionMillis,omitempty"`
 	// DeadLetters is the topic of bad input under the policy dead-letter.
 	DeadLetters string `json:"deadLetters,omitempty"`
 }

@@ -452,7 +452,7 @@ func (w *worker) crash(at engines.FailpointReached, recovery func() engines.Reco
 	}
 	_, _, at.InFlight = w.gate.Counts()
 	r := recovery()
-	at.Epoch, at.Records, at.Positions, at.Reached = r.Epoch, r.Records, r.Positions, r.Reached
+	at.Epoch, at.Records, at.Positions, at.Reached, at.Uncommitted = r.Epoch, r.Records, r.Positions, r.Reached, r.Uncommitted
 	if w.acks != nil {
 		expect(&at, w.acks, r, w.guarantee)
 	}

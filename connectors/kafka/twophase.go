@@ -31,6 +31,7 @@ type slot struct {
 	cl        *kgo.Client // nil until first used
 	state     slotState
 	committed bool
+	opened    time.Time // when its transaction began
 	c         connectors.Committable
 }
 
@@ -122,7 +123,7 @@ func (w *twoPhase) begin(ctx context.Context) error {
 		if err := s.cl.BeginTransaction(); err != nil {
 			return fmt.Errorf("kafka sink %s: begin under id %s: %w", w.node, s.id, err)
 		}
-		s.state, s.committed, s.c = slotOpen, false, nil
+		s.state, s.committed, s.opened, s.c = slotOpen, false, time.Now(), nil
 		w.cur = s
 		w.sampled.Store(nil)
 		return nil
@@ -137,7 +138,21 @@ func (w *twoPhase) Write(ctx context.Context, r *connectors.Record, o *connector
 			return err
 		}
 	}
-	return w.write(ctx, w.cur.cl, r, o)
+	if err := w.write(ctx, w.cur.cl, r, o); err != nil {
+		return w.outlasted(w.cur, err)
+	}
+	return nil
+}
+
+// outlasted adds to the error of a transaction that the broker knows no more that
+// it was open for longer than it may be, where it was.
+func (w *twoPhase) outlasted(s *slot, err error) error {
+	open, timeout := time.Since(s.opened), time.Duration(w.sink.cfg.TransactionMillis)*time.Millisecond
+	if open < timeout || !final(err) {
+		return err
+	}
+	return fmt.Errorf("the transaction under id %s is %v old, older than its transaction timeout of %v, and the broker has given it up: "+
+		"a checkpoint takes too long or comes too seldom: shorten its interval, or raise the timeout: %w", s.id, open.Round(time.Millisecond), timeout, err)
 }
 
 // Flush implements connectors.Writer.
@@ -145,7 +160,10 @@ func (w *twoPhase) Flush(ctx context.Context) error {
 	if w.cur == nil {
 		return w.err()
 	}
-	return w.flush(ctx, w.cur.cl)
+	if err := w.flush(ctx, w.cur.cl); err != nil {
+		return w.outlasted(w.cur, err)
+	}
+	return nil
 }
 
 // Prepare implements connectors.Writer.
@@ -154,7 +172,7 @@ func (w *twoPhase) Prepare(ctx context.Context) (connectors.Committable, error) 
 		return nil, w.err()
 	}
 	if err := w.flush(ctx, w.cur.cl); err != nil {
-		return nil, err
+		return nil, w.outlasted(w.cur, err)
 	}
 	at := w.sampled.Load()
 	if at == nil { // the gate refused the epoch's only record
@@ -188,7 +206,7 @@ func (w *twoPhase) Commit(ctx context.Context, c connectors.Committable) error {
 		return nil
 	}
 	if err := commitTransaction(ctx, s.cl, w.topic); err != nil {
-		return fmt.Errorf("kafka sink %s: commit under id %s: %w", w.node, s.id, err)
+		return w.outlasted(s, fmt.Errorf("kafka sink %s: commit under id %s: %w", w.node, s.id, err))
 	}
 	s.committed = true
 	return nil

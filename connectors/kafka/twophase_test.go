@@ -321,6 +321,32 @@ func TestRecoverReportsALostTransaction(t *testing.T) {
 }
 
 // A worker that wakes up after its replacement has recovered cannot commit.
+// TestATransactionThatIsOpenForTooLongSaysSo: the broker gives it up, whoever writes
+// hears of it, and the error names the timeout.
+func TestATransactionThatIsOpenForTooLongSaysSo(t *testing.T) {
+	f := setup(t)
+	w := f.writer(f.sink(SinkConfig{Topic: f.topic(1), TransactionMillis: 300}), f.job(connectors.ExactlyOnce))
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := w.Write(f.ctx, &connectors.Record{Value: []byte("v")}, nil)
+		if err == nil {
+			err = w.Flush(f.ctx)
+		}
+		if err != nil {
+			if !strings.Contains(err.Error(), "older than its transaction timeout of 300ms") {
+				t.Errorf("ended with %v", err)
+			}
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-f.ctx.Done():
+			t.Fatal("the transaction was never given up")
+		}
+	}
+}
+
 func TestRecoverFencesAnOldWorker(t *testing.T) {
 	f := setup(t)
 	topic := f.topic(1)

@@ -127,7 +127,7 @@ func (r *run) openSources(from *checkpoints.Checkpoint) (starts [][]assignment, 
 		}
 		starts = append(starts, as)
 		for _, a := range as {
-			r.restart[a.Split.ID], r.base[a.Split.ID] = a.From, a.From
+			r.restart[a.Split.ID], r.base[a.Split.ID], r.settled[a.Split.ID] = a.From, a.From, a.From
 		}
 	}
 	return starts, nil
@@ -186,8 +186,9 @@ func (r *run) recoverSinks(from *checkpoints.Checkpoint, nodes []*pipeline.Node)
 			}
 			env := r.writerEnv(n, 0, pipeline.ParallelismOf(n, r.job.Parallelism))
 			if r.cfg.BreakRecovery {
-				if err := r.initialize(n); err != nil {
-					return err
+				// With nothing to commit it initializes all ids of the sink.
+				if err := n.Sink.(connectors.Recoverer).Recover(r.ctx, env, nil); err != nil {
+					return fmt.Errorf("sink %q: %w", n.Name, err)
 				}
 			}
 			err := n.Sink.(connectors.Recoverer).Recover(r.ctx, env, cs)
@@ -210,21 +211,6 @@ func (r *run) recoverSinks(from *checkpoints.Checkpoint, nodes []*pipeline.Node)
 	}
 	if err := r.store.Recovered(from, func(operator string) bool { return done[operator] }); err != nil {
 		return fmt.Errorf("noting that checkpoint %d is committed: %w", from.ID, err)
-	}
-	return nil
-}
-
-// initialize opens and closes a sink's writers, which aborts what their ids hold.
-func (r *run) initialize(n *pipeline.Node) error {
-	p := pipeline.ParallelismOf(n, r.job.Parallelism)
-	for i := range p {
-		w, err := n.Sink.Writer(r.ctx, r.writerEnv(n, i, p))
-		if err == nil {
-			err = w.Close()
-		}
-		if err != nil {
-			return fmt.Errorf("sink %q: %w", n.Name, err)
-		}
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 	r := &run{
 		job: job, cfg: cfg, rt: rt, parent: ctx, done: make(chan struct{}),
 		broken:  cfg.BreakExactlyOnce && job.Guarantee == connectors.ExactlyOnce,
-		restart: engines.Positions{}, base: engines.Positions{}, claiming: make(chan struct{}, 1),
+		restart: engines.Positions{}, base: engines.Positions{}, settled: engines.Positions{}, claiming: make(chan struct{}, 1),
 	}
 	r.bad = engines.NewBadInputs(r.emit)
 	if r.execution, err = lay(job, cfg); err != nil {

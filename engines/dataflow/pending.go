@@ -261,6 +261,7 @@ func (c *coordinator) allCommitted(p *pending) error {
 			return err
 		}
 	}
+	r.settle(p.meta.Positions())
 	r.failpoint("D7", p.id)
 	if r.job.Guarantee != connectors.AtMostOnce {
 		for _, s := range r.sources {

@@ -249,6 +249,7 @@ func (c *coordinator) reopen(g *region) (checkpoint int64, err error) {
 	if err := r.recoverSinks(from, nodes); err != nil {
 		return 0, err
 	}
+	r.settle(from.Positions())
 	ts, err := r.openRegion(g, from)
 	if err != nil {
 		return 0, err

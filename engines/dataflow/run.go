@@ -55,6 +55,9 @@ type run struct {
 	// committed; base is then what the newest checkpoint lies at: everything
 	// before it has been written.
 	restart, base engines.Positions
+	// settled is up to where the output of a durable checkpoint is committed; only
+	// exactly-once needs it.
+	settled engines.Positions
 
 	// claiming is held while positions are committed at most once, so that a
 	// failpoint finds them the same here and outside.
@@ -96,8 +99,27 @@ func (r *run) failpoint(point string, epoch int64) {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return engines.Recovery{Positions: maps.Clone(r.restart), Base: maps.Clone(r.base), Reached: reached, Epoch: epoch}
+		return engines.Recovery{Positions: maps.Clone(r.restart), Base: maps.Clone(r.base), Reached: reached, Epoch: epoch, Uncommitted: r.uncommitted()}
 	})
+}
+
+// uncommitted counts the inputs between what is committed and what is durable.
+// r.mu is held.
+func (r *run) uncommitted() (n int64) {
+	if r.job.Guarantee != connectors.ExactlyOnce {
+		return 0
+	}
+	for s, p := range r.restart {
+		n += max(0, int64(p-r.settled[s]))
+	}
+	return n
+}
+
+// settle tells that everything before these positions is committed.
+func (r *run) settle(positions engines.Positions) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.Copy(r.settled, positions)
 }
 
 func (r *run) restartPositions() engines.Positions {
@@ -113,6 +135,7 @@ func (r *run) begun(from engines.Positions) {
 	defer r.mu.Unlock()
 	maps.Copy(r.restart, from)
 	maps.Copy(r.base, from)
+	maps.Copy(r.settled, from)
 }
 
 // advance tells that the positions are what a restart goes on from, and returns

@@ -172,7 +172,7 @@ func (r *run) main() {
 	if err != nil {
 		r.err = fmt.Errorf("job %q: %w", r.job.Name, err)
 		r.rt.Log.Error("job failed", "job", r.job.Name, "error", err)
-		r.emit(engines.Failed{Error: r.err.Error()})
+		r.emit(engines.Failed{Error: r.err.Error(), Superseded: errors.Is(r.err, state.ErrSuperseded)})
 	} else if mode != "" {
 		r.emit(engines.Stopped{Mode: mode})
 	}

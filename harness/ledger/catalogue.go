@@ -36,6 +36,11 @@ type Crash struct {
 	// InFlight is how many requests' records were unanswered at the kill: zero at
 	// a failpoint, which waits for them.
 	InFlight int64
+	// Uncommitted is how many records lie in prepared transactions that the restart
+	// has to commit, and Lost that it went on without those: X1 and X2, of a job
+	// that is told to.
+	Uncommitted int64
+	Lost        bool
 	// Broken is the negative control: micro-batch commits its offsets apart from
 	// the output, dataflow commits output before its checkpoint is durable.
 	Broken bool
@@ -69,11 +74,13 @@ type Expectation struct {
 type amount int
 
 const (
-	none       amount = iota
-	allOfBatch        // n
-	acked             // k, e, e'
-	notAcked          // n − k
-	upToRead          // at most r: records read and not acknowledged
+	none            amount = iota
+	allOfBatch             // n
+	acked                  // k, e, e'
+	notAcked               // n − k
+	upToRead               // at most r: records read and not acknowledged
+	uncommitted            // of transactions that are prepared and not committed
+	upToUncommitted        // the same, some of which were committed by others meanwhile
 )
 
 func (a amount) of(c Crash) Range {
@@ -86,6 +93,10 @@ func (a amount) of(c Crash) Range {
 		return Range{max(0, c.Missing-c.InFlight), c.Missing}
 	case upToRead:
 		return Range{0, c.Missing}
+	case uncommitted:
+		return Range{c.Uncommitted, c.Uncommitted}
+	case upToUncommitted:
+		return Range{0, c.Uncommitted}
 	}
 	return Range{}
 }
@@ -105,6 +116,8 @@ var (
 	loseRead  = entry{none, upToRead, "0/≤r"}
 	copyFrom  = entry{acked, none, "e/0"}
 	copyAfter = entry{acked, none, "e'/0"}
+	loseOpen  = entry{none, uncommitted, "0/uncommitted epochs"}
+	loseRests = entry{none, upToUncommitted, "0/≤uncommitted epochs"}
 )
 
 // row is one crash point; a nil entry is a combination that does not exist.
@@ -140,6 +153,13 @@ var catalogue = []row{
 var broken = map[Model]map[string]*entry{
 	MicroBatch: {"M3": &copyAll, "T2": &copyAll},
 	Dataflow:   {"D3": &copyFrom, "D4": &copyFrom},
+}
+
+// lost is what a job shows under exactly-once that goes on without the prepared
+// output it cannot commit any more: at D5 nobody has committed any of it, at D6
+// others may have after the first.
+var lost = map[Model]map[string]*entry{
+	Dataflow: {"D5": &loseOpen, "D6": &loseRests},
 }
 
 // elsewhere is a kill at no named point: what is acknowledged and in flight
@@ -179,6 +199,11 @@ func Expect(c Crash) (Expectation, error) {
 				e = b
 			}
 		}
+		if c.Lost {
+			if l := lost[c.Model][c.Point]; l != nil {
+				e = l
+			}
+		}
 	}
 	if e == nil {
 		return Expectation{}, fmt.Errorf("crash point %s: the catalogue has no entry for %s", c.Point, c.Guarantee)
@@ -194,6 +219,23 @@ func Expect(c Crash) (Expectation, error) {
 		x.StateOvercount.Hi = math.MaxInt64
 	}
 	return x, nil
+}
+
+// And is what two crashes in a row must show together: what the second repeats or
+// loses comes to what the first did.
+func (x Expectation) And(y Expectation) Expectation {
+	sum := func(a, b Range) Range {
+		r := Range{a.Lo + b.Lo, a.Hi + b.Hi}
+		if a.Hi == math.MaxInt64 || b.Hi == math.MaxInt64 {
+			r.Hi = math.MaxInt64
+		}
+		return r
+	}
+	return Expectation{
+		Duplicates: sum(x.Duplicates, y.Duplicates), Losses: sum(x.Losses, y.Losses),
+		StateOvercount: sum(x.StateOvercount, y.StateOvercount), StateLosses: sum(x.StateLosses, y.StateLosses),
+		Entry: x.Entry + " and " + y.Entry,
+	}
 }
 
 // Points lists the catalogue's points for a model.

@@ -133,3 +133,44 @@ func TestDeviations(t *testing.T) {
 		t.Errorf("deviations %q", d)
 	}
 }
+
+// TestLostEpochs is X1 and X2: what was prepared and can be committed no more is
+// lost, all of it where nobody had begun to commit.
+func TestLostEpochs(t *testing.T) {
+	for point, want := range map[string]string{"D5": "0/7", "D6": "0/0 … 7", "D4": "0/0"} {
+		c := Crash{Model: Dataflow, Point: point, Guarantee: connectors.ExactlyOnce, Uncommitted: 7, Lost: true}
+		x, err := Expect(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%s/%s", x.Duplicates, x.Losses); got != want {
+			t.Errorf("%s: %s, want %s", point, got, want)
+		}
+		c.Lost = false
+		if x, _ := Expect(c); x.Losses != (Range{}) {
+			t.Errorf("%s: %s losses of a job that lost nothing", point, x.Losses)
+		}
+	}
+}
+
+// TestTwoCrashesAddUp: a crash of the recovery costs what it costs, on top.
+func TestTwoCrashesAddUp(t *testing.T) {
+	expect := func(c Crash) Expectation {
+		x, err := Expect(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	for g, want := range map[connectors.Guarantee]string{connectors.AtLeastOnce: "6/0", connectors.AtMostOnce: "0/0 … 4", connectors.ExactlyOnce: "0/0"} {
+		first := expect(Crash{Model: Dataflow, Point: "D5", Guarantee: g, Acked: 4, Missing: 3})
+		second := expect(Crash{Model: Dataflow, Point: "R1", Guarantee: g, Acked: 2, Missing: 1})
+		x := first.And(second)
+		if got := fmt.Sprintf("%s/%s", x.Duplicates, x.Losses); got != want {
+			t.Errorf("%s: %s, want %s", g, got, want)
+		}
+		if x.StateLosses.Hi < first.StateLosses.Hi || x.StateOvercount.Hi < first.StateOvercount.Hi {
+			t.Errorf("%s: the bounds of state are narrower: %+v", g, x)
+		}
+	}
+}
