@@ -63,7 +63,17 @@ func wired() parts {
 // same settings: what waits for company would be measured as the engine's.
 var kafkaConnectors = worker.Connectors{
 	Source: func(k worker.Kafka, t workloads.Topics) (connectors.Source, error) {
-		return kafka.NewSource(kafka.SourceConfig{Brokers: k.Brokers, Topics: t.Names, Pattern: t.Pattern, Reset: connectors.StartFrom(k.Reset)})
+		c := kafka.SourceConfig{
+			Brokers: k.Brokers, Topics: t.Names, Pattern: t.Pattern, Reset: connectors.StartFrom(k.Reset),
+			Start: connectors.StartFrom(k.Start), StartMillis: k.StartMillis, Group: k.Group,
+		}
+		for split, at := range k.StartPositions {
+			if c.StartPositions == nil {
+				c.StartPositions = map[connectors.SplitID]connectors.Position{}
+			}
+			c.StartPositions[connectors.SplitID(split)] = connectors.Position(at)
+		}
+		return kafka.NewSource(c)
 	},
 	Sink: func(k worker.Kafka, topic string, originEvery int64) (connectors.Sink, error) {
 		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: originEvery > 0, OriginEvery: originEvery,

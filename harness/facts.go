@@ -35,6 +35,7 @@ type facts struct {
 	maximum   map[string]float64 // of phases that throttles are a share of
 	blocked   map[string]float64 // largest blocked share of each task while throttled
 	grown     atomic.Pointer[grown]
+	skipped   atomic.Int64 // records before where the job was to begin
 	crashed   *crashed
 }
 

@@ -82,7 +82,7 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 		return 0, err
 	}
 	if c.worker() == nil && !p.Backlog {
-		if err := c.startWorker(ctx); err != nil && c.death == nil || c.death != nil {
+		if err := c.startThere(ctx); err != nil && c.death == nil || c.death != nil {
 			return 0, err
 		}
 		c.mark(clock.Mono(), runs.MarkStarted, "job started on the backlog")
@@ -115,7 +115,7 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 	if err := c.sleepUntil(ctx, earliest-ahead); err != nil || c.death != nil {
 		return 0, err
 	}
-	if p.Backlog && !c.await(ctx, drainLimit, c.load.stored) {
+	if p.Backlog && !c.spec.Scenario.Load.GoesOn && !c.await(ctx, drainLimit, c.load.stored) {
 		return 0, errors.Join(ctx.Err(), fmt.Errorf("phase %s: the load was not stored within %s of its end", p.Name, drainLimit))
 	}
 	if p.Until != "" && p.Until != scenarios.Failed {
@@ -375,7 +375,7 @@ func (c *cell) seen(offered int64) bool {
 	if !c.committed.PerInput() {
 		return last.lag == 0
 	}
-	return last.visible >= offered
+	return last.visible+c.facts.skipped.Load() >= offered
 }
 
 // lag is how many records are due and not yet visible.

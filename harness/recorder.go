@@ -164,7 +164,7 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 		at: now, offered: offered, consumed: g.Consumed,
 		visible: seen.Visible + seen.Late + r.refused(offered, g.BadRecords, seen.Dead), queued: g.QueuedRecords, queuedSize: g.QueuedBytes,
 	}
-	x.lag = max(x.offered-x.visible, 0)
+	x.lag = max(x.offered-x.visible-c.facts.skipped.Load(), 0)
 	if !c.committed.PerInput() {
 		// Contributions cannot be set against inputs: what the engine has not
 		// taken in or holds stands for what is not visible.

@@ -17,7 +17,7 @@ func (c *cell) shape() (plan.Shape, error) {
 	if err != nil {
 		return out, err
 	}
-	if s.Backlog() {
+	if s.Backlog() && !s.Load.GoesOn {
 		out = out.Cut(time.Duration(s.Phases[0].Duration))
 	}
 	out.Weights, out.EventSpeed = s.Load.Weights, s.Load.EventTime.Speed

@@ -242,8 +242,11 @@ type Records struct {
 	Filtered *int64 `json:"filtered,omitempty"`
 	// Bad are inputs that the load made unusable, on purpose, so that they
 	// contribute to no result; absent where it made none. Sent is the sum of
-	// visible, late, filtered, bad and lost ones.
+	// visible, late, filtered, bad and lost ones, and those before the start.
 	Bad *int64 `json:"bad,omitempty"`
+	// BeforeStart are inputs before the positions at which the job was to begin;
+	// absent where there are none.
+	BeforeStart *int64 `json:"beforeStart,omitempty"`
 	// Unexpected are outputs that no input explains.
 	Unexpected *int64 `json:"unexpected,omitempty"`
 	// Reordered are outputs that overtook an earlier one of their key.

@@ -45,6 +45,10 @@ func (r *Reset) decodeNode(d *decoder, n *node, path string) {
 	enum(d, n, path, r, ResetEarliest, ResetLatest)
 }
 
+func (f *StartFrom) decodeNode(d *decoder, n *node, path string) {
+	enum(d, n, path, f, StartEarliest, StartLatest, StartTimestamp, StartCommitted)
+}
+
 func (u *Until) decodeNode(d *decoder, n *node, path string) {
 	enum(d, n, path, u, CaughtUp, Drained, Failed)
 }

@@ -6,6 +6,8 @@ type Load struct {
 	Rate Rate `json:"rate,omitempty"`
 	// Shape of the rate over time; default constant.
 	Shape Shape `json:"shape,omitempty"`
+	// GoesOn: the load does not end with the backlog that the job is started on.
+	GoesOn bool `json:"goesOn,omitempty"`
 
 	// Steps (step): from the moment At on, the rate is Rate.
 	Steps []Step `json:"steps,omitempty"`

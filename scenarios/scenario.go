@@ -32,6 +32,7 @@ type Scenario struct {
 	TransactionTimeout Duration  `json:"transactionTimeout,omitempty"`
 	State              State     `json:"state,omitzero"`
 	Discovery          Discovery `json:"discovery,omitzero"`
+	Start              Start     `json:"start,omitzero"`
 	Phases             []Phase   `json:"phases"`
 	Gates              Gates     `json:"gates,omitempty"`
 	Matrix             Matrix    `json:"matrix,omitempty"`
@@ -93,6 +94,33 @@ type State struct {
 
 // Backend names where keyed state is kept.
 type Backend string
+
+// Start says where the partitions that are there when the job is started for the
+// first time are read from. Those found later are read as discovery.reset says.
+type Start struct {
+	// From is "earliest" (the default), "latest", "timestamp" or "committed".
+	From StartFrom `json:"from,omitempty"`
+	// After is the time that timestamp means, from the beginning of the load: each
+	// partition is read from its first record that is not older, and where there is
+	// none, from its end.
+	After Duration `json:"after,omitempty"`
+	// Positions are where single partitions of the input topic begin, by number,
+	// whatever From says of the others. With "committed" they are what the consumer
+	// group has committed before the job is started; a partition without one begins
+	// at its first record.
+	Positions map[string]int64 `json:"positions,omitempty"`
+}
+
+// StartFrom names a start position.
+type StartFrom string
+
+// Start positions.
+const (
+	StartEarliest  StartFrom = "earliest"
+	StartLatest    StartFrom = "latest"
+	StartTimestamp StartFrom = "timestamp"
+	StartCommitted StartFrom = "committed"
+)
 
 // Discovery says how the source looks for new partitions and topics.
 type Discovery struct {

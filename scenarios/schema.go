@@ -89,6 +89,8 @@ func (m *schemaMaker) mapped(t reflect.Type) *jsonschema.Schema {
 		return oneOfText(BadFails, BadIsDropped, BadDeadLetter)
 	case reflect.TypeFor[Reset]():
 		return oneOfText(ResetEarliest, ResetLatest)
+	case reflect.TypeFor[StartFrom]():
+		return oneOfText(StartEarliest, StartLatest, StartTimestamp, StartCommitted)
 	case reflect.TypeFor[Backend]():
 		if len(m.vocab.StateBackends) > 0 {
 			return oneOfText(m.vocab.StateBackends...)

@@ -22,6 +22,7 @@ func (d *decoder) validate(s *Scenario, dir string) {
 	d.validateEngines(s)
 	d.validatePhases(s)
 	d.validateBacklog(s)
+	d.validateStart(s)
 	d.validateBad(s)
 	d.finishGates(s)
 }

@@ -104,7 +104,7 @@ func testVocabulary() Vocabulary {
 			parts := strings.Split(path, ".")
 			switch parts[0] {
 			case "records":
-				return len(parts) == 2 && contains([]string{"sent", "visible", "duplicates", "losses", "late", "unexpected", "reordered", "stateOvercount", "stateLosses"}, parts[1])
+				return len(parts) == 2 && contains([]string{"sent", "visible", "beforeStart", "duplicates", "losses", "late", "unexpected", "reordered", "stateOvercount", "stateLosses"}, parts[1])
 			case "latencyMillis":
 				return len(parts) == 4 && contains(phases, parts[2])
 			case "throughput":

@@ -69,6 +69,15 @@ type Kafka struct {
 	// Reset is where partitions found after the start are read from: earliest,
 	// or latest to show what that loses.
 	Reset string `json:"reset,omitempty"`
+	// Start is where the partitions that are there at the job's first start are read
+	// from: earliest (""), latest, timestamp (StartMillis, Unix milliseconds) or
+	// committed, by Group; StartPositions are where single splits begin, whatever
+	// Start says.
+	Start          string           `json:"start,omitempty"`
+	StartMillis    int64            `json:"startMillis,omitempty"`
+	StartPositions map[string]int64 `json:"startPositions,omitempty"`
+	// Group is the consumer group of the source; "" takes the connector's own.
+	Group string `json:"group,omitempty"`
 	// TransactionMillis is the timeout of the sinks' transactions; 0 takes the
 	// connector's default.
 	TransactionMillis int64 `json:"transactionMillis,omitempty"`

@@ -65,6 +65,13 @@ func (e *enumerator) Bounds(ctx context.Context, splits []connectors.SplitID) (m
 
 // Start implements connectors.Enumerator.
 func (e *enumerator) Start(ctx context.Context, splits []connectors.SplitID, initial bool) (map[connectors.SplitID]connectors.Position, error) {
+	if initial {
+		for id := range e.cfg.StartPositions {
+			if !slices.Contains(splits, id) {
+				return nil, fmt.Errorf("kafka source %s: startPositions: %s: there is no such partition", e.env.Node, id)
+			}
+		}
+	}
 	bounds, err := e.Bounds(ctx, splits)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,10 @@ func TestStartPositions(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "position 11: the partition has 0 to 10") {
 		t.Errorf("outside: %v", err)
 	}
+	_, err = f.enumerator(f.source(SourceConfig{Topics: []string{topic}, StartPositions: map[connectors.SplitID]connectors.Position{splitID(topic, 3): 0}})).Start(f.ctx, all, true)
+	if err == nil || !strings.Contains(err.Error(), "/3: there is no such partition") {
+		t.Errorf("unknown: %v", err)
+	}
 	b := []string{"b"}
 	for name, c := range map[string]SourceConfig{
 		"startMillis -1":  {Brokers: b, Topics: b, Start: connectors.StartTimestamp, StartMillis: -1},

@@ -93,7 +93,7 @@
 // that cannot be. They are in none of the counts above, and the oracle does not
 // see them:
 //
-//	sent = visible + late + filtered + bad + losses
+//	sent = visible + late + filtered + bad + losses + before the start
 //
 // A row that names one is unexpected. Where the job keeps bad input, each must
 // be a dead letter exactly once. A dead letter says by its headers where the

@@ -12,6 +12,9 @@ import (
 func (l *Ledger) finishValues(r *Result, s sent) {
 	v := l.values
 	v.finish(s)
+	for g := range s {
+		r.BeforeStart += min(l.begin(int32(g)), s[g])
+	}
 	r.Duplicates += v.copies + l.ids.duplicates
 	if v.oracle == nil {
 		return
@@ -139,6 +142,9 @@ func (r *Result) Records(consumed *int64) *runs.Records {
 	if r.BadKinds != nil {
 		rec.Bad = n(r.Bad)
 	}
+	if r.BeforeStart > 0 {
+		rec.BeforeStart = n(r.BeforeStart)
+	}
 	if r.HasIDs {
 		rec.Reordered = n(r.Reordered)
 	}
@@ -205,17 +211,17 @@ func (r *Result) Balanced() error {
 		if r.HasOracle && r.Visible+r.Losses != r.Expected {
 			return fmt.Errorf("%d contributions expected, but %d visible + %d lost", r.Expected, r.Visible, r.Losses)
 		}
-		if got := r.Counted + r.Late + r.Filtered + r.Bad; r.HasOracle && got != r.Sent {
-			return fmt.Errorf("%d inputs sent, but %d contribute to results + %d late + %d filtered + %d bad = %d", r.Sent, r.Counted, r.Late, r.Filtered, r.Bad, got)
+		if got := r.Counted + r.Late + r.Filtered + r.Bad + r.BeforeStart; r.HasOracle && got != r.Sent {
+			return fmt.Errorf("%d inputs sent, but %d contribute to results + %d late + %d filtered + %d bad + %d before the start = %d", r.Sent, r.Counted, r.Late, r.Filtered, r.Bad, r.BeforeStart, got)
 		}
 		return nil
 	}
 	if !r.HasLosses {
 		return nil
 	}
-	if got := r.Visible + r.Late - r.Both + r.Filtered + r.Bad + r.Losses; got != r.Sent {
-		return fmt.Errorf("%d inputs sent, but %d visible + %d late − %d both + %d filtered + %d bad + %d lost = %d",
-			r.Sent, r.Visible, r.Late, r.Both, r.Filtered, r.Bad, r.Losses, got)
+	if got := r.Visible + r.Late - r.Both + r.Filtered + r.Bad + r.Losses + r.BeforeStart; got != r.Sent {
+		return fmt.Errorf("%d inputs sent, but %d visible + %d late − %d both + %d filtered + %d bad + %d lost + %d before the start = %d",
+			r.Sent, r.Visible, r.Late, r.Both, r.Filtered, r.Bad, r.Losses, r.BeforeStart, got)
 	}
 	return nil
 }

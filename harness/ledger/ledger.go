@@ -51,6 +51,8 @@ type Ledger struct {
 	values *values // nil until a row without an id is to be expected
 	dead   deadLetters
 
+	begins []int64 // by partition: the first input that the job is to read
+
 	rows, resultRows, lateRows int64
 	closings                   bitmap // partitions whose closing record's effect was seen
 	lastRow                    int64
@@ -103,6 +105,30 @@ func New(cfg Config) (*Ledger, error) {
 		l.values = newValues(l)
 	}
 	return l, nil
+}
+
+// Begin tells from which input on each partition is read: those before are no losses,
+// and a row of one is unexpected. A partition that is not named is read whole.
+func (l *Ledger) Begin(positions map[int32]int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, at := range positions {
+		for int(p) >= len(l.begins) {
+			l.begins = append(l.begins, 0)
+		}
+		l.begins[p] = at
+	}
+	if l.values != nil {
+		l.values.dirty = true
+	}
+}
+
+// begin is the first input of a partition that the job is to read.
+func (l *Ledger) begin(partition int32) int64 {
+	if int(partition) < len(l.begins) {
+		return l.begins[partition]
+	}
+	return 0
 }
 
 // Phase begins a phase at the monotonic time from; the one before ends there.

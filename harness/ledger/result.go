@@ -68,6 +68,8 @@ type Result struct {
 	// rows have no ids, the inputs of the contributions that Expected counts. What
 	// was late is neither.
 	Filtered, Counted int64
+	// BeforeStart are inputs that lie before where the job began to read.
+	BeforeStart int64
 	// Bad inputs could not be used, by the plan, and are in none of the other
 	// counts; BadKinds are how many of each kind, nil where the load makes none.
 	// Dead are their dead letters, which HasDead asks for.
@@ -173,10 +175,16 @@ func (l *Ledger) finishIDs(r *Result, s sent, bad *badInputs) {
 	for g := int32(0); int(g) < max(len(s), len(a.parts)); g++ {
 		p, none := a.of(g), o.noneOf(g)
 		n := s.of(g)
+		begin := min(l.begin(g), n)
+		r.BeforeStart += begin
 		pr := PartitionResult{Partition: g, Sent: n, FirstResult: p.first,
-			Visible: p.seen.countRange(0, n), Late: p.late.countRange(0, n)}
+			Visible: p.seen.countRange(begin, n), Late: p.late.countRange(begin, n)}
+		r.Unexpected += p.seen.countRange(0, begin)
+		p.seen.each(0, begin, func(seq int64) bool {
+			return r.note(Unexpected, runs.RecordID{Partition: g, Sequence: seq, Detail: fmt.Sprintf("the job was to begin at position %d", begin)})
+		})
 		if r.HasLosses {
-			pr.Losses = missing(0, n, func(seq int64) bool {
+			pr.Losses = missing(begin, n, func(seq int64) bool {
 				return r.note(Losses, runs.RecordID{Partition: g, Sequence: seq})
 			}, &p.seen, &p.late, none, bad.of(g))
 		}
@@ -202,7 +210,7 @@ func (l *Ledger) finishIDs(r *Result, s sent, bad *badInputs) {
 			return r.note(Duplicates, runs.RecordID{Partition: g, Sequence: seq, Copies: 2 + int64(a.extra[id{g, seq}])})
 		})
 	}
-	r.Expected = r.Sent - r.Filtered
+	r.Expected = r.Sent - r.Filtered - r.BeforeStart
 	if bad != nil {
 		r.Expected -= bad.total
 	}
@@ -301,7 +309,7 @@ func (l *Ledger) evaluate(s sent) *oracleView {
 		}
 	}
 	s.inputs(l.plan, 0, func(_ *plan.Cursor, next workloads.Input) {
-		if l.plan.Bad(next.Index) != "" {
+		if l.plan.Bad(next.Index) != "" || next.Sequence < l.begin(next.Partition) {
 			return // nothing can come of it
 		}
 		in, emitted = next, false

@@ -126,7 +126,7 @@ func (v *values) advance(at int64) {
 }
 
 func (v *values) evaluate(in workloads.Input, late bool) {
-	if v.l.plan.Bad(in.Index) != "" {
+	if v.l.plan.Bad(in.Index) != "" || in.Sequence < v.l.begin(in.Partition) {
 		return // nothing can come of it
 	}
 	v.in = in
