@@ -28,7 +28,8 @@ const (
 	PrefixedView
 )
 
-// FormOf returns the form of a codec's encoding on this machine.
+// FormOf returns the form of a codec's encoding on this machine. A codec of
+// another package says it by a method Form, as generated ones do.
 func FormOf[T any](c Codec[T]) Form {
 	switch any(c).(type) {
 	case Int64, Float64, Float32, Duration, fixed64[int], fixed64[uint64], fixed32[int32], fixed32[uint32], fixed16[int16], fixed16[uint16], fixed8[int8], fixed8[uint8]:
@@ -43,6 +44,19 @@ func FormOf[T any](c Codec[T]) Form {
 		return Prefixed
 	case BytesView, StringView:
 		return PrefixedView
+	}
+	if f, ok := any(c).(interface{ Form() Form }); ok {
+		return f.Form()
+	}
+	return Opaque
+}
+
+// MemoryOf is for the method Form of a generated codec, whose encoding of T is
+// that of its numbers one behind the other, little endian, in size bytes: the
+// same as its memory where there are no gaps and the machine's order is so.
+func MemoryOf[T any](size uintptr) Form {
+	if plainMemory && unsafe.Sizeof(*new(T)) == size {
+		return Memory
 	}
 	return Opaque
 }

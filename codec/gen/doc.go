@@ -25,6 +25,11 @@
 //     default=e   what it is when an older version is read; the last option. An
 //     expression, for strings the text itself; the zero value otherwise
 //
+// Where all fields are integers and floats of fixed width (or arrays and structs
+// of them) that lie without gaps, the encoding is the value's memory, and an
+// exchange moves such values without a call (codec.Form). The same fields in an
+// order that leaves gaps are encoded one by one.
+//
 // # Versions
 //
 // A type's version is 1, or the highest that its fields name. A field that is

@@ -115,6 +115,10 @@ func (e *emitter) structure(s *structure) {
 	}
 	e.p("// Functions returns what Append and Decode call; see codec.Functions.")
 	e.p("func (%s) Functions() (func([]byte, %s) []byte, func([]byte) (%s, int, error)) {\nreturn %s, %s\n}\n", c, s.goType, s.goType, s.on("append"), s.on("decode"))
+	if s.memory > 0 {
+		e.p("// Form says that the encoding is the value's memory; see codec.Form.")
+		e.p("func (%s) Form() codec.Form { return codec.MemoryOf[%s](%d) }\n", c, s.goType, s.memory)
+	}
 
 	e.size(s)
 	e.append(s)

@@ -157,9 +157,40 @@ func (l *loader) structure(t types.Type, ident string, pos token.Pos) *structure
 			l.refuse(pos, "%s has no fields in version %d; an encoding takes at least a byte", s.goType, v)
 		}
 	}
+	s.memory = memory(st, s.fields)
 	l.made[full] = s
 	l.order = append(l.order, s)
 	return s
+}
+
+// sizes are those of the machines whose memory may be an encoding; amd64 and
+// arm64 lay structs out alike.
+var sizes = types.SizesFor("gc", "amd64")
+
+// memory returns how many bytes a struct takes if its encoding is its memory:
+// numbers of fixed width, all of them encoded in their order, without gaps.
+// Otherwise it is 0.
+func memory(st *types.Struct, fields []*field) int64 {
+	vars := make([]*types.Var, st.NumFields())
+	for i := range vars {
+		vars[i] = st.Field(i)
+	}
+	current := slices.DeleteFunc(slices.Clone(fields), func(f *field) bool { return !f.current() })
+	if len(current) != len(vars) {
+		return 0
+	}
+	var at int64
+	for i, offset := range sizes.Offsetsof(vars) {
+		n := current[i].kind.memory()
+		if n == 0 || offset != at {
+			return 0
+		}
+		at += n
+	}
+	if sizes.Sizeof(st) != at {
+		return 0
+	}
+	return at
 }
 
 // identOf makes a part of an identifier of a type.

@@ -16,6 +16,9 @@ type structure struct {
 	fields []*field
 	// version is the highest that the fields name.
 	version int
+	// memory is how many bytes a value takes where its encoding is its memory on
+	// machines of 64 bits; 0 elsewhere.
+	memory int64
 }
 
 // field is a field of a struct, or one that was removed.
@@ -102,6 +105,20 @@ func (k *kind) fixed() int {
 		return 1
 	case opFixed, opFloat:
 		return k.width
+	}
+	return 0
+}
+
+// memory returns the bytes of a kind whose every value, little endian, is its
+// encoding, and whose every such bytes are a value; 0 for others.
+func (k *kind) memory() int64 {
+	switch k.op {
+	case opFixed, opFloat:
+		return int64(k.width)
+	case opArray:
+		return int64(k.width) * k.elem.memory()
+	case opStruct:
+		return k.of.memory
 	}
 	return 0
 }

@@ -102,6 +102,9 @@ func (sumCodec) Functions() (func([]byte, sum) []byte, func([]byte) (sum, int, e
 	return appendSum, decodeSum
 }
 
+// Form says that the encoding is the value's memory; see codec.Form.
+func (sumCodec) Form() codec.Form { return codec.MemoryOf[sum](24) }
+
 func sizeSum(*sum) int { return 24 }
 
 func appendSum(dst []byte, v sum) []byte {

@@ -180,6 +180,9 @@ func (countsCodec) Functions() (func([]byte, counts) []byte, func([]byte) (count
 	return appendCounts, decodeCounts
 }
 
+// Form says that the encoding is the value's memory; see codec.Form.
+func (countsCodec) Form() codec.Form { return codec.MemoryOf[counts](16) }
+
 func sizeCounts(*counts) int { return 16 }
 
 func appendCounts(dst []byte, v counts) []byte {

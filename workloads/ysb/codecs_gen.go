@@ -233,6 +233,9 @@ func (tallyCodec) Functions() (func([]byte, tally) []byte, func([]byte) (tally, 
 	return appendTally, decodeTally
 }
 
+// Form says that the encoding is the value's memory; see codec.Form.
+func (tallyCodec) Form() codec.Form { return codec.MemoryOf[tally](16) }
+
 func sizeTally(*tally) int { return 16 }
 
 func appendTally(dst []byte, v tally) []byte {

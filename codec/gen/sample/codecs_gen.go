@@ -497,6 +497,9 @@ func (otherPointCodec) Functions() (func([]byte, other.Point) []byte, func([]byt
 	return appendOtherPoint, decodeOtherPoint
 }
 
+// Form says that the encoding is the value's memory; see codec.Form.
+func (otherPointCodec) Form() codec.Form { return codec.MemoryOf[other.Point](16) }
+
 func sizeOtherPoint(*other.Point) int { return 16 }
 
 func appendOtherPoint(dst []byte, v other.Point) []byte {
@@ -2436,5 +2439,191 @@ func decodeNumber(src []byte) (v other.Labelled[int64], n int, err error) {
 	b1 := src[n : n+8 : n+8]
 	v.Value = int64(binary.LittleEndian.Uint64(b1[0:]))
 	n += 8
+	return v, n, nil
+}
+
+// pairCodec encodes pair, version 1.
+type pairCodec struct{}
+
+var _ codec.Codec[pair] = pairCodec{}
+
+const pairCodecID = "sample.pair/1#95b4fa6494"
+
+// ID names the encoding: the types in it, their versions and sums over their fields.
+func (pairCodec) ID() string { return pairCodecID }
+
+// Version returns the type's version.
+func (pairCodec) Version() int { return 1 }
+
+// Size returns how many bytes Append takes for v.
+func (pairCodec) Size(v pair) int { return sizePair(&v) }
+
+// Append appends v.
+func (pairCodec) Append(dst []byte, v pair) []byte { return appendPair(dst, v) }
+
+// Decode reads a value.
+func (pairCodec) Decode(src []byte) (pair, int, error) { return decodePair(src) }
+
+// Clone returns a value that shares nothing with v or a decoder's input.
+func (pairCodec) Clone(v pair) pair { return v }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (pairCodec) Isolate(v pair) pair { return v }
+
+// Functions returns what Append and Decode call; see codec.Functions.
+func (pairCodec) Functions() (func([]byte, pair) []byte, func([]byte) (pair, int, error)) {
+	return appendPair, decodePair
+}
+
+// Form says that the encoding is the value's memory; see codec.Form.
+func (pairCodec) Form() codec.Form { return codec.MemoryOf[pair](16) }
+
+func sizePair(*pair) int { return 16 }
+
+func appendPair(dst []byte, v pair) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.low))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.high))
+	return dst
+}
+
+func decodePair(src []byte) (v pair, n int, err error) {
+	if len(src)-n < 16 {
+		return v, n, codec.ErrShort
+	}
+	b1 := src[n : n+16 : n+16]
+	v.low = int(binary.LittleEndian.Uint64(b1[0:]))
+	v.high = int(binary.LittleEndian.Uint64(b1[8:]))
+	n += 16
+	return v, n, nil
+}
+
+// readingCodec encodes reading, version 1.
+type readingCodec struct{}
+
+var _ codec.Codec[reading] = readingCodec{}
+
+const readingCodecID = "sample.reading/1#bfaf18a284+sample.pair/1#95b4fa6494"
+
+// ID names the encoding: the types in it, their versions and sums over their fields.
+func (readingCodec) ID() string { return readingCodecID }
+
+// Version returns the type's version.
+func (readingCodec) Version() int { return 1 }
+
+// Size returns how many bytes Append takes for v.
+func (readingCodec) Size(v reading) int { return sizeReading(&v) }
+
+// Append appends v.
+func (readingCodec) Append(dst []byte, v reading) []byte { return appendReading(dst, v) }
+
+// Decode reads a value.
+func (readingCodec) Decode(src []byte) (reading, int, error) { return decodeReading(src) }
+
+// Clone returns a value that shares nothing with v or a decoder's input.
+func (readingCodec) Clone(v reading) reading { return v }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (readingCodec) Isolate(v reading) reading { return v }
+
+// Functions returns what Append and Decode call; see codec.Functions.
+func (readingCodec) Functions() (func([]byte, reading) []byte, func([]byte) (reading, int, error)) {
+	return appendReading, decodeReading
+}
+
+// Form says that the encoding is the value's memory; see codec.Form.
+func (readingCodec) Form() codec.Form { return codec.MemoryOf[reading](40) }
+
+func sizeReading(v *reading) int {
+	n := 20
+	n += len(v.cell) * 2
+	n += sizePair(&v.base)
+	return n
+}
+
+func appendReading(dst []byte, v reading) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.at))
+	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(float64(v.value)))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(v.sensor))
+	for i1 := range v.cell {
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(v.cell[i1]))
+	}
+	dst = appendPair(dst, v.base)
+	return dst
+}
+
+func decodeReading(src []byte) (v reading, n int, err error) {
+	var m int
+	if len(src)-n < 20 {
+		return v, n, codec.ErrShort
+	}
+	b2 := src[n : n+20 : n+20]
+	v.at = int64(binary.LittleEndian.Uint64(b2[0:]))
+	v.value = float64(math.Float64frombits(binary.LittleEndian.Uint64(b2[8:])))
+	v.sensor = uint32(binary.LittleEndian.Uint32(b2[16:]))
+	n += 20
+	for i3 := range v.cell {
+		if len(src)-n < 2 {
+			return v, n, codec.ErrShort
+		}
+		b4 := src[n : n+2 : n+2]
+		v.cell[i3] = small(binary.LittleEndian.Uint16(b4[0:]))
+		n += 2
+	}
+	if v.base, m, err = decodePair(src[n:]); err != nil {
+		return v, n, err
+	}
+	n += m
+	return v, n, nil
+}
+
+// gappedCodec encodes gapped, version 1.
+type gappedCodec struct{}
+
+var _ codec.Codec[gapped] = gappedCodec{}
+
+const gappedCodecID = "sample.gapped/1#92085f796e"
+
+// ID names the encoding: the types in it, their versions and sums over their fields.
+func (gappedCodec) ID() string { return gappedCodecID }
+
+// Version returns the type's version.
+func (gappedCodec) Version() int { return 1 }
+
+// Size returns how many bytes Append takes for v.
+func (gappedCodec) Size(v gapped) int { return sizeGapped(&v) }
+
+// Append appends v.
+func (gappedCodec) Append(dst []byte, v gapped) []byte { return appendGapped(dst, v) }
+
+// Decode reads a value.
+func (gappedCodec) Decode(src []byte) (gapped, int, error) { return decodeGapped(src) }
+
+// Clone returns a value that shares nothing with v or a decoder's input.
+func (gappedCodec) Clone(v gapped) gapped { return v }
+
+// Isolate parts a value from its copy in a snapshot that is being written.
+func (gappedCodec) Isolate(v gapped) gapped { return v }
+
+// Functions returns what Append and Decode call; see codec.Functions.
+func (gappedCodec) Functions() (func([]byte, gapped) []byte, func([]byte) (gapped, int, error)) {
+	return appendGapped, decodeGapped
+}
+
+func sizeGapped(*gapped) int { return 12 }
+
+func appendGapped(dst []byte, v gapped) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(v.sensor))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.at))
+	return dst
+}
+
+func decodeGapped(src []byte) (v gapped, n int, err error) {
+	if len(src)-n < 12 {
+		return v, n, codec.ErrShort
+	}
+	b1 := src[n : n+12 : n+12]
+	v.sensor = uint32(binary.LittleEndian.Uint32(b1[0:]))
+	v.at = int64(binary.LittleEndian.Uint64(b1[4:]))
+	n += 12
 	return v, n, nil
 }

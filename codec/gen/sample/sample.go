@@ -8,7 +8,7 @@ import (
 	"streamduel/codec/gen/sample/other"
 )
 
-//go:generate go run streamduel/cmd/codecgen -type Order,Everything,event,OrderV1,OrderV2,BoxV1,Box,number
+//go:generate go run streamduel/cmd/codecgen -type Order,Everything,event,OrderV1,OrderV2,BoxV1,Box,number,reading,gapped
 
 // Order is the third version of OrderV1.
 //
@@ -146,6 +146,23 @@ type event struct {
 	sequence  int64
 	partition int32
 	kind      colour
+}
+
+// reading is encoded as it lies in memory.
+type reading struct {
+	at     int64
+	value  float64
+	sensor uint32
+	cell   [2]small
+	base   pair
+}
+
+type pair struct{ low, high int }
+
+// gapped is not: there are four bytes between its fields.
+type gapped struct {
+	sensor uint32
+	at     int64
 }
 
 // number is a type of another package with a type argument.

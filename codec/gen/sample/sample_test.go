@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"testing"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -421,6 +422,35 @@ func BenchmarkEvent(b *testing.B) {
 			if err := json.Unmarshal(text, &got); err != nil {
 				b.Fatal(err)
 			}
+		}
+	})
+}
+
+// What lies in memory as it is encoded says so, and nothing else does.
+func TestForms(t *testing.T) {
+	if codec.FormOf(codec.Codec[reading](readingCodec{})) != codec.FormOf(codec.Codec[int64](codec.Int64{})) {
+		t.Error("a struct of numbers without gaps is opaque")
+	}
+	for name, form := range map[string]codec.Form{
+		"gapped":     codec.FormOf(codec.Codec[gapped](gappedCodec{})),
+		"event":      codec.FormOf(codec.Codec[event](eventCodec{})),
+		"Line":       codec.FormOf(codec.Codec[Line](LineCodec{})),
+		"Everything": codec.FormOf(codec.Codec[Everything](EverythingCodec{})),
+	} {
+		if form != codec.Opaque {
+			t.Errorf("%s has form %d", name, form)
+		}
+	}
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		return // the encoding is not the memory here
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Int64().Draw(t, "n")
+		v := reading{at: n, value: rapid.Float64().Draw(t, "value"), sensor: uint32(n), cell: [2]small{small(n), small(n >> 16)}, base: pair{int(n), -int(n)}}
+		roundTrip(t, readingCodec{}, v)
+		memory := unsafe.Slice((*byte)(unsafe.Pointer(&v)), unsafe.Sizeof(v))
+		if got := (readingCodec{}).Append(nil, v); !bytes.Equal(got, memory) {
+			t.Errorf("encoded % x, in memory % x", got, memory)
 		}
 	})
 }
