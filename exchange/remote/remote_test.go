@@ -399,10 +399,11 @@ func TestOverrun(t *testing.T) {
 	}
 }
 
-// A thousand channels between two processes need two goroutines an end.
+// A thousand channels between two processes need two goroutines an end, and
+// little memory beyond their buffers.
 func TestManyChannelsFewGoroutines(t *testing.T) {
 	a, b := pair(t, Credit)
-	before := runtime.NumGoroutine()
+	before, held := runtime.NumGoroutine(), heap()
 	g, err := NewGate(Credit, 1000, 2, 8)
 	must(t, err)
 	ins := make([]*inlet, 1000)
@@ -421,6 +422,21 @@ func TestManyChannelsFewGoroutines(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > before+4 {
 		t.Errorf("%d goroutines for 1000 channels, %d before", n, before)
 	}
+	const buffers = (1000*2 + 8) * exchange.Size
+	if n := heap() - held; n > buffers+64<<20 {
+		t.Errorf("1000 channels hold %d MiB, their buffers are %d", n>>20, buffers>>20)
+	} else {
+		t.Logf("%d MiB held by both ends, receiving buffers included (%d MiB if all are made)", n>>20, buffers>>20)
+	}
+	runtime.KeepAlive(ins)
+}
+
+// heap is what lives on it, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func FuzzStream(f *testing.F) {
