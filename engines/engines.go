@@ -13,6 +13,7 @@ import (
 
 	"streamduel/clock"
 	"streamduel/connectors"
+	"streamduel/metrics"
 	"streamduel/pipeline"
 	"streamduel/state"
 )
@@ -158,6 +159,13 @@ type Savepointer interface {
 	// StopWithSavepoint takes a savepoint of the job's end and returns when it has
 	// ended; mode is StopDrain or StopCheckpoint.
 	StopWithSavepoint(ctx context.Context, mode StopMode, dir string) (path string, err error)
+}
+
+// Metered is a Run that shows what the functions of its job count.
+type Metered interface {
+	// Metrics returns the metrics of all operators and subtasks. It may be called as
+	// often as Gauges.
+	Metrics() []metrics.Value
 }
 
 // Gauges is an engine's view of itself. It explains results and never is one.

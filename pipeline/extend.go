@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"streamduel/codec"
+	"streamduel/metrics"
 )
 
 // What packages of operators outside this one stand on: windows, for instance.
@@ -74,6 +75,14 @@ func Operate[K comparable, T, R any](k *Keyed[K, T], name string, make func(s *S
 
 // Name returns the operator's name.
 func (s *Setup[K]) Name() string { return s.node.Name }
+
+// Subtask returns which of the operator's subtasks this is, from 0, and of how many.
+func (s *Setup[K]) Subtask() (index, parallelism int) {
+	return s.b.task.Subtask, s.b.fragment.Parallelism
+}
+
+// Metrics returns the operator's metrics in this subtask.
+func (s *Setup[K]) Metrics() *metrics.Group { return s.b.metrics(s.node) }
 
 // Ctx returns the task's context, which is one for all records.
 func (s *Setup[K]) Ctx() *Ctx { return &s.b.task.ctx }

@@ -16,6 +16,7 @@ type Graph struct {
 	edges       []*Edge
 	errs        []error
 	parallelism int
+	metrics     metricKinds
 }
 
 // New returns an empty graph.

@@ -126,17 +126,21 @@ func Map[A, B any](s *Stream[A], name string, f func(A) B) *Stream[B] {
 func Filter[T any](s *Stream[T], name string, keep func(T) bool) *Stream[T] {
 	n := attach(s, &Node{Name: name, Kind: KindTransform}, Forward, nil)
 	n.build = func(b *builder, n *Node) any {
-		next := outputOf[T](b, n, "")
-		b.filters[n] = &filter[T]{keep, next}
-		return Receiver[T](func(v T, c *Ctx) {
-			if keep(v) {
-				next(v, c)
-			}
-		})
+		return filtered(b, n, keep)
 	}
 	t := streamOf[T](n)
 	t.codec = s.codec
 	return t
+}
+
+func filtered[T any](b *builder, n *Node, keep func(T) bool) Receiver[T] {
+	next := outputOf[T](b, n, "")
+	b.filters[n] = &filter[T]{keep, next}
+	return func(v T, c *Ctx) {
+		if keep(v) {
+			next(v, c)
+		}
+	}
 }
 
 // filter is an operator that the loop before it can do itself, which saves a
@@ -167,12 +171,14 @@ func FlatMap[A, B any](s *Stream[A], name string, f func(v A, emit func(B))) *St
 // is used up when emit returns, so it may be a view of that memory.
 func FlatMapWith[A, B any](s *Stream[A], name string, make func() func(v A, emit func(B))) *Stream[B] {
 	n := attach(s, &Node{Name: name, Kind: KindTransform}, Forward, nil)
-	n.build = func(b *builder, n *Node) any {
-		next, c, f := outputOf[B](b, n, ""), &b.task.ctx, make()
-		emit := func(v B) { next(v, c) } // made once: Ctx is the same for every record
-		return Receiver[A](func(v A, _ *Ctx) { f(v, emit) })
-	}
+	n.build = func(b *builder, n *Node) any { return flatMapped(b, n, make()) }
 	return streamOf[B](n)
+}
+
+func flatMapped[A, B any](b *builder, n *Node, f func(v A, emit func(B))) Receiver[A] {
+	next, c := outputOf[B](b, n, ""), &b.task.ctx
+	emit := func(v B) { next(v, c) } // made once: Ctx is the same for every record
+	return func(v A, _ *Ctx) { f(v, emit) }
 }
 
 // Union merges streams of one type.

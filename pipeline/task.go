@@ -9,6 +9,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/exchange"
+	"streamduel/metrics"
 	"streamduel/state"
 )
 
@@ -99,6 +100,8 @@ type Task struct {
 	outputs   []Output
 	gathered  []gatherer // what is combined before exchanges
 	builder   *builder
+	metrics   *metrics.Set
+	built     bool
 
 	mail    mail
 	wake    func()
@@ -203,6 +206,9 @@ func (t *Task) At() string {
 
 // Err returns the error that the task failed with.
 func (t *Task) Err() error { return t.err }
+
+// Metrics returns what the task's functions count.
+func (t *Task) Metrics() *metrics.Set { return t.metrics }
 
 // Written returns how many records the task's sinks have taken.
 func (t *Task) Written() int64 { return t.written }
@@ -326,6 +332,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 		sources: map[*Node]SourceHead{}, wake: cfg.Wake, mail: mail{arrived: make(chan struct{}, 1)},
 	}
 	t.ctx = Ctx{Timestamp: NoTime, task: t}
+	t.metrics = metrics.NewSet(f.graph.metricKind)
 	t.State.OnError(t.ctx.Fail)
 	if cfg.Backend != nil && f.Stateful() {
 		if err := t.State.UseBackend(cfg.Backend); err != nil {
@@ -352,6 +359,7 @@ func (f *Fragment) Build(cfg TaskConfig) (*Task, error) {
 		}
 	}
 	slices.SortFunc(t.operators, func(a, b operator) int { return a.node.ID - b.node.ID })
+	t.built = true
 	return t, errors.Join(b.errs...)
 }
 

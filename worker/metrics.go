@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"streamduel/engines"
+	"streamduel/metrics"
 )
 
 // MetricsVariable is the environment's variable that names the address at which
@@ -27,10 +28,10 @@ type MetricsServed struct {
 // Kind names the event.
 func (MetricsServed) Kind() string { return "metricsServed" }
 
-// metrics keeps what Prometheus is told: the newest gauges and batch, and sums of
+// exporter keeps what Prometheus is told: the newest gauges and batch, and sums of
 // what events have said. It looks at events on their way out, so a scrape asks the
 // engine nothing. docs/metrics.md lists the names.
-type metrics struct {
+type exporter struct {
 	job Job
 
 	mu      sync.Mutex
@@ -42,14 +43,15 @@ type metrics struct {
 	phases  map[string]float64 // milliseconds
 	failed  map[string]int64   // attempts, by stage
 	limits  int64
+	counted []metrics.Value // by the job's functions
 }
 
-func newMetrics(j Job) *metrics {
-	return &metrics{job: j, phases: map[string]float64{}, failed: map[string]int64{}}
+func newExporter(j Job) *exporter {
+	return &exporter{job: j, phases: map[string]float64{}, failed: map[string]int64{}}
 }
 
 // observe takes in an event.
-func (m *metrics) observe(e engines.Event) {
+func (m *exporter) observe(e engines.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch e := e.(type) {
@@ -73,7 +75,7 @@ func (m *metrics) observe(e engines.Event) {
 }
 
 // serve answers scrapes at an address until stop is called.
-func (m *metrics) serve(address string) (url string, stop func(), err error) {
+func (m *exporter) serve(address string) (url string, stop func(), err error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", nil, fmt.Errorf("metrics: value %q: %w: name a free address such as 127.0.0.1:9600", address, err)
@@ -126,7 +128,7 @@ func (p *page) single(name, kind, help string, v float64) {
 	p.sample(name, v)
 }
 
-func (m *metrics) text() []byte {
+func (m *exporter) text() []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := &page{}
@@ -157,10 +159,11 @@ func (m *metrics) text() []byte {
 	if m.batch != nil {
 		m.batchText(p, m.batch)
 	}
+	m.countedText(p)
 	return p.b.Bytes()
 }
 
-func (m *metrics) batchText(p *page, b *engines.BatchCompleted) {
+func (m *exporter) batchText(p *page, b *engines.BatchCompleted) {
 	const of = "streamduel_microbatch_"
 	p.single(of+"batches_total", "counter", "Batches, or epochs, committed since the worker started.", float64(m.batches))
 	p.single(of+"batch_records_total", "counter", "Records in them.", float64(m.records))

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"regexp"
@@ -10,11 +11,12 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/metrics"
 )
 
 // sampled is a worker's metrics behind two batches.
-func sampled() *metrics {
-	m := newMetrics(Job{Name: "job", Engine: "microbatch", Workload: "keyed-count", Guarantee: "at-least-once"})
+func sampled() *exporter {
+	m := newExporter(Job{Name: "job", Engine: "microbatch", Workload: "keyed-count", Guarantee: "at-least-once"})
 	m.observe(engines.Started{Attempt: 2})
 	limit, wm := 1500.0, int64(12_500)
 	m.observe(engines.Sampled{Gauges: engines.Gauges{Consumed: 300, Written: 200, Lag: 7, RateLimit: &limit, WatermarkMs: &wm, Tasks: []engines.Task{{Name: `a "quoted" \ task`, Busy: 0.25, Idle: 0.75}}}})
@@ -27,6 +29,13 @@ func sampled() *metrics {
 			End:       map[connectors.SplitID]connectors.Position{"in/0": connectors.Position(50 * (n + 1))},
 			Stages:    []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9}},
 		})
+	}
+	m.counted = []metrics.Value{
+		{Operator: "rule", Name: "cents", Subtask: 1, Kind: metrics.KindHistogram, Count: 7, Quantiles: []int64{1, 2, 3, 4, 5, 6}},
+		{Operator: "open", Name: "dropped", Kind: metrics.KindCounter, Value: 12},
+		{Operator: "rule", Name: "dropped", Subtask: 1, Kind: metrics.KindCounter, Value: 13},
+		{Operator: "rule", Name: "level", Kind: metrics.KindGauge, Value: metrics.Number(math.NaN())},
+		{Operator: "rule", Name: "seen", Kind: metrics.KindMeter, Value: 2.5, Count: 150},
 	}
 	return m
 }
@@ -49,7 +58,7 @@ func TestMetricsAreServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := regexp.MustCompile(`^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z]+="([^"\\\n]|\\.)*"(,[a-z]+="([^"\\\n]|\\.)*")*\})? [-+0-9.e]+)$`)
+	line := regexp.MustCompile(`^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z]+="([^"\\\n]|\\.)*"(,[a-z]+="([^"\\\n]|\\.)*")*\})? ([-+0-9.e]+|NaN))$`)
 	for l := range strings.Lines(string(body)) {
 		if !line.MatchString(strings.TrimSuffix(l, "\n")) {
 			t.Errorf("not a line of the format: %q", l)
@@ -65,6 +74,10 @@ func TestMetricsAreServed(t *testing.T) {
 		`streamduel_microbatch_total_delay_seconds 0.025`, `streamduel_microbatch_state_rows 3`, `streamduel_microbatch_end_offset{split="in/0"} 100`,
 		`streamduel_microbatch_stage_task_seconds{stage="in",quantile="1"} 0.009`, `streamduel_microbatch_stage_failed_attempts_total{stage="in"} 2`,
 		`streamduel_microbatch_rate_limit_changes_total 1`,
+		`streamduel_user_cents{job="job",operator="rule",subtask="1",quantile="0.999"} 6`, `streamduel_user_cents_count{job="job",operator="rule",subtask="1"} 7`,
+		"# TYPE streamduel_user_cents summary", "# TYPE streamduel_user_dropped gauge",
+		`streamduel_user_dropped{job="job",operator="open",subtask="0"} 12`, `streamduel_user_dropped{job="job",operator="rule",subtask="1"} 13`,
+		`streamduel_user_level{job="job",operator="rule",subtask="0"} NaN`, `streamduel_user_seen{job="job",operator="rule",subtask="0"} 2.5`,
 	} {
 		if !strings.Contains(string(body), "\n"+want+"\n") {
 			t.Errorf("no line %s in\n%s", want, body)
@@ -83,13 +96,16 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	}
 	served := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllSubmatch(sampled().text(), -1) {
+		if strings.HasPrefix(string(m[1]), userPrefix) {
+			continue // the job's own
+		}
 		served[string(m[1])] = true
 		if !strings.Contains(string(page), "`"+string(m[1])) {
 			t.Errorf("docs/metrics.md says nothing of %s", m[1])
 		}
 	}
 	for _, m := range regexp.MustCompile("`(streamduel_(?:microbatch_)?[a-z_]+)").FindAllSubmatch(page, -1) {
-		if name := string(m[1]); !served[name] && !strings.HasPrefix(name, "streamduel_dataflow_") {
+		if name := string(m[1]); !served[name] && !strings.HasPrefix(name, userPrefix) {
 			t.Errorf("docs/metrics.md names %s, which is not served", name)
 		}
 	}

@@ -97,7 +97,7 @@ type worker struct {
 	acks       *engines.AckLog
 	clock      *clock.Clock
 	guarantee  connectors.Guarantee
-	metrics    *metrics // nil unless they are served
+	metrics    *exporter // nil unless they are served
 }
 
 // strict decodes JSON and refuses unknown fields.
@@ -242,7 +242,7 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	}
 	w.guarantee = job.Guarantee
 	if address := cmp.Or(j.Metrics, os.Getenv(MetricsVariable)); address != "" {
-		m := newMetrics(j)
+		m := newExporter(j)
 		url, stop, err := m.serve(address)
 		if err != nil {
 			return refusal{err}
@@ -291,6 +291,7 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 		select {
 		case err := <-ended:
 			w.emit(engines.Sampled{Gauges: run.Gauges()}) // the counts are whole only now
+			w.counted(run)
 			w.emit(usage(run))
 			if err != nil {
 				return err
@@ -410,6 +411,7 @@ func (w *worker) sample(ctx context.Context, run engines.Run, every time.Duratio
 		select {
 		case <-t.C:
 			w.emit(engines.Sampled{Gauges: run.Gauges()})
+			w.counted(run)
 			if n%10 == 9 {
 				w.emit(usage(run))
 			}

@@ -70,7 +70,10 @@ func countBy(in *pipeline.Stream[item]) *pipeline.Stream[item] {
 
 func countFunction(s *pipeline.Setup[int64]) pipeline.Function[int64, item, item] {
 	counts := pipeline.Table(s, "count", codec.Codec[int64](codec.Int64{}))
+	seen, keys := s.Metrics().Counter("seen"), s.Metrics().Histogram("keys")
 	return pipeline.Function[int64, item, item]{Element: func(v item, c *pipeline.KeyedCtx[int64], emit func(item)) {
+		seen.Inc()
+		keys.Update(v.key)
 		n, _ := counts.Ref(c.Key())
 		*n++
 		v.count = *n

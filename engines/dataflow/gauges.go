@@ -1,11 +1,13 @@
 package dataflow
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"streamduel/clock"
 	"streamduel/engines"
+	"streamduel/metrics"
 	"streamduel/pipeline"
 )
 
@@ -61,6 +63,18 @@ func (r *run) Gauges() engines.Gauges {
 		out.WatermarkMs = &low
 	}
 	return out
+}
+
+// Metrics implements engines.Metered.
+func (r *run) Metrics() (all []metrics.Value) {
+	now := clock.Mono()
+	for _, s := range r.seats {
+		if t := s.task(); t != nil {
+			all = append(all, t.metrics(now)...)
+		}
+	}
+	slices.SortFunc(all, metrics.Compare)
+	return all
 }
 
 func clip(x float64) float64 { return min(max(x, 0), 1) }

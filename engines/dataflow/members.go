@@ -492,6 +492,7 @@ func (m *process) show(s status) {
 		}
 		t.shown.watermark.Store(wm)
 		t.shown.pressure.Store(w.Pressure)
+		t.shown.metrics.Store(&w.Metrics)
 	}
 	for _, w := range s.Splits {
 		r.sources[w.Source].show(w)

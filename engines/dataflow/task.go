@@ -12,6 +12,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/exchange"
+	"streamduel/metrics"
 	"streamduel/pipeline"
 )
 
@@ -52,6 +53,9 @@ type task struct {
 	dirty   bool  // records may wait in partly filled buffers
 	timer   *time.Timer
 
+	asked   atomic.Bool    // somebody wants to know what its functions have counted
+	counted metrics.Totals // what they have
+
 	before    int64 // records written by the tasks in this seat before it
 	unflushed atomic.Bool
 	steps     atomic.Int64 // of its loop, for the watchdog
@@ -70,6 +74,7 @@ type shown struct {
 	partBytes atomic.Int64
 	watermark atomic.Int64
 	pressure  atomic.Pointer[engines.BackPressure] // of a subtask in another process
+	metrics   atomic.Pointer[[]metrics.Value]      // likewise
 }
 
 // execute runs the subtask until the job ends and returns why it failed.
@@ -85,6 +90,10 @@ func (t *task) execute() (err error) {
 	defer t.alive.Store(false)
 	for n := int64(1); t.ctx.Err() == nil; n++ {
 		t.steps.Store(n)
+		if t.asked.Load() {
+			t.asked.Store(false)
+			t.count()
+		}
 		if err := t.mail(); err != nil {
 			return t.wrap(err)
 		}
@@ -110,7 +119,29 @@ func (t *task) execute() (err error) {
 			t.wait(waitIdle)
 		}
 	}
+	t.count()
 	return nil
+}
+
+// count hands on what the functions have counted.
+func (t *task) count() { t.counted.Add(t.index, t.pipe.Metrics().Take()) }
+
+// metrics returns what the functions have counted, up to the last time somebody
+// asked, and asks for more.
+func (t *task) metrics(now int64) []metrics.Value {
+	if t.away != nil {
+		if vs := t.shown.metrics.Load(); vs != nil {
+			return *vs
+		}
+		return nil
+	}
+	if t.pipe == nil || t.pipe.Metrics().Empty() {
+		return nil
+	}
+	if !t.asked.Swap(true) {
+		t.box.signal(sigData) // only wakes it
+	}
+	return t.counted.Values(now)
 }
 
 func (t *task) wrap(err error) error {

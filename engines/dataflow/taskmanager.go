@@ -396,7 +396,7 @@ func (tm *taskManager) claim(ctx context.Context, s *enumeration, id connectors.
 
 // status gathers what is known of this process.
 func (tm *taskManager) status() (s status) {
-	r := tm.run
+	r, now := tm.run, clock.Mono()
 	for _, seat := range r.seats {
 		t := seat.task()
 		if t == nil {
@@ -419,6 +419,7 @@ func (tm *taskManager) status() (s status) {
 		if wm := t.shown.watermark.Load(); len(t.fragment.Out) == 0 && wm != pipeline.NoTime {
 			w.Watermark = &wm
 		}
+		w.Metrics = t.metrics(now)
 		s.Tasks = append(s.Tasks, w)
 	}
 	for i, source := range r.sources {

@@ -259,6 +259,15 @@ func TestTwoTaskManagers(t *testing.T) {
 					r := s.start(s.ctx)
 					s.produce(3000)
 					s.untilDurable()
+					s.until("what the functions have counted", func() bool {
+						_ = r.Gauges() // asks the task managers
+						seen, keys := 0.0, int64(0)
+						for _, v := range r.(engines.Metered).Metrics() {
+							seen += float64(v.Value)
+							keys += v.Count
+						}
+						return seen >= 9000 && float64(keys) == seen
+					})
 					s.produce(1000)
 					if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
 						t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/metrics"
 	"streamduel/state"
 )
 
@@ -265,6 +266,7 @@ type taskStatus struct {
 	Since     int64  `json:"since"`
 
 	Pressure *engines.BackPressure `json:"pressure,omitempty"`
+	Metrics  []metrics.Value       `json:"metrics,omitempty"`
 }
 
 type splitStatus struct {

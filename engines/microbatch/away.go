@@ -6,6 +6,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/microbatch/schedule"
+	"streamduel/metrics"
 	"streamduel/pipeline"
 )
 
@@ -104,6 +105,8 @@ type outcome struct {
 	Took            time.Duration `json:"took,omitempty"`
 	Shuffled        int64         `json:"shuffled,omitempty"`
 	Seen            []seen        `json:"seen,omitempty"`
+	// Counted by the functions in the attempt.
+	Counted metrics.Update `json:"counted,omitempty"`
 }
 
 // seen is the event time of a split.

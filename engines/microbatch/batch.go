@@ -108,6 +108,7 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	}
 	r.setCommit(commit)
 	r.settled(b.entry)
+	r.count(b)
 	r.trim(b.entry)
 	for _, s := range r.sources {
 		if s.intake != nil {

@@ -351,6 +351,9 @@ func (r *run) runTask(g *generation, b *batch, a *attempt) (err error) {
 	}
 	if err == nil {
 		t.consumeInputs()
+		if u := t.Metrics().Take(); u != nil {
+			a.settled = func() { b.count(place{a.Stage, a.Task}, u) }
+		}
 	} else if g.ctx.Err() == nil {
 		r.rt.Log.Warn("a task has failed", "job", r.job.Name, "batch", b.entry.Batch, "stage", s.fragment.Name, "partition", a.Task, "attempt", a.N+1, "error", err)
 	}

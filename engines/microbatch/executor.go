@@ -286,6 +286,7 @@ func (e *remoteExecutor) settled(f *farAttempt, o outcome) {
 		t.sources[s.Source].head.(*farHead).seen[s.Split] = s
 	}
 	b.taken.Add(o.Taken)
+	b.count(place{f.Stage, f.Task}, o.Counted)
 }
 
 // grace is how long the death of a process may take to become known after it

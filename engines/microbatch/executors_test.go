@@ -238,6 +238,14 @@ func eachGuarantee(t *testing.T, run func(*testing.T, connectors.Guarantee)) {
 	}
 }
 
+// rowsSeen adds up what the counting function has counted.
+func (p *process) rowsSeen() (n float64) {
+	for _, v := range p.Run.(engines.Metered).Metrics() {
+		n += float64(v.Value)
+	}
+	return n
+}
+
 // TestTwoExecutors runs the counting job on two processes, and again from where it
 // stopped.
 func TestTwoExecutors(t *testing.T) {
@@ -252,6 +260,9 @@ func TestTwoExecutors(t *testing.T) {
 			p.stop(engines.StopCheckpoint)
 			if n := p.Gauges().Written; n != 2100 {
 				t.Errorf("%d rows written, says the job", n)
+			}
+			if n := p.rowsSeen(); n != 2100 {
+				t.Errorf("%v rows seen, say its functions", n)
 			}
 		}
 		f.read()
@@ -283,6 +294,9 @@ func TestALostExecutor(t *testing.T) {
 		p.stop(engines.StopCheckpoint)
 		if n := len(p.all("executorLost")); n != 4 {
 			t.Errorf("%d executors were lost", n)
+		}
+		if n := p.rowsSeen(); n != 6000 {
+			t.Errorf("%v rows seen, say its functions", n)
 		}
 		f.read()
 		copies, losses := f.verdict()

@@ -6,7 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"streamduel/clock"
 	"streamduel/engines"
+	"streamduel/metrics"
 )
 
 // gauges is what the job counts of itself.
@@ -29,6 +31,31 @@ type gauges struct {
 	lastHeld []time.Duration
 	lastLate time.Duration
 }
+
+// count takes in what the functions of a task have counted in an attempt that is the
+// one that counts. The dispatcher is locked.
+func (b *batch) count(by place, u metrics.Update) {
+	if u == nil {
+		return
+	}
+	if b.counted == nil {
+		b.counted = map[place]metrics.Update{}
+	}
+	b.counted[by] = u
+}
+
+// count adds up what the functions have counted in a batch that is committed. What
+// they did in attempts that failed, or whose output was lost, or whose batch failed,
+// is not in it; Spark leaves out only failed attempts.
+func (r *run) count(b *batch) {
+	for by, u := range b.counted {
+		r.counts.Add(by.Task, u)
+	}
+	b.counted = nil
+}
+
+// Metrics implements engines.Metered.
+func (r *run) Metrics() []metrics.Value { return r.counts.Values(clock.Mono()) }
 
 func (r *run) planned(b *batch) { r.waiting.Add(b.records) }
 func (r *run) unplan(b *batch)  { r.waiting.Add(-b.records) }

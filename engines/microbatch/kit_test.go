@@ -47,7 +47,9 @@ func counted(events *pipeline.Stream[event], name string) *pipeline.Stream[event
 	keyed := pipeline.KeyBy(events.Codec(eventCodec), func(e event) int64 { return e.key })
 	return pipeline.Process(keyed, name, func(s *pipeline.Setup[int64]) pipeline.Function[int64, event, event] {
 		counts := pipeline.Table(s, "count", codec.Codec[int64](codec.Int64{}))
+		seen := s.Metrics().Counter("seen")
 		return pipeline.Function[int64, event, event]{Element: func(e event, c *pipeline.KeyedCtx[int64], emit func(event)) {
+			seen.Inc()
 			n, _ := counts.Ref(c.Key())
 			*n++
 			e.time = *n

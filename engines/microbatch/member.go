@@ -415,6 +415,7 @@ func (p *memberProcess) attempt(ctx context.Context, g *residents, l launching, 
 	}
 	t.version = l.Batch + 1
 	*out = t.outcome()
+	out.Counted = t.Metrics().Take()
 	g.put(at, t)
 	return nil
 }

@@ -220,5 +220,6 @@ func (t *task) finish(g *generation, b *batch) error {
 		}
 		t.stateBytes, t.stateTime = n, time.Since(begun)
 	}
+	t.run.counts.Add(t.Subtask, t.Metrics().Take())
 	return t.flushSinks(g.ctx)
 }

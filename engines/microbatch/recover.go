@@ -187,7 +187,10 @@ func (r *run) rebuildAt(s *slot, version, watermark int64) error {
 }
 
 // rebuild makes ready for running a batch again after it has failed.
-func (r *run) rebuild(b *batch) error { return r.rebuildAt(b.slot, b.entry.Batch, b.before) }
+func (r *run) rebuild(b *batch) error {
+	b.counted = nil
+	return r.rebuildAt(b.slot, b.entry.Batch, b.before)
+}
 
 // retire ends a generation; what its writers have counted is kept.
 func (r *run) retire(s *slot, g *generation) {

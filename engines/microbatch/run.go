@@ -14,6 +14,7 @@ import (
 	"streamduel/engines"
 	"streamduel/engines/microbatch/control"
 	"streamduel/exchange"
+	"streamduel/metrics"
 	"streamduel/pipeline"
 	"streamduel/state"
 )
@@ -80,6 +81,7 @@ type run struct {
 	queue                     batchQueue
 
 	gauges
+	counts   metrics.Totals // of the functions, in batches that are committed
 	stop     chan struct{}
 	stopOnce sync.Once
 	mode     engines.StopMode
@@ -105,6 +107,7 @@ type batch struct {
 	replay    bool
 	assigned  bool // tasks have been told what to read
 	durations map[string]float64
+	counted   map[place]metrics.Update // by the functions, in attempts that count
 
 	// Of exactly-once by partition: the failpoints that are passed once a batch,
 	// and how many partitions are visible.

@@ -169,6 +169,7 @@ func (s *reading) report(ctx context.Context) (r report, err error) {
 	if err := s.t.flushSinks(ctx); err != nil {
 		return r, err
 	}
+	s.t.run.counts.Add(s.t.Subtask, s.t.Metrics().Take())
 	r = report{ends: maps.Clone(s.at), records: s.records, took: time.Since(begun), ended: s.ended}
 	for id, at := range s.at {
 		r.lag += int64(s.latest[id] - at)

@@ -105,12 +105,26 @@ func alarms(payments *pipeline.Stream[payment], within time.Duration) *pipeline.
 	}).Codec(alarmCodec)
 }
 
+// open leaves out the closing records, and counts the strikes: how many of them were
+// alarms is what the rule is worth (docs/metrics.md says where the count is seen).
+func open(payments *pipeline.Stream[payment]) *pipeline.Stream[payment] {
+	return pipeline.RichFilter(payments, "open", func(r *pipeline.RuntimeContext) func(payment) bool {
+		strikes := r.Metrics().Counter("strikes")
+		return func(p payment) bool {
+			if strike(p) {
+				strikes.Inc()
+			}
+			return !closing(p)
+		}
+	})
+}
+
 func build(p *Params, io workloads.IO) *pipeline.Graph {
 	g := pipeline.New("fraud")
 	payments := pipeline.From(g, "payments", io.Source(io.Input), decode,
 		pipeline.EventTime(func(p payment) int64 { return p.At }, pipeline.Watermarks{Delay: p.Delay})).Codec(paymentCodec)
 
-	found := alarms(pipeline.Filter(payments, "open", func(p payment) bool { return !closing(p) }), p.Within)
+	found := alarms(open(payments), p.Within)
 
 	// The closing records show when the watermark has passed everything.
 	ends := workloads.Closings(pipeline.Filter(payments, "closing", closing), "end", p.horizon(),

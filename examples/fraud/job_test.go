@@ -53,6 +53,21 @@ func TestRule(t *testing.T) {
 	}
 }
 
+// TestStrikesAreCounted, alarm or not.
+func TestStrikesAreCounted(t *testing.T) {
+	in := pipelinetest.NewInput[payment]("payments")
+	var out pipelinetest.Output[payment]
+	h := pipelinetest.NewHarness(t, pipelinetest.Options{}, func(g *pipeline.Graph) {
+		out.To(open(in.Stream(g).Codec(paymentCodec)), "out", nil)
+	})
+	for _, p := range []payment{{Kind: "charge", Cents: 90_000}, {Kind: "charge", Cents: 100}, {Kind: "closing", Cents: 90_000}, {Kind: "charge", Cents: largest}} {
+		h.Do(in.At(start, p))
+	}
+	if m := h.Metrics(); len(m) != 1 || m[0].Name != "strikes" || m[0].Value != 2 || len(out.Take()) != 3 {
+		t.Errorf("%+v", m)
+	}
+}
+
 // TestOracle lets the pattern and the plain loop judge the same load: they share
 // no code, so they agree only where both are right.
 func TestOracle(t *testing.T) {

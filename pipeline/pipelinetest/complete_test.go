@@ -80,7 +80,7 @@ func inTable(t *testing.T) map[string]bool {
 	// Sources are not operators: From is every case's input, and no case's input
 	// has records that do not decode.
 	used := map[string]bool{"pipeline.From": true, "pipeline.DeadLettersOf": true}
-	tables := []string{"operators_test.go", "windows_test.go", "triggers_test.go", "joins_test.go", "patterns_test.go", "spark_test.go"}
+	tables := []string{"operators_test.go", "windows_test.go", "triggers_test.go", "joins_test.go", "patterns_test.go", "spark_test.go", "metrics_test.go"}
 	for _, f := range parse(t, ".", func(name string) bool { return slices.Contains(tables, name) }) {
 		ast.Inspect(f, func(n ast.Node) bool {
 			if s, ok := n.(*ast.SelectorExpr); ok {

@@ -18,6 +18,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/exchange"
+	"streamduel/metrics"
 	"streamduel/pipeline"
 	"streamduel/state"
 )
@@ -99,12 +100,13 @@ type Host struct {
 	// Output is what each sink took, by the sink operator's name, in order.
 	Output map[string][]Written
 
-	opt   Options
-	edges map[*pipeline.Edge][][]*channel // by producing and consuming subtask
-	woken chan struct{}                   // by a task that has mail
-	stop  context.CancelFunc
-	stage bool       // within Batch: exchanges keep all they get
-	clock []*channel // all channels in topological order of their edges
+	opt     Options
+	edges   map[*pipeline.Edge][][]*channel // by producing and consuming subtask
+	counted metrics.Totals
+	woken   chan struct{} // by a task that has mail
+	stop    context.CancelFunc
+	stage   bool       // within Batch: exchanges keep all they get
+	clock   []*channel // all channels in topological order of their edges
 }
 
 // channel joins one producing subtask with one consuming subtask.
@@ -199,6 +201,17 @@ func Build(g *pipeline.Graph, opt Options) (*Host, error) {
 		}
 	}
 	return h, nil
+}
+
+// Metrics returns what the functions have counted since the job was built, by
+// operator, name and subtask.
+func (h *Host) Metrics() []metrics.Value {
+	for _, ts := range h.Tasks {
+		for _, t := range ts {
+			h.counted.Add(t.Subtask, t.Metrics().Take())
+		}
+	}
+	return h.counted.Values(0)
 }
 
 // Close gives all buffers back.

@@ -65,7 +65,7 @@ func TestOperators(t *testing.T) {
 
 func table() []pipelinetest.Case {
 	var all []pipelinetest.Case
-	for _, group := range [][]pipelinetest.Case{stateless(), partitionings(), running(), connected(), handles(), ofSpark(), broadcast(), joins(), patterns(), windows(), windowOptions(), further(), asynchronous()} {
+	for _, group := range [][]pipelinetest.Case{stateless(), rich(), partitionings(), running(), connected(), handles(), ofSpark(), broadcast(), joins(), patterns(), windows(), windowOptions(), further(), asynchronous()} {
 		all = append(all, group...)
 	}
 	return all
