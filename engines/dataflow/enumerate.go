@@ -307,18 +307,10 @@ func (s *enumeration) claim(ctx context.Context, id connectors.SplitID, next con
 	if s.run.here != nil {
 		return s.run.here.claim(ctx, s, id, next)
 	}
-	done := make(chan error, 1)
 	s.mu.Lock()
 	s.positions[id] = next
-	s.waiting = append(s.waiting, done)
 	s.mu.Unlock()
-	s.wake()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.published(ctx)
 }
 
 // publish has a checkpoint's positions committed, for monitoring.
