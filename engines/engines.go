@@ -193,6 +193,7 @@ type Task struct {
 	Idle    float64 `json:"idle"`
 	// BackPressure is what an engine with Flink's monitor shows of the task.
 	BackPressure *BackPressure `json:"backPressure,omitempty"`
+	IO           *TaskIO       `json:"io,omitempty"` // of an engine with Flink's exchange
 }
 
 // BackPressure is a task's use of time as Flink shows it: by the older
@@ -203,8 +204,10 @@ type BackPressure struct {
 	SampledLevel  string  `json:"sampledLevel"`
 	BusyMillis    float64 `json:"busyMillisPerSecond"`
 	BlockedMillis float64 `json:"backPressuredMillisPerSecond"`
-	IdleMillis    float64 `json:"idleMillisPerSecond"`
-	Level         string  `json:"level"`
+	// Of that, in the middle of a record: then the task heeds nothing else.
+	HardMillis float64 `json:"hardBackPressuredMillisPerSecond,omitempty"`
+	IdleMillis float64 `json:"idleMillisPerSecond"`
+	Level      string  `json:"level"`
 }
 
 // BackPressureLevel names a share of time: OK ≤ 0.10 < LOW ≤ 0.50 < HIGH.

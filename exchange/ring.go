@@ -186,6 +186,13 @@ func (r *Ring) Queued() (records, bytes int) {
 	return r.records, r.bytes
 }
 
+// Waiting returns the waiting buffers and the bytes in them.
+func (r *Ring) Waiting() (buffers, bytes int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buffers, r.bytes
+}
+
 // Each lists the waiting elements in order, without taking them; the priority
 // lane, which holds no records, is left out. The ring is locked meanwhile.
 func (r *Ring) Each(f func(Element) bool) {

@@ -137,17 +137,19 @@ func TestRate(t *testing.T) {
 		second, count int64
 		want          float64
 	}{
-		{4, 100, 0},       // not brought up to date yet
-		{5, 120, 2},       // 120 in a minute that has begun with nothing
-		{6, 600, 2},       //
-		{10, 600, 10},     //
-		{60, 600, 10},     //
-		{65, 600, 8},      // the first 120 are older than a minute
-		{70, 600, 0},      //
-		{75, 660, 1},      //
-		{1000, 720, 0},    // nobody has looked for long: all was then
-		{1004, 10_000, 0}, //
-		{1005, 780, 1},    //
+		{4, 100, 0},     // not brought up to date yet
+		{5, 120, 2},     // 120 in a minute that has begun with nothing
+		{6, 600, 2},     //
+		{10, 600, 10},   //
+		{60, 600, 10},   //
+		{65, 600, 8},    // the first 120 are older than a minute
+		{70, 600, 0},    //
+		{75, 660, 1},    //
+		{1000, 720, 0},  // nobody has looked for long: all was then
+		{1004, 780, 0},  //
+		{1005, 780, 1},  //
+		{1006, 600, 0},  // begun anew
+		{1011, 660, 11}, //
 	} {
 		r.Observe(c.count, at(c.second))
 		if got := r.PerSecond(); math.Abs(got-c.want) > 1e-9 {

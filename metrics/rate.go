@@ -17,11 +17,16 @@ type Rate struct {
 	at     int
 	due    int64 // monotonic nanoseconds of the next
 	rate   float64
+	last   int64
 }
 
 // Observe shows it the count of what has happened so far; now is the monotonic time
-// in nanoseconds.
+// in nanoseconds. A count that has fallen is another one, and the rate begins anew.
 func (r *Rate) Observe(count, now int64) {
+	if count < r.last {
+		*r = Rate{}
+	}
+	r.last = count
 	if r.due == 0 {
 		r.due = now + int64(rateEvery)
 	}

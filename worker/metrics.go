@@ -43,17 +43,19 @@ type exporter struct {
 	phases  map[string]float64 // milliseconds
 	failed  map[string]int64   // attempts, by stage
 	limits  int64
+	flink   flink
 	counted []metrics.Value // by the job's functions
 }
 
 func newExporter(j Job) *exporter {
-	return &exporter{job: j, phases: map[string]float64{}, failed: map[string]int64{}}
+	return &exporter{job: j, flink: newFlink(), phases: map[string]float64{}, failed: map[string]int64{}}
 }
 
 // observe takes in an event.
 func (m *exporter) observe(e engines.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.flink.observe(e)
 	switch e := e.(type) {
 	case engines.Started:
 		m.attempt = e.Attempt
@@ -159,6 +161,7 @@ func (m *exporter) text() []byte {
 	if m.batch != nil {
 		m.batchText(p, m.batch)
 	}
+	m.flink.text(p, m.job.Name, m.gauges.Tasks)
 	m.countedText(p)
 	return p.b.Bytes()
 }

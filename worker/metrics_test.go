@@ -95,7 +95,15 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	served := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllSubmatch(sampled().text(), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllSubmatch(append(sampled().text(), flinkSampled().text()...), -1) {
+		if name, ok := strings.CutPrefix(string(m[1]), "flink_"); ok {
+			// The page names them without their scope, and with Flink's dots.
+			name = strings.NewReplacer("taskmanager_job_task_operator_", "", "taskmanager_job_task_", "", "jobmanager_job_", "", "jobmanager_", "", "_", ".").Replace(name)
+			if name = strings.TrimSuffix(name, "PerSecond"); !strings.Contains(string(page), "`"+name) {
+				t.Errorf("docs/metrics.md says nothing of %s (%s)", m[1], name)
+			}
+			continue
+		}
 		if strings.HasPrefix(string(m[1]), userPrefix) {
 			continue // the job's own
 		}

@@ -41,7 +41,7 @@ func (r *run) Gauges() engines.Gauges {
 		if t.away == nil {
 			pressure = seat.pressure.view()
 		}
-		out.Tasks = append(out.Tasks, engines.Task{Name: t.name, Busy: clip(1 - b - s), Blocked: b, Idle: s, BackPressure: pressure})
+		out.Tasks = append(out.Tasks, engines.Task{Name: t.name, Busy: clip(1 - b - s), Blocked: b, Idle: s, BackPressure: pressure, IO: t.view()})
 
 		out.Consumed += t.shown.consumed.Load()
 		out.Written += t.shown.written.Load()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"streamduel/exchange"
+	"streamduel/exchange/remote"
 	"streamduel/pipeline"
 )
 
@@ -20,6 +21,8 @@ type inlet struct {
 	head   int
 	n      int
 	queued []bool
+
+	gate *remote.Gate // of the channels from other processes; nil where there are none
 
 	urgent  atomic.Int32 // how many priority elements wait
 	hurried []int        // their channels

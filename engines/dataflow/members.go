@@ -493,6 +493,11 @@ func (m *process) show(s status) {
 		t.shown.watermark.Store(wm)
 		t.shown.pressure.Store(w.Pressure)
 		t.shown.metrics.Store(&w.Metrics)
+		if w.IO != nil && seat.source != nil {
+			pending := seat.source.pending(seat) // its own process knows no end of a split
+			w.IO.Pending = &pending
+		}
+		t.shown.io.Store(w.IO)
 	}
 	for _, w := range s.Splits {
 		r.sources[w.Source].show(w)

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"context"
+	"sync/atomic"
 
 	"streamduel/exchange"
 )
@@ -23,8 +24,9 @@ type outlet struct {
 	overdraft *exchange.Pool
 	freed     chan struct{} // a buffer came back after there was none
 	waits     *usage
-	records   int64 // emitted
-	bytes     int64
+	records   atomic.Int64 // emitted
+	bytes     atomic.Int64
+	buffers   atomic.Int64
 	nowhere   exchange.Buffer // stands in for a channel's buffer where rings has nil
 }
 
@@ -88,7 +90,7 @@ func (o *outlet) Overdraft(ch int) *exchange.Buffer {
 	if b := o.overdraw(ch); b != nil {
 		return b
 	}
-	o.waits.begin(waitBlocked)
+	o.waits.begin(waitHard)
 	defer o.waits.end()
 	for {
 		select {
@@ -112,8 +114,9 @@ func (o *outlet) overdraw(ch int) *exchange.Buffer {
 
 // Emit implements exchange.Outlet.
 func (o *outlet) Emit(ch int, b *exchange.Buffer) {
-	o.records += int64(b.Records)
-	o.bytes += int64(len(b.Data))
+	o.records.Add(int64(b.Records))
+	o.bytes.Add(int64(len(b.Data)))
+	o.buffers.Add(1)
 	o.rings[ch].Push(exchange.Element{Buffer: b})
 }
 

@@ -120,11 +120,13 @@ func (t *task) follow(before *task) {
 		return
 	}
 	t.shown.consumed.Store(before.shown.consumed.Load())
+	t.shown.in.consumedBefore = t.shown.consumed.Load()
 	t.before = before.shown.written.Load()
 	t.shown.written.Store(t.before)
 	t.shown.watermark.Store(pipeline.NoTime)
 	t.waits.blocked.Store(before.waits.blocked.Load())
 	t.waits.idle.Store(before.waits.idle.Load())
+	t.waits.hard.Store(before.waits.hard.Load())
 }
 
 // discard closes a task that has never run.

@@ -225,7 +225,7 @@ func (d *deployment) connect(tm *taskManager, ts []*task) error {
 		if err != nil {
 			return err
 		}
-		gates[to] = g
+		gates[to], tasks[to].in.gate = g, g
 	}
 	rings := map[ringKey][]*exchange.Ring{}
 	id := uint32(0)

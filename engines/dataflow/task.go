@@ -73,8 +73,10 @@ type shown struct {
 	partial   atomic.Int64 // records in partly filled buffers
 	partBytes atomic.Int64
 	watermark atomic.Int64
+	in        traffic
 	pressure  atomic.Pointer[engines.BackPressure] // of a subtask in another process
 	metrics   atomic.Pointer[[]metrics.Value]      // likewise
+	io        atomic.Pointer[engines.TaskIO]       // likewise
 }
 
 // execute runs the subtask until the job ends and returns why it failed.
@@ -85,6 +87,7 @@ func (t *task) execute() (err error) {
 		}
 	}()
 	t.shown.watermark.Store(pipeline.NoTime)
+	t.shown.in.watermark.Store(pipeline.NoTime)
 	t.goroutine.Store(goroutineID())
 	t.alive.Store(true)
 	defer t.alive.Store(false)
@@ -275,6 +278,7 @@ func (t *task) events() (progressed bool, err error) {
 		return false, nil
 	}
 	if e.Buffer != nil {
+		t.shown.in.arrived(e.Buffer, t.in.channels[ch].remote)
 		t.keep(ch, e.Buffer)
 		t.current, t.currentCh = e.Buffer, ch
 		t.shown.held.Store(int64(e.Buffer.Records))
@@ -286,12 +290,12 @@ func (t *task) events() (progressed bool, err error) {
 		return true, t.barrier(ch, e)
 	case watermark:
 		if t.valve.watermark(ch, e.at) {
-			t.target, t.moving = t.valve.out, true
+			t.move()
 		}
 	case idleness:
 		moved, changed := t.valve.setIdle(ch, e.idle)
 		if moved {
-			t.target, t.moving = t.valve.out, true
+			t.move()
 		}
 		if changed {
 			t.broadcast(idleness{t.valve.idle})
@@ -301,6 +305,12 @@ func (t *task) events() (progressed bool, err error) {
 		t.ending = t.ended == len(t.in.channels)
 	}
 	return true, nil
+}
+
+// move begins to move the watermark to what has come in.
+func (t *task) move() {
+	t.target, t.moving = t.valve.out, true
+	t.shown.in.watermark.Store(t.target)
 }
 
 // feed pushes the current buffer, as far as the outputs allow.
@@ -339,8 +349,8 @@ func (t *task) showPartial() {
 	var records, bytes int64
 	for i, o := range t.pipe.Outputs() {
 		r, b := o.Writer.Counts()
-		records += r - t.outlets[i].records
-		bytes += b - t.outlets[i].bytes
+		records += r - t.outlets[i].records.Load()
+		bytes += b - t.outlets[i].bytes.Load()
 	}
 	t.shown.partial.Store(records)
 	t.shown.partBytes.Store(bytes)

@@ -419,7 +419,7 @@ func (tm *taskManager) status() (s status) {
 		if wm := t.shown.watermark.Load(); len(t.fragment.Out) == 0 && wm != pipeline.NoTime {
 			w.Watermark = &wm
 		}
-		w.Metrics = t.metrics(now)
+		w.Metrics, w.IO = t.metrics(now), t.view()
 		s.Tasks = append(s.Tasks, w)
 	}
 	for i, source := range r.sources {

@@ -266,7 +266,15 @@ func TestTwoTaskManagers(t *testing.T) {
 							seen += float64(v.Value)
 							keys += v.Count
 						}
-						return seen >= 9000 && float64(keys) == seen
+						var io engines.TaskIO // of all
+						for _, task := range r.Gauges().Tasks {
+							if task.IO != nil {
+								io.BytesInRemote += task.IO.BytesInRemote
+								io.BytesInLocal += task.IO.BytesInLocal
+								io.BytesOut += task.IO.BytesOut
+							}
+						}
+						return seen >= 9000 && float64(keys) == seen && io.BytesInRemote > 0 && io.BytesInRemote+io.BytesInLocal == io.BytesOut
 					})
 					s.produce(1000)
 					if err := r.Stop(s.ctx, engines.StopDrain); err != nil {

@@ -30,6 +30,9 @@ type pressure struct {
 	before        [2]int64
 	blockedMillis float64
 	idleMillis    float64
+	hard          int64 // blocked in the middle of a record: now, when the second began, and in it
+	hardBefore    int64
+	hardMillis    float64
 	seconds       int
 
 	steps int64 // of the task at the last look
@@ -43,19 +46,20 @@ func (p *pressure) look(reason waitReason, blocked, idle, now int64) {
 	if p.waited[at] {
 		p.blocked--
 	}
-	p.waited[at] = reason == waitBlocked
+	p.waited[at] = reason.blocked()
 	if p.waited[at] {
 		p.blocked++
 	}
 	p.looks++
 	if p.second == 0 {
-		p.second, p.before = now, [2]int64{blocked, idle}
+		p.second, p.before, p.hardBefore = now, [2]int64{blocked, idle}, p.hard
 	}
 	if span := now - p.second; span >= int64(time.Second) {
 		perSecond := 1000 / float64(span)
 		p.blockedMillis = float64(blocked-p.before[0]) * perSecond
 		p.idleMillis = float64(idle-p.before[1]) * perSecond
-		p.second, p.before = now, [2]int64{blocked, idle}
+		p.hardMillis = float64(p.hard-p.hardBefore) * perSecond
+		p.second, p.before, p.hardBefore = now, [2]int64{blocked, idle}, p.hard
 		p.seconds++
 	}
 }
@@ -69,6 +73,7 @@ func (p *pressure) view() *engines.BackPressure {
 	v := &engines.BackPressure{
 		SampledShare: sampled, SampledLevel: engines.BackPressureLevel(sampled),
 		BlockedMillis: min(p.blockedMillis, 1000), IdleMillis: min(p.idleMillis, 1000),
+		HardMillis: min(p.hardMillis, 1000),
 	}
 	v.BusyMillis = max(1000-v.BlockedMillis-v.IdleMillis, 0)
 	v.Level = engines.BackPressureLevel(v.BlockedMillis / 1000)
@@ -88,6 +93,7 @@ func (r *run) watch() {
 			blocked, idle := t.waits.totals(now)
 			reason := waitReason(t.waits.reason.Load())
 			r.gauges.mu.Lock()
+			s.pressure.hard = t.waits.hardly(now)
 			s.pressure.look(reason, blocked, idle, now)
 			r.gauges.mu.Unlock()
 			p, steps := &s.pressure, t.steps.Load()

@@ -267,6 +267,7 @@ type taskStatus struct {
 
 	Pressure *engines.BackPressure `json:"pressure,omitempty"`
 	Metrics  []metrics.Value       `json:"metrics,omitempty"`
+	IO       *engines.TaskIO       `json:"io,omitempty"`
 }
 
 type splitStatus struct {

@@ -117,6 +117,9 @@ func (g *Gate) wake() {
 	g.waiting.Broadcast()
 }
 
+// Bound returns how many buffers the gate has.
+func (g *Gate) Bound() int { return g.total }
+
 // InUse returns how many buffers hold data.
 func (g *Gate) InUse() int {
 	g.mu.Lock()

@@ -1,0 +1,34 @@
+package engines
+
+// TaskIO is what a subtask of an engine with Flink's exchange takes in, puts out and
+// keeps waiting. What is counted is counted since the subtask was last started.
+type TaskIO struct {
+	RecordsIn  int64 `json:"recordsIn"`
+	RecordsOut int64 `json:"recordsOut"` // into exchanges and to sinks
+	// What has come from this process and from others.
+	BytesInLocal    int64 `json:"bytesInLocal,omitempty"`
+	BytesInRemote   int64 `json:"bytesInRemote,omitempty"`
+	BuffersInLocal  int64 `json:"buffersInLocal,omitempty"`
+	BuffersInRemote int64 `json:"buffersInRemote,omitempty"`
+	BytesOut        int64 `json:"bytesOut,omitempty"`
+	BuffersOut      int64 `json:"buffersOut,omitempty"`
+	// What waits: in a channel within a process it is the output queue of one subtask
+	// and the input queue of the other.
+	InputQueue       int `json:"inputQueue,omitempty"` // buffers
+	InputQueueBytes  int `json:"inputQueueBytes,omitempty"`
+	OutputQueue      int `json:"outputQueue,omitempty"`
+	OutputQueueBytes int `json:"outputQueueBytes,omitempty"`
+	// Buffers in use, as a number and as a share of the pool: those to receive into,
+	// which only channels from other processes need, and those to write into, whose
+	// share is above one while some are overdrawn.
+	BuffersInUse    int     `json:"buffersInUse,omitempty"`
+	InPoolUsage     float64 `json:"inPoolUsage,omitempty"`
+	BuffersOutInUse int     `json:"buffersOutInUse,omitempty"`
+	OutPoolUsage    float64 `json:"outPoolUsage,omitempty"`
+	BackPressured   bool    `json:"backPressured,omitempty"` // it waits for a buffer just now
+	// Watermarks in Unix milliseconds, nil before there is one.
+	InputWatermark  *int64 `json:"inputWatermarkMillis,omitempty"`
+	OutputWatermark *int64 `json:"outputWatermarkMillis,omitempty"`
+	// Pending are the records that a source's splits are behind; nil of others.
+	Pending *int64 `json:"pending,omitempty"`
+}
