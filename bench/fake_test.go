@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 func fakeParts() parts {
 	return parts{
 		engines: []engines.Engine{
-			fakeEngine{"dataflow", []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "R1", "R2"}, func() any { return &dataflowConfig{} }},
+			fakeDataflow{fakeEngine{"dataflow", []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "R1", "R2"}, func() any { return &dataflowConfig{} }}},
 			fakeEngine{"microbatch", []string{"M0", "M0t", "M1", "M2", "M2r", "M3", "M4", "T1", "T2", "E1", "E2", "E3"}, func() any { return &microbatchConfig{} }},
 		},
 		run:    fakeRun,
@@ -107,6 +107,11 @@ type fakeEngine struct {
 	points []string
 	config func() any
 }
+
+// fakeDataflow is one that takes savepoints.
+type fakeDataflow struct{ fakeEngine }
+
+func (fakeDataflow) Restores() {}
 
 func (e fakeEngine) Name() string { return e.name }
 func (e fakeEngine) Config() any  { return e.config() }

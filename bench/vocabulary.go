@@ -3,6 +3,7 @@ package bench
 import (
 	"slices"
 
+	"streamduel/engines"
 	"streamduel/runs"
 	"streamduel/scenarios"
 	"streamduel/workloads"
@@ -20,6 +21,7 @@ func (p parts) vocabulary() scenarios.Vocabulary {
 	}
 	for _, e := range p.engines {
 		spec := scenarios.EngineSpec{New: e.Config, Doc: engineDocs[e.Name()]}
+		_, spec.Savepoints = e.(engines.Restorer)
 		for _, point := range e.Points() {
 			spec.CrashPoints = append(spec.CrashPoints, point.Name)
 		}

@@ -35,6 +35,9 @@ type Job struct {
 	Origins bool
 	// Backend makes what keyed state is kept in; nil is memory.
 	Backend state.Backends
+	// RestoreFrom is the folder of a savepoint that a job whose own folder holds
+	// nothing begins from; "" is none.
+	RestoreFrom string
 }
 
 // OpenBackend makes the job's backend for an attempt; nil when state is in
@@ -148,6 +151,14 @@ type Run interface {
 	// Gauges returns what the engine sees of itself now. It is called ten times a
 	// second and must not disturb the job.
 	Gauges() Gauges
+}
+
+// Restorer is an engine that takes savepoints and begins jobs from them, at another
+// parallelism too.
+type Restorer interface {
+	Engine
+	// Restores marks it.
+	Restores()
 }
 
 // Savepointer is a Run that can be copied into a folder from which a job can be

@@ -73,6 +73,8 @@ type cell struct {
 	begun  bool           // start is fixed
 	early  []proc.Line    // what the worker said before that
 
+	folders []string // of savepoints and of jobs that were begun from them
+
 	facts facts
 	death error // why the worker ended when nobody asked for it
 }
@@ -563,7 +565,10 @@ func (c *cell) close() error {
 		errs = append(errs, c.broker.DeleteTopics(ctx, c.allTopics()...))
 	}
 	if c.w != nil {
-		errs = append(errs, os.RemoveAll(c.w.Path("state")), c.w.Close())
+		for _, folder := range append(c.folders, "state") {
+			errs = append(errs, os.RemoveAll(c.w.Path(folder)))
+		}
+		errs = append(errs, c.w.Close())
 	}
 	if c.stderr != nil {
 		errs = append(errs, c.stderr.Close())

@@ -29,7 +29,8 @@ type engineView struct {
 	started   chan struct{} // closed when this attempt runs
 	fixed     bool          // it will never look for further splits
 	failed    string
-	lost      bool // this attempt went on without prepared output
+	savepoint string // the folder of the newest
+	lost      bool   // this attempt went on without prepared output
 	reached   *engines.FailpointReached
 	lives     chan struct{} // closed when the job has survived a failpoint
 	alive     sync.Once
@@ -188,6 +189,11 @@ func (v *engineView) line(l proc.Line) {
 		var f engines.Failed
 		if decode(&f) {
 			v.failed = f.Error
+		}
+	case engines.SavepointCompleted{}.Kind():
+		var s engines.SavepointCompleted
+		if decode(&s) {
+			v.savepoint = s.Path
 		}
 	case engines.Lost{}.Kind():
 		v.lost = true
@@ -382,6 +388,13 @@ func (v *engineView) failure() string {
 // survived is closed when a part of the job has failed at an armed point, and the
 // worker lives.
 func (v *engineView) survived() <-chan struct{} { return v.lives }
+
+// savepointed returns the folder of the newest savepoint, "" before there is one.
+func (v *engineView) savepointed() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.savepoint
+}
 
 // wentOn reports whether this attempt says that it goes on without output that was
 // prepared and can be committed no more.

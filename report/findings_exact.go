@@ -97,7 +97,7 @@ func crashFinding(g *group) (Finding, bool) {
 func killed(c *runs.Crash) string {
 	point := oneLine(c.Point)
 	switch {
-	case point == "failed by itself", point == "stopped and replaced":
+	case point == "failed by itself", point == "stopped and replaced", strings.HasPrefix(point, "rescaled to "):
 		return point
 	case c.Again != "":
 		return "killed at " + point + " and again at " + oneLine(c.Again)

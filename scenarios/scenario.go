@@ -206,6 +206,7 @@ type Phase struct {
 	Crash    *Crash    `json:"crash,omitempty"`
 	Kill     *Kill     `json:"kill,omitempty"`
 	Pause    *Pause    `json:"pause,omitempty"`
+	Rescale  *Rescale  `json:"rescale,omitempty"`
 }
 
 // DefaultFaultAtMost bounds a crash or kill phase that names no bound itself.
@@ -215,7 +216,7 @@ const DefaultFaultAtMost = Duration(30e9)
 func (s *Scenario) Backlog() bool { return len(s.Phases) > 0 && s.Phases[0].Backlog }
 
 // Fault names what is done in the phase: throttle, grow, crash, kill, pause,
-// or "" for nothing.
+// rescale, or "" for nothing.
 func (p Phase) Fault() string {
 	switch {
 	case p.Throttle != nil:
@@ -228,6 +229,8 @@ func (p Phase) Fault() string {
 		return "kill"
 	case p.Pause != nil:
 		return "pause"
+	case p.Rescale != nil:
+		return "rescale"
 	}
 	return ""
 }
@@ -276,6 +279,12 @@ type Crash struct {
 	Again map[string]string `json:"again,omitempty"`
 	// Down is how long the worker stays dead before its restart. Default 0s.
 	Down Duration `json:"down,omitempty"`
+}
+
+// Rescale stops the job with a savepoint and begins it anew from that, in a folder of
+// its own, at another parallelism or the same.
+type Rescale struct {
+	Parallelism int `json:"parallelism"`
 }
 
 // Kill ends a process at an arbitrary moment: the worker, or one of its

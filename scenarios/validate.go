@@ -297,7 +297,7 @@ func (d *decoder) validatePhaseLength(p *Phase, path string) {
 
 func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *int) {
 	var faults []string
-	for _, f := range []string{"throttle", "grow", "crash", "kill", "pause"} {
+	for _, f := range []string{"throttle", "grow", "crash", "kill", "pause", "rescale"} {
 		if d.given(path + "." + f) {
 			faults = append(faults, f)
 		}
@@ -332,6 +332,8 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 		}
 		d.validateMember(s, path+".kill.executor", "executor", k.Executor)
 		d.validateMember(s, path+".kill.taskManager", "taskManager", k.TaskManager)
+	case p.Rescale != nil:
+		d.validateRescale(s, p.Rescale, path+".rescale")
 	case p.Pause != nil:
 		d.validatePause(p, path+".pause")
 	}

@@ -97,3 +97,15 @@ func (d *decoder) validatePause(p *Phase, path string) {
 		d.complain(who, fmt.Sprintf("at most the phase's duration, %s", p.Duration))
 	}
 }
+
+// validateRescale checks that every engine goes through a savepoint.
+func (d *decoder) validateRescale(s *Scenario, r *Rescale, path string) {
+	if d.require(path+".parallelism", "the job's new parallelism, 1 to 64") {
+		d.between(path+".parallelism", r.Parallelism, 1, 64)
+	}
+	for _, e := range s.Engines {
+		if spec, builtIn := d.vocab.Engines[e.Name]; builtIn && !spec.Savepoints {
+			d.complain(path, fmt.Sprintf("engine %s takes no savepoints: in a scenario without it", e.Name))
+		}
+	}
+}

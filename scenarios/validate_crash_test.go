@@ -17,6 +17,9 @@ func TestFaultsOfTransactionsAndRecovery(t *testing.T) {
 		{"parallelism: 2", "crash: { at: { dataflow: D5 }, again: { dataflow: X9 } }", `phases[1].crash.again.dataflow: value "X9": a crash point of engine dataflow: one of`},
 		{"parallelism: 2", "crash: { at: { dataflow: D5 }, again: {} }", `phases[1].crash.again: missing: a point for engine dataflow`},
 		{"parallelism: 2", "duration: 4s, pause: { worker: 3s, replace: true }", ""},
+		{"parallelism: 2", "duration: 4s, rescale: { parallelism: 4 }", ""},
+		{"parallelism: 2", "duration: 4s, rescale: { parallelism: 65 }", `phases[1].rescale.parallelism: value "65": 1 to 64`},
+		{"parallelism: 2", "duration: 4s, rescale: {}", "phases[1].rescale.parallelism: missing: the job's new parallelism"},
 		{"parallelism: 2", "duration: 4s, pause: { coordinator: 3s, replace: true }", `phases[1].pause.replace: value "true": with worker only`},
 		{"parallelism: 2", "throttle: { sink: 100/s }, until: failed, says: [timeout], atMost: 60s", ""},
 		{"parallelism: 2", "until: failed", `phases[1].until: value "failed": a phase that waits needs a bound`},
@@ -47,7 +50,11 @@ phases:
 			t.Errorf("transactionTimeout %v", f.Variants[0].Scenario.TransactionTimeout)
 		}
 	}
-	_, err := load(t, replace(t, "guarantees: [at-least-once, exactly-once]", "guarantees: [at-least-once]\ntransactionTimeout: 2s"))
+	_, err := load(t, replace(t, "crash: { at: { microbatch: M3, dataflow: D5 }, hit: 3 }", "duration: 1s, rescale: { parallelism: 4 }"))
+	if err == nil || !strings.Contains(err.Error(), "engine microbatch takes no savepoints: in a scenario without it") {
+		t.Errorf("rescaling an engine without savepoints: %v", err)
+	}
+	_, err = load(t, replace(t, "guarantees: [at-least-once, exactly-once]", "guarantees: [at-least-once]\ntransactionTimeout: 2s"))
 	if err == nil || !strings.Contains(err.Error(), "only with exactly-once among the guarantees") {
 		t.Errorf("transactions without exactly-once: %v", err)
 	}

@@ -56,6 +56,8 @@ type EngineSpec struct {
 	CrashPoints []string
 	// Guarantees that the engine offers; nil means all.
 	Guarantees []Guarantee
+	// Savepoints: it takes them and begins from them, at another parallelism too.
+	Savepoints bool
 	// Doc is one sentence for `bench list`.
 	Doc string
 }

@@ -91,7 +91,7 @@ func testVocabulary() Vocabulary {
 			"microbatch": {New: func() any { return &microConfig{Interval: 500 * time.Millisecond} },
 				CrashPoints: []string{"M0", "M0t", "M1", "M2", "M2r", "M3", "M4", "T1", "T2"}},
 			"dataflow": {New: func() any { c := &flowConfig{}; c.Checkpoint.Interval = time.Second; return c },
-				CrashPoints: []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "R1", "R2"}},
+				CrashPoints: []string{"D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "R1", "R2"}, Savepoints: true},
 		},
 		Workloads: map[string]WorkloadSpec{
 			"keyed-count":  {New: func() any { return &countParams{Keys: 1000} }, Bad: []string{"undecodable"}},

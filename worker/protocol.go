@@ -30,6 +30,9 @@ type Job struct {
 	// Folder keeps the job's checkpoints and logs.
 	Folder     string `json:"folder"`
 	Durability string `json:"durability"` // process or machine
+	// RestoreFrom is the folder of a savepoint that a job whose own folder is empty
+	// begins from.
+	RestoreFrom string `json:"restoreFrom,omitempty"`
 	// State says where keyed state is kept; absent is memory.
 	State State `json:"state,omitzero"`
 	// DiscoveryMillis is how often new partitions are looked for; 0 never.

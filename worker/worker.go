@@ -150,6 +150,9 @@ func Prepare(j Job, known map[string]engines.Engine, c Connectors) (engines.Engi
 	if err := decode(j.Config, config); err != nil {
 		return nil, nil, none, fmt.Errorf("engine %s: %w", j.Engine, err)
 	}
+	if _, ok := e.(engines.Restorer); j.RestoreFrom != "" && !ok {
+		return nil, nil, none, fmt.Errorf("restoreFrom: value %q: engine %s begins from no savepoint", j.RestoreFrom, j.Engine)
+	}
 	wl := workloads.Lookup(j.Workload)
 	if wl == nil {
 		return nil, nil, none, fmt.Errorf("workload %q is not known here", j.Workload)
@@ -193,7 +196,7 @@ func Prepare(j Job, known map[string]engines.Engine, c Connectors) (engines.Engi
 	job := engines.Job{
 		Name: j.Name, Graph: graph, Parallelism: j.Parallelism, MaxParallelism: j.MaxParallelism,
 		Guarantee: g, Discovery: time.Duration(j.DiscoveryMillis) * time.Millisecond,
-		Origins: j.Origins || j.Acks, Backend: backend,
+		Origins: j.Origins || j.Acks, Backend: backend, RestoreFrom: j.RestoreFrom,
 	}
 	return e, config, job, nil
 }

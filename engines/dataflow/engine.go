@@ -15,7 +15,10 @@ import (
 // Engine is the event-driven engine.
 type Engine struct{}
 
-var _ engines.Standing = Engine{}
+var (
+	_ engines.Standing = Engine{}
+	_ engines.Restorer = Engine{}
+)
 
 // New returns the engine.
 func New() Engine { return Engine{} }
@@ -28,6 +31,9 @@ func (Engine) Config() any {
 	c := DefaultConfig()
 	return &c
 }
+
+// Restores implements engines.Restorer.
+func (Engine) Restores() {}
 
 // Standbys implements engines.Standing. Whoever hosts the engine starts them.
 func (Engine) Standbys(config any) (n int, lease time.Duration) {

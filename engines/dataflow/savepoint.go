@@ -1,6 +1,7 @@
 package dataflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,19 +126,20 @@ func (r *run) await(ctx context.Context, reply <-chan savepointDone) (string, er
 
 // adopt makes a savepoint the first checkpoint of a job that has none.
 func (r *run) adopt() error {
-	if r.cfg.RestoreFrom == "" {
+	path := cmp.Or(r.job.RestoreFrom, r.cfg.RestoreFrom)
+	if path == "" {
 		return nil
 	}
 	ids, err := r.job.Folder.Numbered("checkpoint-")
 	if err != nil || len(ids) > 0 {
 		return err // it has been adopted before, and the job has gone on since
 	}
-	from, err := state.OpenFolder(r.cfg.RestoreFrom, r.job.Folder.Durability())
+	from, err := state.OpenFolder(path, r.job.Folder.Durability())
 	if err == nil {
 		err = checkpoints.Adopt(from, r.job.Folder)
 	}
 	if err != nil {
-		return fmt.Errorf("restoring %s: %w", r.cfg.RestoreFrom, err)
+		return fmt.Errorf("restoring %s: %w", path, err)
 	}
 	return nil
 }
