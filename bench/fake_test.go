@@ -69,6 +69,7 @@ type microbatchConfig struct {
 	Executors   int            `json:"executors"`
 	Trigger     string         `json:"trigger"`
 	ExactlyOnce string         `json:"exactlyOnce"`
+	OutputMode  string         `json:"outputMode"`
 }
 
 func (c *microbatchConfig) Validate() error {

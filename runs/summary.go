@@ -231,6 +231,8 @@ type Records struct {
 	Sent     *int64 `json:"sent,omitempty"`
 	Consumed *int64 `json:"consumed,omitempty"`
 	Visible  *int64 `json:"visible,omitempty"`
+	// Rows are all results that a reader has to read, closing ones left out.
+	Rows *int64 `json:"rows,omitempty"`
 	// Duplicates are copies beyond the first.
 	Duplicates *int64 `json:"duplicates,omitempty"`
 	// Losses are inputs whose effect no read_committed reader ever sees.

@@ -80,7 +80,7 @@ func replace(t *testing.T, old, with string) string {
 func TestEveryMistakeIsOneLineThatSaysWhatIsAllowed(t *testing.T) {
 	for _, c := range []struct{ name, old, with, want string }{
 		{"misspelt field", "rate: 5000/s", "raet: 5000/s", `duel.yaml:8:13: load.raet: unknown field "raet": one of rate, shape, goesOn, steps, to, over, peak, every, for, amplitude, period, file, recordSize, weights, eventTime, bad, speed (did you mean "rate"?)`},
-		{"misspelt engine field", "interval: 250ms", "intreval: 250ms", `duel.yaml:10:17: engines.microbatch.intreval: unknown field "intreval": one of interval, clock, rate, watermark, cores, source, executors (did you mean "interval"?)`},
+		{"misspelt engine field", "interval: 250ms", "intreval: 250ms", `duel.yaml:10:17: engines.microbatch.intreval: unknown field "intreval": one of interval, clock, rate, watermark, cores, source, executors, outputMode (did you mean "interval"?)`},
 		{"impossible nested engine value", "interval: 250ms", "interval: 250ms, rate: { maxRecordsPerBatch: -5 }", `duel.yaml:10:62: engines.microbatch.rate.maxRecordsPerBatch: value "-5": 0 (no cap) or more`},
 		{"misspelt nested engine field", "checkpoint: { interval: 1s }", "checkpoint: { intervall: 1s }", `duel.yaml:11:52: engines.dataflow.checkpoint.intervall: unknown field "intervall": one of interval, unaligned (did you mean "interval"?)`},
 		{"negative rate", "5000/s", "-1", `duel.yaml:8:19: load.rate: value "-1": a rate above 0 with its unit, such as 5000/s, 10k/s or 600/min`},

@@ -22,6 +22,7 @@ type microConfig struct {
 	Cores     int            `json:"cores"`
 	Source    map[string]any `json:"source"`
 	Executors int            `json:"executors"`
+	Output    string         `json:"outputMode"`
 }
 
 func (c *microConfig) Members() (kind string, n int) { return "executor", max(c.Executors, 1) }
@@ -104,7 +105,7 @@ func testVocabulary() Vocabulary {
 			parts := strings.Split(path, ".")
 			switch parts[0] {
 			case "records":
-				return len(parts) == 2 && contains([]string{"sent", "visible", "beforeStart", "duplicates", "losses", "late", "unexpected", "reordered", "stateOvercount", "stateLosses"}, parts[1])
+				return len(parts) == 2 && contains([]string{"sent", "visible", "rows", "beforeStart", "duplicates", "losses", "late", "unexpected", "reordered", "stateOvercount", "stateLosses"}, parts[1])
 			case "latencyMillis":
 				return len(parts) == 4 && contains(phases, parts[2])
 			case "throughput":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,4 +212,45 @@ func (s timed) Reader(ctx context.Context, env connectors.Env) (connectors.Reade
 		r.(*syntheticReader).records[i].Value = event{0, int64(i), int64(i % 1000), 0}.bytes()
 	}
 	return r, err
+}
+
+// BenchmarkCombine is a count by key under output mode update with and without
+// combining before the shuffle, over keys of which one takes half of the records,
+// few keys, and as many keys as a batch has records, where a task gives up. What
+// must shrink is shuffled/rec; Mrec/cpu-s says what it is worth.
+func BenchmarkCombine(b *testing.B) {
+	for _, keys := range []int64{2, 1000, 1 << 30} {
+		for _, combine := range []bool{true, false} {
+			b.Run(fmt.Sprintf("keys=%d/combine=%v", keys, combine), func(b *testing.B) {
+				g := pipeline.New("bench")
+				var number atomic.Int64
+				src := pipeline.From(g, "in", synthetic{2, int64(b.N)/2 + 1}, func(r *connectors.Record) (pair, error) {
+					k := number.Add(1)
+					if keys == 1000 && k%2 == 0 {
+						k = 0 // hot
+					}
+					return pair{k % keys, 1}, nil
+				}).Codec(pairCodec)
+				counted := pipeline.Reduce(pipeline.KeyBy(src, func(p pair) int64 { return p.key }), "count", func(acc, v pair) pair { return pair{acc.key, acc.value + v.value} })
+				pipeline.To(counted, "out", void{}, func(pair, *connectors.Record) {})
+				var shuffled atomic.Int64
+				used := cpu(b)
+				b.ResetTimer()
+				run := startBench(b, g, time.Millisecond, state.DurableProcess, func(c *Config) {
+					c.Rate.MaxRecordsPerBatch, c.OutputMode, c.MapSideCombine = 200_000, pipeline.Update, combine
+				}, func(e engines.Event) {
+					if c, ok := e.(engines.BatchCompleted); ok {
+						for _, s := range c.Stages {
+							shuffled.Add(s.Shuffled)
+						}
+					}
+				})
+				if err := run.Wait(); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(b.N)/(cpu(b)-used).Seconds()/1e6, "Mrec/cpu-s")
+				b.ReportMetric(float64(shuffled.Load())/float64(b.N), "shuffled/rec")
+			})
+		}
+	}
 }

@@ -128,7 +128,7 @@ func (c *cell) units(d int64) (n int64, exact bool) {
 func (r *Result) Records(consumed *int64) *runs.Records {
 	n := func(v int64) *int64 { return &v }
 	rec := &runs.Records{
-		Sent: n(r.Sent), Consumed: consumed, Visible: n(r.Visible),
+		Sent: n(r.Sent), Consumed: consumed, Visible: n(r.Visible), Rows: n(r.Rows),
 		Duplicates: n(r.Duplicates), Unexpected: n(r.Unexpected), Late: n(r.Late),
 	}
 	if r.HasLosses {
