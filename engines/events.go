@@ -135,6 +135,8 @@ type (
 		Max    float64 `json:"taskMaxMillis"`
 		// Shuffled is how many rows its tasks have written to shuffles.
 		Shuffled int64 `json:"shuffledRecords,omitempty"`
+		// Spilled is how many bytes of the tasks' shuffle outputs went to files.
+		Spilled int64 `json:"spilledBytes,omitempty"`
 	}
 	// RateLimited tells that the rate limit has changed.
 	RateLimited struct {

@@ -93,9 +93,9 @@ func (f *Folder) Through(write func(*os.File, []byte) (int, error)) *Folder {
 	return &Folder{f.dir, f.durability, write}
 }
 
-// put writes to a file. Where that fails for want of room, the error says what to
-// do about it.
-func (f *Folder) put(file *os.File, b []byte) error {
+// WriteTo writes to a file that was opened in the folder. Where that fails for want
+// of room, the error says what to do about it.
+func (f *Folder) WriteTo(file *os.File, b []byte) error {
 	write := f.write
 	if write == nil {
 		write = (*os.File).Write
@@ -162,10 +162,10 @@ func (f *Folder) writeTemp(name string, data []byte) (path string, err error) {
 	var tail [trailer]byte
 	binary.LittleEndian.PutUint32(tail[:], crc32.Checksum(data, castagnoli))
 	binary.LittleEndian.PutUint64(tail[4:], uint64(len(data)))
-	if err = f.put(file, data); err != nil {
+	if err = f.WriteTo(file, data); err != nil {
 		return "", err
 	}
-	if err = f.put(file, tail[:]); err != nil {
+	if err = f.WriteTo(file, tail[:]); err != nil {
 		return "", err
 	}
 	if f.durability == DurableMachine {

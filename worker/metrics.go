@@ -42,13 +42,14 @@ type exporter struct {
 	records int64
 	phases  map[string]float64 // milliseconds
 	failed  map[string]int64   // attempts, by stage
+	spilled map[string]int64   // bytes, by stage
 	limits  int64
 	flink   flink
 	counted []metrics.Value // by the job's functions
 }
 
 func newExporter(j Job) *exporter {
-	return &exporter{job: j, flink: newFlink(), phases: map[string]float64{}, failed: map[string]int64{}}
+	return &exporter{job: j, flink: newFlink(), phases: map[string]float64{}, failed: map[string]int64{}, spilled: map[string]int64{}}
 }
 
 // observe takes in an event.
@@ -72,6 +73,7 @@ func (m *exporter) observe(e engines.Event) {
 		}
 		for _, s := range e.Stages {
 			m.failed[s.Name] += int64(s.Failed)
+			m.spilled[s.Name] += s.Spilled
 		}
 	}
 }
@@ -205,5 +207,9 @@ func (m *exporter) batchText(p *page, b *engines.BatchCompleted) {
 	p.family(of+"stage_failed_attempts_total", "counter", "Task attempts that have failed.")
 	for _, stage := range slices.Sorted(maps.Keys(m.failed)) {
 		p.sample(of+"stage_failed_attempts_total", float64(m.failed[stage]), "stage", stage)
+	}
+	p.family(of+"stage_spilled_bytes_total", "counter", "Bytes of shuffle outputs that went to files.")
+	for _, stage := range slices.Sorted(maps.Keys(m.spilled)) {
+		p.sample(of+"stage_spilled_bytes_total", float64(m.spilled[stage]), "stage", stage)
 	}
 }

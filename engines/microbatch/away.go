@@ -104,6 +104,7 @@ type outcome struct {
 	Taken           int64         `json:"taken,omitempty"`
 	Took            time.Duration `json:"took,omitempty"`
 	Shuffled        int64         `json:"shuffled,omitempty"`
+	Spilled         int64         `json:"spilled,omitempty"` // bytes of the output
 	Seen            []seen        `json:"seen,omitempty"`
 	// Counted by the functions in the attempt.
 	Counted metrics.Update `json:"counted,omitempty"`
@@ -127,7 +128,7 @@ func (t *task) outcome() outcome {
 	}
 	o := outcome{
 		StateBytes: t.stateBytes, StateTime: t.stateTime,
-		EventTimer: t.NextEventTimer(), ProcessingTimer: t.NextProcessingTimer(), Taken: t.taken, Took: t.took, Shuffled: t.shuffled,
+		EventTimer: t.NextEventTimer(), ProcessingTimer: t.NextProcessingTimer(), Taken: t.taken, Took: t.took, Shuffled: t.shuffled, Spilled: t.spilled(),
 	}
 	o.Add(t.State.Footprint())
 	for i, s := range t.sources {

@@ -159,23 +159,41 @@ func cpu(b *testing.B) time.Duration {
 func BenchmarkKeyedPipeline(b *testing.B) {
 	for _, perBatch := range []int64{50_000, 1_000_000} {
 		b.Run(fmt.Sprintf("batch=%d", perBatch), func(b *testing.B) {
-			g := pipeline.New("bench")
-			src := pipeline.From(g, "in", synthetic{2, int64(b.N)/2 + 1}, func(r *connectors.Record) (pair, error) { return pair{r.Offset % 1000, 1}, nil })
-			big := pipeline.Filter(src, "filter", func(p pair) bool { return p.value > 0 })
-			mapped := pipeline.Map(big, "map", func(p pair) pair { return pair{p.key, p.value + 1} }).Codec(pairCodec)
-			counted := pipeline.Reduce(pipeline.KeyBy(mapped, func(p pair) int64 { return p.key }), "count", func(acc, v pair) pair { return pair{acc.key, acc.value + v.value} })
-			pipeline.To(counted, "out", void{}, func(pair, *connectors.Record) {})
-			b.ReportAllocs()
-			used := cpu(b)
-			b.ResetTimer()
-			run := startBench(b, g, time.Millisecond, state.DurableProcess, func(c *Config) { c.Rate.MaxRecordsPerBatch = perBatch }, nil)
-			if err := run.Wait(); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrec/s")
-			b.ReportMetric(float64(b.N)/(cpu(b)-used).Seconds()/1e6, "Mrec/cpu-s")
+			benchKeyed(b, func(c *Config) { c.Rate.MaxRecordsPerBatch = perBatch })
 		})
 	}
+}
+
+// BenchmarkSpill is the same with what two million records, of 16 bytes each, have
+// between the stages kept in memory, by half or not at all.
+func BenchmarkSpill(b *testing.B) {
+	for _, memory := range []Bytes{NoLimit, 16 << 20, 0} {
+		text, err := memory.MarshalText()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("memory="+string(text), func(b *testing.B) {
+			benchKeyed(b, func(c *Config) { c.Rate.MaxRecordsPerBatch, c.Shuffle.Memory = 2_000_000, memory })
+		})
+	}
+}
+
+func benchKeyed(b *testing.B, each func(*Config)) {
+	g := pipeline.New("bench")
+	src := pipeline.From(g, "in", synthetic{2, int64(b.N)/2 + 1}, func(r *connectors.Record) (pair, error) { return pair{r.Offset % 1000, 1}, nil })
+	big := pipeline.Filter(src, "filter", func(p pair) bool { return p.value > 0 })
+	mapped := pipeline.Map(big, "map", func(p pair) pair { return pair{p.key, p.value + 1} }).Codec(pairCodec)
+	counted := pipeline.Reduce(pipeline.KeyBy(mapped, func(p pair) int64 { return p.key }), "count", func(acc, v pair) pair { return pair{acc.key, acc.value + v.value} })
+	pipeline.To(counted, "out", void{}, func(pair, *connectors.Record) {})
+	b.ReportAllocs()
+	used := cpu(b)
+	b.ResetTimer()
+	run := startBench(b, g, time.Millisecond, state.DurableProcess, each, nil)
+	if err := run.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrec/s")
+	b.ReportMetric(float64(b.N)/(cpu(b)-used).Seconds()/1e6, "Mrec/cpu-s")
 }
 
 // BenchmarkEmptyBatch is the fixed cost of a batch of two records over a

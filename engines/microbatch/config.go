@@ -53,6 +53,8 @@ type Config struct {
 	Cores int `json:"cores"`
 	// Scheduler says how tasks get cores.
 	Scheduler SchedulerConfig `json:"scheduler"`
+	// Shuffle says how much of what lies between stages is kept in memory.
+	Shuffle ShuffleConfig `json:"shuffle"`
 	// BatchAttempts is how often a whole batch is run before the job fails with
 	// it: under exactly-once, when a task that writes or the transaction itself
 	// has failed. Other tasks are run again by themselves (scheduler.maxFailures).
@@ -163,6 +165,7 @@ func Default() *Config {
 		StateSnapshotEvery: 10,
 		RetainedBatches:    100,
 		Scheduler:          defaultScheduler(),
+		Shuffle:            ShuffleConfig{Memory: defaultShuffleMemory},
 		BatchAttempts:      4,
 		ExactlyOnce:        BatchTransaction,
 		OutputMode:         pipeline.EachInput,
@@ -202,6 +205,7 @@ func (c *Config) Validate() error {
 	check(c.RetainedBatches >= 2, "retainedBatches: 2 or more")
 	check(c.Executors >= 1 && c.Executors <= 64, "executors: 1 (the worker itself) to 64 processes")
 	check(c.Cores >= 0 && c.Cores <= 1024, "cores: 0 (all processors) to 1024")
+	check(c.Shuffle.Memory >= NoLimit, "shuffle.memory: 0B (all goes to files) or more, or none (no limit)")
 	c.Scheduler.validate(check)
 	c.Source.validate(check)
 	c.validateStreaming(check)

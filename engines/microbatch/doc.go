@@ -58,7 +58,7 @@
 // the driver says; in the driver a task only stands in (executors.go, standIn) and
 // knows how the last attempt left it (outcome), so that the rest of the driver does
 // not know where it ran. What they say to each other is in away.go, the shuffle
-// between them in package fetch, the worker's duties beyond its process in
+// between them in packages fetch and spill, the worker's duties beyond its process in
 // beyond.go. Rows that the driver writes come as its own (rows.go): a stand-in
 // writes them when its attempt has succeeded (task.land).
 //
@@ -88,8 +88,9 @@
 //     and runs the whole batch again, in a new generation; at-most-once fails.
 //   - Buffers of a shuffle remember how far a reader came; a further attempt
 //     rewinds them.
-//   - A map output's buffers are unbounded within a batch: what bounds memory is
-//     how much a batch takes.
+//   - A task never waits for a buffer. Above shuffle.memory it puts what it has
+//     written so far into the generation's file (package spill), of which parts are
+//     read with one buffer at a time; an attempt that comes later reads them again.
 //   - With several sinks under exactly-once each has a transaction of its own.
 //     A crash between two commits leaves the batch in the first sinks only; it
 //     is run again and their rows are dropped.

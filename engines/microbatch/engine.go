@@ -175,7 +175,7 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 		states:  map[*pipeline.Fragment][]*partitionState{},
 		buffers: exchange.NewPool(retainedBuffers, nil),
 		stop:    make(chan struct{}), done: make(chan struct{}), exactlyOnce: job.Guarantee == connectors.ExactlyOnce,
-		bounded: true,
+		bounded: true, self: "driver",
 	}
 	if r.exactlyOnce {
 		r.way = cfg.ExactlyOnce
@@ -268,6 +268,9 @@ func (r *run) open() error {
 		return err
 	}
 	if r.attempt, err = state.NextAttempt(r.job.Folder, Name); err != nil {
+		return err
+	}
+	if err := r.removeSpilled(true); err != nil {
 		return err
 	}
 	if r.backend, err = r.job.OpenBackend(r.attempt, r.fragments); err != nil {

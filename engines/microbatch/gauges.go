@@ -22,6 +22,7 @@ type gauges struct {
 	progress      atomic.Int64 // written before the batch that runs
 	waiting       atomic.Int64 // records of batches that are planned and not committed
 	bufferedBytes atomic.Int64
+	spilledBytes  atomic.Int64 // in files
 	lag           atomic.Int64
 	stateUsage    atomic.Pointer[engines.StateUsage] // at the last batch
 
@@ -81,6 +82,7 @@ func (g *generation) metrics() (out []engines.StageMetrics) {
 			took = append(took, t.took)
 			m.Failed += t.failed
 			m.Shuffled += t.shuffledRows()
+			m.Spilled += t.spilled()
 		}
 		slices.Sort(took)
 		m.P50, m.Max = millis(took[len(took)/2]), millis(took[len(took)-1])
@@ -116,7 +118,7 @@ func (r *run) Gauges() engines.Gauges {
 	far := r.executors.status()
 	g := engines.Gauges{
 		Consumed: r.consumed.Load(), Written: written,
-		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load() + far.Buffered, Lag: r.lag.Load(), State: r.stateUsage.Load(), BadRecords: r.bad.Count() + far.Bad,
+		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load() + r.spilledBytes.Load() + far.Buffered, Lag: r.lag.Load(), State: r.stateUsage.Load(), BadRecords: r.bad.Count() + far.Bad,
 	}
 	if rate := r.limit.current(); rate > 0 {
 		g.RateLimit = &rate

@@ -81,7 +81,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 		return err
 	}
 	defer r.cancel()
-	r.member = true
+	r.member, r.self = true, "executor-"+executorID(m.Index)
 	p.run = r
 	for _, n := range job.Graph.Nodes() {
 		if n.Kind == pipeline.KindSource {
@@ -242,7 +242,7 @@ func (p *memberProcess) status() (s status) {
 	s.Gate[0], s.Gate[1], s.Gate[2] = r.rt.Gate.Counts()
 	s.Bad = r.bad.Count()
 	s.Used = engines.OwnUsage()
-	s.Buffered = r.bufferedBytes.Load()
+	s.Buffered = r.bufferedBytes.Load() + r.spilledBytes.Load()
 	return s
 }
 
@@ -275,6 +275,7 @@ func (p *memberProcess) closeGeneration(number int64) {
 	}
 	g.mu.Unlock()
 	p.store.Drop(func(k fetch.Key) bool { return k.Generation == number })
+	g.unspill()
 	// Full versions of the state that are still to be written belong to what was.
 	written := make(chan struct{})
 	p.run.maintenance.do(func() error { close(written); return nil })
@@ -402,7 +403,7 @@ func (p *memberProcess) attempt(ctx context.Context, g *residents, l launching, 
 			defer func() { w.Writer, w.told = direct, told }()
 		}
 	}
-	in := &inlet{p: p, g: g, l: &l, at: at}
+	in := &inlet{p: p, g: g, t: t, l: &l, at: at}
 	t.inlet = in.feed
 	began := time.Now()
 	err = guard(func() error { return t.process(ctx, b) })
@@ -426,6 +427,7 @@ func (p *memberProcess) attempt(ctx context.Context, g *residents, l launching, 
 type inlet struct {
 	p  *memberProcess
 	g  *residents
+	t  *resident
 	l  *launching
 	at place
 }
@@ -465,8 +467,10 @@ func (in *inlet) feed(ctx context.Context, edge int, from []pipeline.Input) erro
 	for up, input := range from {
 		give := func(b *exchange.Buffer) error {
 			defer b.Release()
-			_, err := input.Feed(b)
-			return err
+			if _, err := input.Feed(b); err != nil {
+				return err
+			}
+			return in.t.wrote()
 		}
 		if s := streams[where[up]]; s != nil {
 			if err := s.Read(ctx, up, give); err != nil {
@@ -474,17 +478,13 @@ func (in *inlet) feed(ctx context.Context, edge int, from []pipeline.Input) erro
 			}
 			continue
 		}
-		views, ok := in.p.store.Lend(fetch.Key{Generation: req.Generation, Stage: stage, Out: req.Out, Up: up}, req.Batch, req.Down)
+		loan, ok := in.p.store.Lend(fetch.Key{Generation: req.Generation, Stage: stage, Out: req.Out, Up: up}, req.Batch, req.Down)
 		if !ok {
 			return fmt.Errorf("the output of task %d of %q in batch %d is not here", up, r.fragments[stage].Name, req.Batch)
 		}
-		for i, b := range views {
-			if err := give(b); err != nil {
-				for _, rest := range views[i+1:] {
-					rest.Release()
-				}
-				return err
-			}
+		into := func() (*exchange.Buffer, error) { return r.buffers.Overdraft(), nil }
+		if err := loan.Read(into, give); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -45,6 +45,8 @@ type run struct {
 	slots       []*slot
 	maintenance *maintenance
 	buffers     *exchange.Pool
+	self        string       // this process, in names of shuffle files
+	spillFiles  atomic.Int64 // that have been named
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -458,6 +460,11 @@ func (r *run) close() {
 	}
 	if r.backend != nil {
 		r.backend.Close()
+	}
+	if r.attempt != nil {
+		if err := r.removeSpilled(false); err != nil {
+			r.rt.Log.Warn("removing shuffle files", "job", r.job.Name, "error", err)
+		}
 	}
 }
 

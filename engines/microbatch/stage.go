@@ -10,6 +10,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines/microbatch/schedule"
+	"streamduel/engines/microbatch/spill"
 	"streamduel/exchange"
 	"streamduel/pipeline"
 	"streamduel/state"
@@ -36,6 +37,7 @@ type task struct {
 	stage   *stage
 	sources []*taskSource
 	inputs  []taskInput
+	outputs []*shuffle
 	writers []*sinkWriter
 	state   *partitionState
 	// stateBytes and stateTime are what the last state version took.
@@ -83,6 +85,7 @@ func (h *host) Outlet(e *pipeline.Edge) (exchange.Outlet, int) {
 		return liveOutput{l, h.task}, len(l.rings[h.task])
 	}
 	s := h.g.shuffles[e]
+	h.t.outputs = append(h.t.outputs, s)
 	return mapOutput{s, h.task}, len(s.kept[h.task])
 }
 
@@ -98,6 +101,9 @@ func (h *host) Writer(n *pipeline.Node) connectors.Writer {
 // watermark moves and fires what it has passed.
 func (t *task) process(ctx context.Context, b *batch) error {
 	t.assign(b)
+	for _, s := range t.outputs {
+		s.begin(t.Subtask)
+	}
 	if err := t.beginRows(ctx, b); err != nil {
 		return err
 	}
@@ -128,6 +134,9 @@ func (t *task) process(ctx context.Context, b *batch) error {
 	}
 	t.Flush()
 	t.countShuffled()
+	if err := t.wrote(); err != nil {
+		return err
+	}
 	// The state is written while the sink's requests are on their way.
 	if t.state != nil {
 		if err := t.run.attempt.Check(); err != nil {
@@ -235,6 +244,9 @@ func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
 			if _, err := s.head.Push(b, 0); err != nil {
 				return err
 			}
+			if err := t.wrote(); err != nil {
+				return err
+			}
 			t.taken += int64(n)
 		}
 		if b.Done {
@@ -246,12 +258,8 @@ func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
 
 func (t *task) feed(in taskInput) error {
 	for up, from := range in.from {
-		for _, b := range in.shuffle.kept[up][t.Subtask] {
-			b.Off = 0 // an attempt before may have read it
-			if _, err := from.Feed(b); err != nil {
-				return err
-			}
-			t.consumed = append(t.consumed, consumed{in.shuffle, b})
+		if err := t.fetch(in.shuffle, up, from); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -267,6 +275,7 @@ type generation struct {
 	stages   []*stage
 	specs    []schedule.Stage // what the scheduler is told of them
 	shuffles map[*pipeline.Edge]*shuffle
+	spilled  *spill.File
 	live     map[*pipeline.Edge]*live // in their place where stages run at the same time
 	wakes    [][]chan struct{}        // by stage and task, for those
 }
@@ -310,13 +319,14 @@ func (r *run) newGeneration() *generation {
 		}
 		g.wakes = append(g.wakes, wakes)
 	}
+	g.spilled = r.newSpillFile()
 	for i, f := range r.fragments {
 		for _, e := range f.Out {
 			if r.live {
 				g.live[e] = newLive(g.wakes[i], g.wakes[r.stageOf(e.To)], &r.bufferedBytes)
 				continue
 			}
-			g.shuffles[e] = newShuffle(e, f.Parallelism, r.fragments[r.stageOf(e.To)].Parallelism, r.buffers, &r.bufferedBytes)
+			g.shuffles[e] = newShuffle(e, f.Parallelism, r.fragments[r.stageOf(e.To)].Parallelism, r, g.spilled)
 		}
 	}
 	for i, f := range r.fragments {
@@ -518,7 +528,12 @@ func (g *generation) close(borrowed bool) {
 			s.drop(up)
 		}
 	}
+	g.unspill()
 }
+
+// unspill removes the file of what was spilled. What is left of it, if it cannot be
+// removed, the end of the job or its next start removes.
+func (g *generation) unspill() { _ = g.spilled.Close() }
 
 // close ends a task, also one that was built half way. Writers that are borrowed
 // belong to a transaction.

@@ -146,7 +146,10 @@ func (s *Stream) Read(ctx context.Context, up int, f func(*exchange.Buffer) erro
 	case s.at.Begin == nil || *s.at.Begin != up:
 		return fmt.Errorf("the output of task %d was fetched out of turn", up)
 	}
-	_, err := s.until(ctx, f)
+	m, err := s.until(ctx, f)
+	if err == nil && m.Broken {
+		err = &Lost{s.addr, fmt.Errorf("%s", m.Error)}
+	}
 	return err
 }
 

@@ -18,6 +18,7 @@
 // # What is kept
 //
 // Outputs are read as often as attempts need them, so a fetch lends views of
-// their buffers. An output that is dropped while some are on loan gives its
+// their buffers; of outputs that were spilled (package spill) a few buffers are read
+// ahead of what has gone out. An output that is dropped while some are on loan gives its
 // buffers back with the last of them.
 package fetch

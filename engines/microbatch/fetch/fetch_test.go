@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,8 +14,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"streamduel/engines/microbatch/spill"
 	"streamduel/exchange"
 	"streamduel/exchange/remote"
+	"streamduel/state"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,6 +28,8 @@ type node struct {
 	pool  *exchange.Pool
 	l     net.Listener
 	ended chan struct{}
+	file  *spill.File // nil: all is in memory
+	live  atomic.Int64
 }
 
 func newNode(t testing.TB) *node {
@@ -49,16 +54,42 @@ func (n *node) close() {
 
 func (n *node) addr() string { return n.l.Addr().String() }
 
+// spill puts what a part has in memory into the file.
+func (n *node) spill(p *spill.Part) {
+	segments, err := n.file.Append(p.Buffers)
+	if err != nil {
+		panic(err)
+	}
+	p.Segments = append(p.Segments, segments...)
+	for _, b := range p.Buffers {
+		b.Release()
+	}
+	p.Buffers = nil
+}
+
+// onDisk is a node that keeps most in a file.
+func onDisk(t testing.TB) *node {
+	n := newNode(t)
+	folder, err := state.OpenFolder(t.TempDir(), state.DurableProcess)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.file = spill.New(folder, "shuffle", "x", &n.live)
+	return n
+}
+
 // put stores an output of so many buffers a partition, each of which says whose
 // it is.
 func (n *node) put(k Key, batch int64, downs, buffers int) {
-	out := make([][]*exchange.Buffer, downs)
+	out := make([]spill.Part, downs)
 	for d := range out {
 		for i := range buffers {
 			b := n.pool.Overdraft()
 			b.Data = append(b.Data, fmt.Sprintf("%d.%d.%d.%d", batch, k.Up, d, i)...)
 			b.Records = 1
-			out[d] = append(out[d], b)
+			if out[d].Buffers = append(out[d].Buffers, b); n.file != nil && i%7 < 5 && i < buffers-3 {
+				n.spill(&out[d])
+			}
 		}
 	}
 	n.store.Put(k, batch, out)
@@ -90,8 +121,13 @@ func read(t testing.TB, s *Stream, batch int64, up, down, buffers int) error {
 // TestFetch: many readers at once, each of its partition of all outputs, more than
 // a lane's credit at a time.
 func TestFetch(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { fetchAll(t, newNode(t)) })
+	t.Run("files", func(t *testing.T) { fetchAll(t, onDisk(t)) })
+}
+
+func fetchAll(t *testing.T, n *node) {
 	const ups, downs, buffers = 5, 8, 150
-	n, c := newNode(t), newTestClient(t)
+	c := newTestClient(t)
 	for batch := int64(1); batch <= 3; batch++ {
 		for up := range ups {
 			n.put(Key{1, 0, 0, up}, batch, downs, buffers)
@@ -122,9 +158,9 @@ func TestFetch(t *testing.T) {
 // kernel has them.
 func (n *node) returned(t testing.TB) {
 	deadline := time.Now().Add(20 * time.Second)
-	for n.pool.InUse() > 0 {
+	for n.pool.InUse() > 0 || n.live.Load() > 0 {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d buffers are not back", n.pool.InUse())
+			t.Fatalf("%d buffers and %d bytes of files are not back", n.pool.InUse(), n.live.Load())
 		}
 		<-time.After(time.Millisecond)
 	}
@@ -133,7 +169,12 @@ func (n *node) returned(t testing.TB) {
 // TestReaderGivesUp: the next request on the lane gets its own answer, and buffers
 // that were dropped while they were on their way come back.
 func TestReaderGivesUp(t *testing.T) {
-	n, c := newNode(t), newTestClient(t)
+	t.Run("memory", func(t *testing.T) { giveUp(t, newNode(t)) })
+	t.Run("files", func(t *testing.T) { giveUp(t, onDisk(t)) })
+}
+
+func giveUp(t *testing.T, n *node) {
+	c := newTestClient(t)
 	k := Key{1, 0, 0, 0}
 	n.put(k, 1, 2, 300)
 	enough := errors.New("enough")
@@ -205,17 +246,56 @@ func TestMissing(t *testing.T) {
 	expectLost("nobody", err)
 }
 
+// TestDamagedFile: an output of which a part was sent and the rest cannot be read is
+// lost, and none of it passes for the whole.
+func TestDamagedFile(t *testing.T) {
+	n, c := onDisk(t), newTestClient(t)
+	n.put(Key{1, 0, 0, 0}, 1, 1, 60)
+	if err := n.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Fetch(t.Context(), n.addr(), Request{Generation: 1, Batch: 1, Ups: []int{0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	err = s.Read(t.Context(), 0, func(b *exchange.Buffer) error {
+		b.Release()
+		return nil
+	})
+	var lost *Lost
+	if !errors.As(err, &lost) || !strings.Contains(err.Error(), "cannot be read: shuffle file x: ") {
+		t.Error(err)
+	}
+}
+
+// TestConnectionEnds: what had not gone out is given back.
+func TestConnectionEnds(t *testing.T) {
+	n, c := onDisk(t), newTestClient(t)
+	n.put(Key{1, 0, 0, 0}, 1, 2, 300)
+	s, err := c.Fetch(t.Context(), n.addr(), Request{Generation: 1, Batch: 1, Ups: []int{0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Read(t.Context(), 0, func(b *exchange.Buffer) error { b.Release(); return errors.New("enough") }); err == nil {
+		t.Fatal("read")
+	}
+	c.Close()
+	n.store.Drop(func(Key) bool { return true })
+	n.returned(t)
+}
+
 // BenchmarkLoopback is what a shuffle between two executors costs beside one
 // within an executor: full buffers, four readers at once.
 func BenchmarkLoopback(b *testing.B) {
 	const readers, perRead = 4, 64
 	n, c := newNode(b), newTestClient(b)
-	out := make([][]*exchange.Buffer, readers)
+	out := make([]spill.Part, readers)
 	for d := range out {
 		for range perRead {
 			x := n.pool.Overdraft()
 			x.Data = x.Data[:exchange.Size]
-			out[d] = append(out[d], x)
+			out[d].Buffers = append(out[d].Buffers, x)
 		}
 	}
 	n.store.Put(Key{1, 0, 0, 0}, 1, out)
@@ -259,12 +339,12 @@ func BenchmarkLoopback(b *testing.B) {
 	})
 	b.Run("local", func(b *testing.B) {
 		run(b, func(_ context.Context, down int) error {
-			views, _ := n.store.Lend(Key{1, 0, 0, 0}, 1, down)
-			for _, x := range views {
+			l, _ := n.store.Lend(Key{1, 0, 0, 0}, 1, down)
+			return l.Read(nil, func(x *exchange.Buffer) error {
 				total.Add(sum(x.Data))
 				x.Release()
-			}
-			return nil
+				return nil
+			})
 		})
 	})
 }

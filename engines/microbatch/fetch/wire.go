@@ -37,6 +37,8 @@ type message struct {
 	Begin *int     `json:"begin,omitempty"` // the up whose buffers follow
 	End   bool     `json:"end,omitempty"`
 	Error string   `json:"error,omitempty"`
+	// Broken: the output whose buffers came last is not whole.
+	Broken bool `json:"broken,omitempty"`
 }
 
 type events struct{}
