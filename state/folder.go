@@ -94,7 +94,7 @@ func (f *Folder) Through(write func(*os.File, []byte) (int, error)) *Folder {
 }
 
 // WriteTo writes to a file that was opened in the folder. Where that fails for want
-// of room, the error says what to do about it.
+// of room, or of the right to, the error says what to do about it.
 func (f *Folder) WriteTo(file *os.File, b []byte) error {
 	write := f.write
 	if write == nil {
@@ -107,6 +107,9 @@ func (f *Folder) WriteTo(file *os.File, b []byte) error {
 func (f *Folder) room(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: make room in %s and start the job again", err, f.dir)
+	}
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: make %s writable and start the job again", err, f.dir)
 	}
 	return err
 }
@@ -151,7 +154,7 @@ func (f *Folder) Create(name string, data []byte) error {
 func (f *Folder) writeTemp(name string, data []byte) (path string, err error) {
 	file, err := os.CreateTemp(f.dir, "."+name+".tmp-*")
 	if err != nil {
-		return "", err
+		return "", f.room(err)
 	}
 	defer func() {
 		if err != nil {
