@@ -5,10 +5,36 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/shirou/gopsutil/v4/disk"
+
+	"streamduel/scenarios"
 )
+
+// buildable has the built-in engines lay out each cell's job, so that a job that
+// cannot be built is refused in a moment, and not by every cell's worker.
+func (a *app) buildable(cells []*scenarios.Cell) error {
+	if a.parts.plan == nil {
+		return nil
+	}
+	said := map[string]bool{}
+	var errs []error
+	for _, c := range cells {
+		if len(c.Engine.Command) > 0 || c.Repetition > 1 {
+			continue // a foreign engine's program knows for itself
+		}
+		if _, err := a.parts.plan(c); err != nil {
+			text := strings.Join(strings.Fields(err.Error()), " ")
+			if text = c.File.Path + ": engines." + c.Engine.Name + ": " + text; !said[text] {
+				said[text] = true
+				errs = append(errs, usage("%s", text))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // leastFree is what must be free where results go: the embedded broker keeps
 // its data in the run folder and bounds it below this.

@@ -73,6 +73,9 @@ func (a *app) runScenarios(ctx context.Context, f runFlags, args []string) error
 	if err != nil {
 		return err
 	}
+	if err := a.buildable(req.Cells); err != nil {
+		return err
+	}
 	if err := writable(f.out); err != nil {
 		return err
 	}

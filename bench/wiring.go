@@ -110,6 +110,9 @@ func planOf(c *scenarios.Cell, known map[string]engines.Engine) (engines.Plan, e
 	}
 	line.Name = c.File.Name
 	line.Kafka = worker.Kafka{Brokers: []string{"127.0.0.1:9092"}, Input: workloads.Topics{Names: []string{"in"}}, Output: "out", Late: "late"}
+	if c.Scenario.BadInput == scenarios.BadDeadLetter {
+		line.Kafka.DeadLetters = "dead"
+	}
 	engine, config, job, err := worker.Prepare(line, known, kafkaConnectors)
 	if err != nil {
 		return engines.Plan{}, err

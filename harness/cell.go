@@ -72,6 +72,10 @@ type cell struct {
 	child  *workerProcess // of this attempt
 	begun  bool           // start is fixed
 	early  []proc.Line    // what the worker said before that
+	ending bool           // the load has ended
+
+	hopeless string // why the worker was ended before its time
+	unwatch  func() // ends watchOutlook
 
 	folders []string // of savepoints and of jobs that were begun from them
 
@@ -385,6 +389,12 @@ func (c *cell) ended() <-chan struct{} {
 
 // obituary says in one line why the worker has ended.
 func (c *cell) obituary() error {
+	c.mu.Lock()
+	why := c.hopeless
+	c.mu.Unlock()
+	if why != "" {
+		return errors.New(why)
+	}
 	if f := c.engine.failure(); f != "" {
 		return fmt.Errorf("the engine failed: %s", f)
 	}
@@ -416,6 +426,13 @@ func (c *cell) begin(ctx context.Context) error {
 	}
 	c.rec = newRecorder(c)
 	go c.rec.loop(ctx)
+	watching, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	c.unwatch = func() { cancel(); <-done }
+	go func() {
+		defer close(done)
+		c.watchOutlook(watching)
+	}()
 	return nil
 }
 
@@ -426,8 +443,12 @@ func (c *cell) finish(ctx context.Context) error {
 	if err := c.load.stop(ctx); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.ending = true
+	c.mu.Unlock()
 	if c.death == nil {
 		c.facts.drained = c.await(ctx, drainLimit, c.drained)
+		c.unwatch()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -538,6 +559,9 @@ func (c *cell) wait(ctx context.Context, limit time.Duration, done <-chan struct
 // close ends whatever the cell has left running.
 func (c *cell) close() error {
 	var errs []error
+	if c.unwatch != nil {
+		c.unwatch()
+	}
 	if c.rec != nil {
 		c.rec.stop()
 	}

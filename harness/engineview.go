@@ -44,7 +44,8 @@ type engineView struct {
 	batches   []batchView
 	taken     []checkpointView // checkpoints in the order of their triggers
 	bad       []runs.BadSample
-	malformed int // events that do not decode
+	unreadBy  []string // side outputs that nobody reads and that got something
+	malformed int      // events that do not decode
 	term      int64
 	deposed   []worker.Deposed
 	state     stateView
@@ -202,6 +203,13 @@ func (v *engineView) line(l proc.Line) {
 		if decode(&b) && len(v.bad) < badShown {
 			v.bad = append(v.bad, runs.BadSample{Split: string(b.Split), Position: int64(b.Position), Reason: b.Reason, Value: string(b.Value)})
 		}
+	case engines.Unread{}.Kind():
+		var u engines.Unread
+		if decode(&u) {
+			if name := u.Operator + "/" + u.Side; !slices.Contains(v.unreadBy, name) {
+				v.unreadBy = append(v.unreadBy, name)
+			}
+		}
 	case engines.FailpointReached{}.Kind():
 		var f engines.FailpointReached
 		if decode(&f) {
@@ -319,6 +327,14 @@ func (v *engineView) stateFigures() *runs.State {
 		f.DiskBytesPeak = &s.disk
 	}
 	return f
+}
+
+// unreadSides names the side outputs that nobody reads and that got something, as
+// operator/side, in their order.
+func (v *engineView) unreadSides() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Sorted(slices.Values(v.unreadBy))
 }
 
 // setCalm says whether what is sampled now is of an undisturbed phase.

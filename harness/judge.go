@@ -188,6 +188,7 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	}
 	out.Busy = c.engine.busyShares()
 	out.State = c.engine.stateFigures()
+	out.UnreadSides = c.engine.unreadSides()
 	c.cost(out, result.Sent)
 	out.Audits = c.audits(result)
 	return nil

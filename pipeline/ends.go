@@ -48,13 +48,29 @@ func outputOf[T any](b *builder, n *Node, side string) Receiver[T] {
 	}
 	switch len(rs) {
 	case 0:
-		return func(T, *Ctx) {}
+		return unread[T](b, n, side)
 	case 1:
 		return rs[0]
 	}
 	return func(v T, c *Ctx) {
 		for _, r := range rs {
 			r(v, c)
+		}
+	}
+}
+
+// unread returns what drops the records of an output that has no reader. Of a side
+// output that is told, once: it may be forgotten. (Flink drops them in silence.)
+func unread[T any](b *builder, n *Node, side string) Receiver[T] {
+	tell := b.cfg.Unread
+	if tell == nil || side == "" || side == deadSide {
+		return func(T, *Ctx) {}
+	}
+	told := false
+	return func(T, *Ctx) {
+		if !told {
+			told = true
+			tell(n.Name, side)
 		}
 	}
 }

@@ -76,6 +76,9 @@ type TaskConfig struct {
 	// BadInput is told of each record of bad input, whatever becomes of it, and
 	// must not keep it. It may be nil.
 	BadInput func(*BadRecord)
+	// Unread is told of the first record that an operator gives to a side output
+	// that nobody reads. It may be nil.
+	Unread func(operator, side string)
 }
 
 // Task is one subtask of a fragment. All its methods belong to one goroutine.

@@ -107,6 +107,11 @@ func (c *concerns) cell(cell *runs.Cell) {
 		said = append(said, "predict")
 	}
 	c.badInput(cell)
+	for _, side := range cell.UnreadSides {
+		operator, name, _ := strings.Cut(oneLine(side), "/")
+		c.add(levelWarning, fmt.Sprintf("Nobody reads the side output %q of operator %q: what it was given is dropped.", name, operator),
+			"Read it with pipeline.Side, or emit nothing to it.", cell.ID)
+	}
 	for _, a := range cell.Audits {
 		if !a.OK {
 			said = append(said, "audit "+oneLine(a.Name), oneLine(a.Name)+" failed", oneLine(a.Name)+":")

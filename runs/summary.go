@@ -147,6 +147,10 @@ type Cell struct {
 	// engine's own word and explains.
 	Busy map[string]float64 `json:"busy,omitempty"`
 
+	// UnreadSides are side outputs, as operator/side, that got records and that
+	// nobody reads, so that they were dropped.
+	UnreadSides []string `json:"unreadSides,omitempty"`
+
 	Records *Records `json:"records,omitempty"`
 	// BadInput is what the engine could not use; absent where there was none.
 	BadInput      *BadInput             `json:"badInput,omitempty"`

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -165,15 +166,21 @@ func Prepare(j Job, known map[string]engines.Engine, c Connectors) (engines.Engi
 	if err != nil {
 		return nil, nil, none, err
 	}
-	var opening error // the first error of a connector's configuration
+	var opening error // what is wrong with its connectors
 	graph, err := wl.Pipeline(params, workloads.IO{
 		Brokers: j.Kafka.Brokers, Input: j.Kafka.Input, Output: j.Kafka.Output, Late: j.Kafka.Late,
 		Source: func(t workloads.Topics) connectors.Source {
+			if !slices.Equal(t.Names, j.Kafka.Input.Names) || t.Pattern != j.Kafka.Input.Pattern {
+				opening = errors.Join(opening, fmt.Errorf("it reads %s by IO.Source: the load goes to IO.Input and nowhere else; a source of its own a job makes with IO.Brokers", t))
+			}
 			src, err := c.Source(j.Kafka, t)
 			opening = errors.Join(opening, err)
 			return src
 		},
 		Sink: func(topic string) connectors.Sink {
+			if topic != j.Kafka.Output && topic != j.Kafka.Late {
+				opening = errors.Join(opening, fmt.Errorf("it writes topic %q by IO.Sink: results go to IO.Output and late records to IO.Late, nobody makes or reads another; a sink of its own a job makes with IO.Brokers", topic))
+			}
 			var every int64
 			if j.Origins {
 				every = max(j.OriginEvery, 1)

@@ -99,6 +99,14 @@ type Topics struct {
 	Pattern string   `json:"pattern,omitempty"`
 }
 
+// String names the topics.
+func (t Topics) String() string {
+	if t.Pattern != "" {
+		return fmt.Sprintf("topics like %q", t.Pattern)
+	}
+	return fmt.Sprintf("topics %q", t.Names)
+}
+
 // Input identifies one generated record. The load process makes it from its
 // plan; the observer makes it again from the same plan, so that nothing but
 // (partition, sequence) has to travel for a record to be known exactly.

@@ -413,7 +413,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 	}
 	t.pipe, err = f.Build(pipeline.TaskConfig{
 		Context: t.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
-		Host: t, Origins: r.job.Origins, Backend: r.backend, BadInput: r.bad.Take,
+		Host: t, Origins: r.job.Origins, Backend: r.backend, BadInput: r.bad.Take, Unread: r.unread.Take,
 		Slice: slice * 16,
 		Wake:  func() { t.box.signal(sigData) }, // only wakes: the loop looks for itself
 	})

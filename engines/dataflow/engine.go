@@ -113,7 +113,7 @@ func (Engine) Start(ctx context.Context, job engines.Job, config any, rt engines
 		broken:  cfg.BreakExactlyOnce && job.Guarantee == connectors.ExactlyOnce,
 		restart: engines.Positions{}, base: engines.Positions{}, settled: engines.Positions{}, claiming: make(chan struct{}, 1),
 	}
-	r.bad = engines.NewBadInputs(r.emit)
+	r.bad, r.unread = engines.NewBadInputs(r.emit), engines.NewUnreadSides(r.emit)
 	if r.execution, err = lay(job, cfg); err != nil {
 		return nil, err
 	}

@@ -316,7 +316,7 @@ func TestAPanicFailsTheJobWithItsStack(t *testing.T) {
 		r := w.start(context.Background())
 		defer w.feeding("in", 1)()
 		err := r.Wait()
-		if err == nil || !strings.Contains(err.Error(), "panic: a bug in user code") || !strings.Contains(err.Error(), "recovery_test.go") {
+		if err == nil || !strings.Contains(err.Error(), "panic at input partition ") || !strings.Contains(err.Error(), ": a bug in user code") || !strings.Contains(err.Error(), "recovery_test.go") {
 			t.Errorf("ended with %v", err)
 		}
 	})

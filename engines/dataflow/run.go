@@ -65,7 +65,8 @@ type run struct {
 
 	gauges gaugeState
 
-	bad *engines.BadInputs
+	bad    *engines.BadInputs
+	unread *engines.UnreadSides
 }
 
 // ringKey names the output of one subtask over one edge.

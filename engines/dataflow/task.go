@@ -83,7 +83,11 @@ type shown struct {
 func (t *task) execute() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: panic: %v\n%s", t.name, p, debug.Stack())
+			at := ""
+			if t.pipe != nil && t.pipe.At() != "" {
+				at = " at " + t.pipe.At()
+			}
+			err = fmt.Errorf("%s: panic%s: %v\n%s", t.name, at, p, debug.Stack())
 		}
 	}()
 	t.shown.watermark.Store(pipeline.NoTime)

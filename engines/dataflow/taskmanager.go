@@ -93,7 +93,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	tm := &taskManager{run: r, from: m, calls: cluster.NewCalls(m.Send)}
 	r.here = tm
 	r.rt.Events = tm.event
-	r.bad = engines.NewBadInputs(r.emit)
+	r.bad, r.unread = engines.NewBadInputs(r.emit), engines.NewUnreadSides(r.emit)
 	r.coordinator = &coordinator{run: r, remote: tm.tell}
 	r.seatsOf(func(s schedule.Subtask) bool { return r.places[s].TaskManager == m.Index })
 	r.alignGroups()

@@ -180,7 +180,7 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 	if r.exactlyOnce {
 		r.way = cfg.ExactlyOnce
 	}
-	r.bad = engines.NewBadInputs(r.emit)
+	r.bad, r.unread = engines.NewBadInputs(r.emit), engines.NewUnreadSides(r.emit)
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.watermark.Store(noTime)
 	r.hold = control.Hold{MinRecords: cfg.Rate.MinRecordsPerBatch, MaxDelay: cfg.Rate.MaxTriggerDelay.Std()}

@@ -90,7 +90,8 @@ type run struct {
 	done     chan struct{}
 	err      error
 
-	bad *engines.BadInputs
+	bad    *engines.BadInputs
+	unread *engines.UnreadSides
 }
 
 // batch is one batch on its way.

@@ -461,7 +461,7 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 	f := s.fragment
 	built, err := f.Build(pipeline.TaskConfig{
 		Context: g.ctx, Subtask: k, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
-		Host: &host{g, s, k, t}, Origins: r.job.Origins, Backend: r.backend, BadInput: r.bad.Take,
+		Host: &host{g, s, k, t}, Origins: r.job.Origins, Backend: r.backend, BadInput: r.bad.Take, Unread: r.unread.Take,
 		OutputMode: r.cfg.taskMode(), Combine: r.cfg.combine(),
 	})
 	if err != nil {

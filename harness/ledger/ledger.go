@@ -414,6 +414,14 @@ func (l *Ledger) Counts() Counts {
 	return c
 }
 
+// Odd returns how many outputs could not be parsed, and the first ones that no input
+// explains, those among them.
+func (l *Ledger) Odd() (malformed int64, first []runs.RecordID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.malformed, append([]runs.RecordID(nil), l.anomalies[Unexpected]...)
+}
+
 // Bytes is about how much memory the accounting holds. It walks all keys: ask
 // at the end, not at every sample.
 func (l *Ledger) Bytes() int64 {

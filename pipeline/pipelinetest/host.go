@@ -70,6 +70,8 @@ type Options struct {
 	Await bool
 	// BadInput is told of bad input.
 	BadInput func(*pipeline.BadRecord)
+	// Unread is told of side outputs that nobody reads.
+	Unread func(operator, side string)
 	// Discard makes sinks drop what they take instead of keeping it.
 	Discard bool
 	// Backend keeps keyed state; nil is memory.
@@ -177,7 +179,7 @@ func Build(g *pipeline.Graph, opt Options) (*Host, error) {
 		for i := range f.Parallelism {
 			task, err := f.Build(pipeline.TaskConfig{
 				Subtask: i, Job: opt.Parallelism, MaxParallelism: opt.MaxParallelism,
-				Host: taskHost{h, i}, Origins: opt.Origins, Context: ctx, Wake: wake, Backend: opt.Backend, BadInput: opt.BadInput,
+				Host: taskHost{h, i}, Origins: opt.Origins, Context: ctx, Wake: wake, Backend: opt.Backend, BadInput: opt.BadInput, Unread: opt.Unread,
 			})
 			if err != nil {
 				return nil, err
