@@ -34,3 +34,17 @@ func TestAJobThatCannotBeBuiltIsRefusedAtOnce(t *testing.T) {
 		t.Errorf("%d plans asked for", asked)
 	}
 }
+
+// TestEveryBuiltInScenarioCanBeLaidOut by the real engines.
+func TestEveryBuiltInScenarioCanBeLaidOut(t *testing.T) {
+	a := &app{env: Env{Lookup: func(string) (string, bool) { return "", false }}, parts: wired()}
+	for _, name := range append(scenarios.BuiltinSets(), scenarios.BuiltinScenarios()...) {
+		req, err := a.prepare(runFlags{broker: "embedded", repeat: 1}, []string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.buildable(req.Cells); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -118,9 +118,12 @@ func (v *values) advance(at int64) {
 		v.dirty = v.dirty || es[v.epochs].From < v.next
 		v.epochs = len(es)
 	}
-	end := v.l.plan.Limit()
-	for v.next < end && v.l.cursor.Due(v.next) <= at {
-		v.evaluate(v.l.cursor.Input(v.next), false)
+	for v.l.cursor.Due(v.next) <= at {
+		in, ok := v.l.cursor.Record(v.next)
+		if !ok { // the load may be stopped while this goes on
+			return
+		}
+		v.evaluate(in, false)
 		v.next++
 	}
 }

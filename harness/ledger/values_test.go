@@ -323,3 +323,36 @@ type weighted struct{ f *fixture }
 func (w weighted) Add(in workloads.Input, payload []byte, late bool, emit func([]byte, int64, int64)) {
 	w.f.Add(in, payload, late, func(k []byte, window, v int64) { emit(k, window, 10*v) })
 }
+
+// stopper is an oracle that stops the load while it is being asked, as the load
+// process does on a machine that is behind.
+type stopper struct {
+	plan  interface{ Stop(limit int64) error }
+	asked int64
+}
+
+func (s *stopper) Append(dst []byte, _ workloads.Input) (value, key []byte)  { return dst, nil }
+func (s *stopper) Closing(dst []byte, _ workloads.Input) (value, key []byte) { return dst, nil }
+
+func (s *stopper) Add(in workloads.Input, _ []byte, _ bool, emit func(key []byte, window, value int64)) {
+	if s.asked++; s.asked == 50 {
+		_ = s.plan.Stop(60)
+	}
+	emit([]byte("k"), 0, 1)
+}
+
+// TestALoadThatStopsMeanwhile: the oracle is asked of no record behind the last one,
+// closing records among them, when the load's end becomes known while it is asked.
+func TestALoadThatStopsMeanwhile(t *testing.T) {
+	p := grownPlan(t)
+	s := &stopper{plan: p}
+	l, err := New(Config{Plan: p, Latency: true, Generator: s,
+		Accounting: workloads.Accounting{Kind: workloads.Delta, Oracle: func() workloads.Oracle { return s }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Phase("steady", 0)
+	if err := l.Flush(10e9, nil); err != nil || s.asked != 60 {
+		t.Errorf("asked of %d records of 60, %v", s.asked, err)
+	}
+}

@@ -348,8 +348,19 @@ func (p *Plan) Cursor() *Cursor { return &Cursor{p: p} }
 func (c *Cursor) Due(i int64) int64 { return c.p.due(c.p.now.Load(), i, &c.segment) }
 
 // Input is Plan.Input.
-func (c *Cursor) Input(i int64) workloads.Input {
+func (c *Cursor) Input(i int64) workloads.Input { return c.input(c.p.now.Load(), i) }
+
+// Record is Input of a record that is no closing one; ok is false behind the last,
+// though the load be stopped this moment.
+func (c *Cursor) Record(i int64) (in workloads.Input, ok bool) {
 	l := c.p.now.Load()
+	if i >= l.limit {
+		return in, false
+	}
+	return c.input(l, i), true
+}
+
+func (c *Cursor) input(l *layout, i int64) workloads.Input {
 	in := workloads.Input{Index: i, Scheduled: c.p.due(l, i, &c.segment)}
 	in.EventTime = c.p.shape.eventTime(l, in.Scheduled)
 	if i >= l.limit { // a closing record lies behind all others, whatever lags
