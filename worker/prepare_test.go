@@ -44,7 +44,9 @@ func TestAJobReadsAndWritesWhatIsMeasured(t *testing.T) {
 			Kafka: Kafka{Input: input, Output: "out", Late: "late"}},
 			map[string]engines.Engine{"still": still{}}, Connectors{
 				Source: func(Kafka, workloads.Topics) (connectors.Source, error) { return pipelinetest.Source{Name: "in"}, nil },
-				Sink:   func(_ Kafka, topic string, _ int64) (connectors.Sink, error) { return pipelinetest.Sink{Name: topic}, nil },
+				Sink: func(_ Kafka, topic string, _ int64) (connectors.Sink, error) {
+					return pipelinetest.Sink{Name: topic}, nil
+				},
 			})
 		if got := fmt.Sprint(err); !strings.Contains(got, c.want) {
 			t.Errorf("%s, want %s", got, c.want)
