@@ -29,6 +29,11 @@ type TaskIO struct {
 	// Watermarks in Unix milliseconds, nil before there is one.
 	InputWatermark  *int64 `json:"inputWatermarkMillis,omitempty"`
 	OutputWatermark *int64 `json:"outputWatermarkMillis,omitempty"`
+	// DebloatedSize is how many bytes the next buffers to the subtask take, and
+	// EstimatedMillis how long it will take for those that wait, where buffers follow
+	// its speed (buffers.debloat); of several inputs the largest.
+	DebloatedSize   int64   `json:"debloatedBufferSize,omitempty"`
+	EstimatedMillis float64 `json:"estimatedTimeToConsumeBuffersMillis,omitempty"`
 	// Pending are the records that a source's splits are behind; nil of others.
 	Pending *int64 `json:"pending,omitempty"`
 }

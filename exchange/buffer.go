@@ -47,6 +47,7 @@ type Buffer struct {
 	Off     int // how far a reader has come
 	Records int // frames that end in this buffer
 	Flags   Flags
+	Limit   int // bytes from which on it is full; its writer sets it
 	Tag     int // the owner's own
 	owner   Owner
 }

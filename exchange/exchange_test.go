@@ -401,3 +401,31 @@ func TestWritingDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations per 2,000 records", n)
 	}
 }
+
+// wishful is an outlet that wants small buffers.
+type wishful struct {
+	*outlets
+	size int
+}
+
+func (o *wishful) BufferSize(int) int { return o.size }
+
+// TestTheNextBufferObeys: a buffer that is begun keeps its size, and no wish makes one
+// larger than the writer's limit or smaller than the least.
+func TestTheNextBufferObeys(t *testing.T) {
+	o := &wishful{outlets: newOutlets(1, 100)}
+	var p Pressure
+	w := NewWriter(1, 0, o, &p)
+	w.SetLimit(10_000)
+	record := make([]byte, 100)
+	for _, c := range []struct{ wish, want int }{{5000, 10_000}, {5000, 5000}, {20_000, 5000}, {1, 10_000}, {0, MinSize}, {0, 10_000}} {
+		o.size = c.wish
+		n := len(o.emitted[0])
+		for len(o.emitted[0]) == n {
+			write(w, 0, record)
+		}
+		if got := len(o.emitted[0][n].Data); got < c.want || got >= c.want+len(record)+10 {
+			t.Errorf("a buffer of %d bytes, %d make it full", got, c.want)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package exchange
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Element is what waits in a ring: a buffer of records or an event (a
 // watermark, a barrier, the end of a partition).
@@ -26,6 +29,8 @@ type Ring struct {
 	notify   func()
 	urgent   func() // for priority elements; nil is notify
 	events   func(event any)
+	size     atomic.Int64 // of the writer's next buffers, 0 for any
+	resized  func(bytes int)
 }
 
 // NewRing returns an empty ring. notify is called, from the writer's goroutine,
@@ -74,6 +79,23 @@ func (r *Ring) OnPriority(f func()) { r.urgent = f }
 // OnEvent makes f be called, by the writer, for each event that Push has put in. It
 // is called before the ring is used.
 func (r *Ring) OnEvent(f func(event any)) { r.events = f }
+
+// Resize tells how many bytes the buffers that come next should take. The reader
+// says it, and the writer looks at Size when it begins a buffer.
+func (r *Ring) Resize(bytes int) {
+	if r.resized != nil {
+		r.resized(bytes)
+		return
+	}
+	r.size.Store(int64(bytes))
+}
+
+// OnResize makes f be called in place of noting the size: the writer is elsewhere.
+// It is called before the ring is used.
+func (r *Ring) OnResize(f func(bytes int)) { r.resized = f }
+
+// Size returns what Resize has said; 0 is nothing.
+func (r *Ring) Size() int { return int(r.size.Load()) }
 
 func (r *Ring) hurry() {
 	switch {

@@ -11,6 +11,10 @@ type Outlet interface {
 	Emit(channel int, b *Buffer)
 }
 
+// Sizer is an outlet that says how many bytes a channel's next buffer should take; 0
+// is as many as the writer's limit. It is asked once a buffer.
+type Sizer interface{ BufferSize(channel int) int }
+
 // Pressure counts the starved channels of all writers of one task. It belongs
 // to the task's goroutine.
 type Pressure struct{ Starved int }
@@ -19,6 +23,7 @@ type Pressure struct{ Starved int }
 // side, which appends a frame between Begin and End, is in package pipeline.
 type Writer struct {
 	outlet   Outlet
+	sizer    Sizer // nil where the outlet has no wish
 	pressure *Pressure
 	current  []*Buffer
 	flags    Flags
@@ -31,6 +36,7 @@ type Writer struct {
 // buffers.
 func NewWriter(channels int, flags Flags, outlet Outlet, pressure *Pressure) *Writer {
 	w := &Writer{outlet: outlet, pressure: pressure, current: make([]*Buffer, channels), flags: flags, limit: Size}
+	w.sizer, _ = outlet.(Sizer)
 	for ch := range w.current {
 		w.pressure.Starved++
 		w.refill(ch)
@@ -44,9 +50,27 @@ func (w *Writer) Channels() int { return len(w.current) }
 // Flags returns what frames carry.
 func (w *Writer) Flags() Flags { return w.flags }
 
-// SetLimit changes how many bytes make a buffer full, for debloating. It is
-// clipped to MinSize … Size.
-func (w *Writer) SetLimit(bytes int) { w.limit = min(max(bytes, MinSize), Size) }
+// SetLimit changes how many bytes make a buffer full, where the outlet does not want
+// less. It is clipped to MinSize … Size.
+func (w *Writer) SetLimit(bytes int) {
+	w.limit = min(max(bytes, MinSize), Size)
+	for ch, b := range w.current {
+		if b != nil {
+			w.prepare(ch, b)
+		}
+	}
+}
+
+// prepare makes a buffer the channel's next.
+func (w *Writer) prepare(ch int, b *Buffer) {
+	b.Flags, b.Limit = w.flags, w.limit
+	if w.sizer != nil {
+		if n := w.sizer.BufferSize(ch); n > 0 {
+			b.Limit = min(b.Limit, max(n, MinSize))
+		}
+	}
+	w.current[ch] = b
+}
 
 // Counts returns how many records and bytes have been written. What is not yet
 // emitted is added up here rather than counted record by record.
@@ -63,8 +87,7 @@ func (w *Writer) Counts() (records, bytes int64) {
 
 func (w *Writer) refill(ch int) {
 	if b := w.outlet.Acquire(ch); b != nil {
-		b.Flags = w.flags
-		w.current[ch] = b
+		w.prepare(ch, b)
 		w.pressure.Starved--
 	}
 }
@@ -92,15 +115,14 @@ func (w *Writer) Begin(ch int) *Buffer {
 
 func (w *Writer) overdraw(ch int) *Buffer {
 	b := w.outlet.Overdraft(ch)
-	b.Flags = w.flags
-	w.current[ch] = b
+	w.prepare(ch, b)
 	w.pressure.Starved--
 	return b
 }
 
 // End takes back the buffer's bytes with one more frame at their end.
 func (w *Writer) End(ch int, b *Buffer, data []byte) {
-	if len(data) < w.limit {
+	if len(data) < b.Limit {
 		b.Data = b.Data[:len(data)] // below the limit append has not moved it: only the length changes
 		b.Records++
 		return

@@ -134,6 +134,8 @@ var flinkTask = []struct {
 	{"currentInputWatermark", func(_ *flink, t *engines.Task) (float64, bool) {
 		return watermark(t.IO.InputWatermark), t.IO.Pending == nil // nothing comes into a source
 	}},
+	{"debloatedBufferSize", debloatedOf(func(io *engines.TaskIO) float64 { return float64(io.DebloatedSize) })},
+	{"estimatedTimeToConsumeBuffersMs", debloatedOf(func(io *engines.TaskIO) float64 { return io.EstimatedMillis })},
 	{"checkpointStartDelayNanos", lifeOf(func(s engines.SubtaskCheckpoint) float64 { return s.StartDelay * 1e6 })},
 	{"checkpointAlignmentTime", lifeOf(func(s engines.SubtaskCheckpoint) float64 { return s.Alignment * 1e6 })},
 }
@@ -149,6 +151,10 @@ func pressureOf(value func(*engines.BackPressure) float64) func(*flink, *engines
 
 func ioOf(value func(*engines.TaskIO) float64) func(*flink, *engines.Task) (float64, bool) {
 	return func(_ *flink, t *engines.Task) (float64, bool) { return value(t.IO), true }
+}
+
+func debloatedOf(value func(*engines.TaskIO) float64) func(*flink, *engines.Task) (float64, bool) {
+	return func(_ *flink, t *engines.Task) (float64, bool) { return value(t.IO), t.IO.DebloatedSize > 0 }
 }
 
 func lifeOf(value func(engines.SubtaskCheckpoint) float64) func(*flink, *engines.Task) (float64, bool) {

@@ -53,7 +53,7 @@ func flinkSampled() *exporter {
 			}},
 			{Name: "count → out (2/2)", IO: &engines.TaskIO{
 				RecordsIn: 300 * n, RecordsOut: 300 * n, BytesInRemote: 3000 * n, BuffersInRemote: 3 * n, InputQueue: 1, InputQueueBytes: 1000,
-				BuffersInUse: 5, InPoolUsage: 0.5,
+				BuffersInUse: 5, InPoolUsage: 0.5, DebloatedSize: 4096, EstimatedMillis: 1100,
 			}},
 		}}})
 		now += int64(5 * time.Second)

@@ -430,6 +430,7 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 				return err
 			}
 		}
+		t.in.gates = newGates(t.in, r.cfg.Buffers)
 		t.align = newAligner(len(t.in.channels), r.job.Guarantee == connectors.ExactlyOnce)
 		t.valve = newValve(len(t.in.channels), r.cfg.Watermark == TaskMax)
 	}

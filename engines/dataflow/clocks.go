@@ -12,6 +12,9 @@ func (r *run) clocks() {
 			}
 		})
 	}
+	if b := r.cfg.Buffers.Debloat; b.Enabled {
+		r.every(time.Duration(b.Period), (*task).debloat)
+	}
 	if r.eventTime {
 		r.every(time.Duration(r.cfg.WatermarkInterval), func(t *task) {
 			if t.source != nil {

@@ -97,6 +97,21 @@ type Buffers struct {
 	// Overdraft may be used beyond those to finish the record that a task is
 	// in.
 	Overdraft int `json:"overdraft"`
+	// Debloat makes the size follow what the receiver takes in.
+	Debloat Debloat `json:"debloat"`
+}
+
+// Debloat is buffer debloating: Flink's taskmanager.network.memory.buffer-debloat.
+type Debloat struct {
+	Enabled bool `json:"enabled"`
+	// Target is how long a receiver should take for what waits before it.
+	Target Duration `json:"target"`
+	// Period is how often sizes are worked out.
+	Period Duration `json:"period"`
+	// Samples are how many sizes the average looks back on.
+	Samples int `json:"samples"`
+	// ThresholdPercent is how far a new size must be from the one in force to be told.
+	ThresholdPercent int `json:"thresholdPercent"`
 }
 
 // DefaultConfig returns Flink's defaults, but for the buffer timeout (100 ms
@@ -107,7 +122,10 @@ func DefaultConfig() Config {
 	return Config{
 		BufferTimeout: BufferTimeout(10 * time.Millisecond),
 		Checkpoint:    Checkpoint{Interval: Duration(time.Second), Timeout: Duration(10 * time.Minute), Concurrent: 1, Retained: 1},
-		Buffers:       Buffers{Size: exchange.Size, ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5},
+		Buffers: Buffers{
+			Size: exchange.Size, ExclusivePerChannel: 2, FloatingPerGate: 8, Overdraft: 5,
+			Debloat: Debloat{Target: Duration(time.Second), Period: Duration(200 * time.Millisecond), Samples: 20, ThresholdPercent: 25},
+		},
 		Restart: Restart{
 			Strategy: RestartNone, Attempts: 1, Failures: 1, Interval: Duration(time.Minute), Delay: Duration(time.Second),
 			Initial: Duration(time.Second), Max: Duration(time.Minute), Multiplier: 1.5, Jitter: 0.1, Reset: Duration(time.Hour),
@@ -146,6 +164,11 @@ func (c *Config) Validate() error {
 	check(c.Buffers.ExclusivePerChannel >= 1 && c.Buffers.ExclusivePerChannel <= 1024, "buffers.exclusivePerChannel", "1 to 1024: a channel without a buffer of its own could wait for ever")
 	check(c.Buffers.FloatingPerGate >= 0 && c.Buffers.FloatingPerGate <= 1<<16, "buffers.floatingPerGate", "0 to 65536")
 	check(c.Buffers.Overdraft >= 1 && c.Buffers.Overdraft <= 1<<16, "buffers.overdraft", "1 to 65536: a record that is larger than a buffer needs more than one")
+	d := c.Buffers.Debloat
+	check(!d.Enabled || d.Target >= Duration(time.Millisecond), "buffers.debloat.target", "1ms or more: what waits is to be taken in within it")
+	check(!d.Enabled || d.Period >= Duration(time.Millisecond), "buffers.debloat.period", "1ms or more")
+	check(!d.Enabled || d.Samples >= 1 && d.Samples <= 10_000, "buffers.debloat.samples", "1 to 10000")
+	check(!d.Enabled || d.ThresholdPercent >= 0 && d.ThresholdPercent <= 100, "buffers.debloat.thresholdPercent", "0 to 100")
 	c.Restart.check(check)
 	check(c.TaskManagers >= 1 && c.TaskManagers <= 64, "taskManagers", "1 to 64")
 	check(c.Slots >= 0 && c.Slots <= 1024, "slots", "1 to 1024, or 0 for as many as the job needs")

@@ -21,7 +21,7 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"bufferTimeout":"10ms","checkpoint":{"interval":"1s","timeout":"10m0s","minPause":"0s","tolerableFailures":0,"concurrent":1,"unaligned":false,"alignedTimeout":"0s","retained":1},` +
-		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5},"restart":{"strategy":"none","attempts":1,"failures":1,"interval":"1m0s","delay":"1s",` +
+		`"buffers":{"size":32768,"exclusivePerChannel":2,"floatingPerGate":8,"overdraft":5,"debloat":{"enabled":false,"target":"1s","period":"200ms","samples":20,"thresholdPercent":25}},"restart":{"strategy":"none","attempts":1,"failures":1,"interval":"1m0s","delay":"1s",` +
 		`"initial":"1s","max":"1m0s","multiplier":1.5,"jitter":0.1,"reset":"1h0m0s"},"taskManagers":1,"lease":"2s","watchdog":"30s","cancelTimeout":"3m0s","flowControl":"credit","watermarkInterval":"200ms","watermark":"min"}`
 	if string(b) != want {
 		t.Errorf("written as %s", b)
@@ -38,25 +38,29 @@ func TestConfiguration(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`{"bufferTimeout":"10"}`:                           "the unit is missing",
-		`{"bufferTimeout":"-2s"}`:                          "or 0 (flush at once) or -1 (only full buffers)",
-		`{"checkpoint":{"interval":"-1s"}}`:                "a duration of 0s to 720h",
-		`{"checkpoint":{"interval":"0s"}}`:                 "checkpoint.interval: a duration above 0s",
-		`{"checkpoint":{"timeout":"0s"}}`:                  "checkpoint.timeout: a duration above 0s",
-		`{"checkpoint":{"concurrent":0}}`:                  "checkpoint.concurrent: 1 to 16",
-		`{"checkpoint":{"unaligned":true,"concurrent":2}}`: "checkpoint.unaligned: with concurrent 1 only",
-		`{"checkpoint":{"alignedTimeout":"1s"}}`:           "checkpoint.alignedTimeout: only with unaligned: true",
-		`{"checkpoint":{"retained":0}}`:                    "checkpoint.retained: 1 to 100",
-		`{"checkpoint":{"tolerableFailures":-1}}`:          "checkpoint.tolerableFailures: 0 to 100",
-		`{"buffers":{"exclusivePerChannel":0}}`:            "buffers.exclusivePerChannel: 1 to 1024",
-		`{"buffers":{"floatingPerGate":-1}}`:               "buffers.floatingPerGate: 0 to 65536",
-		`{"buffers":{"overdraft":0}}`:                      "buffers.overdraft: 1 to 65536",
-		`{"restart":{"strategy":"always"}}`:                "restart.strategy: none, fixed-delay, failure-rate or exponential-delay",
-		`{"restart":{"initial":"2h"}}`:                     "restart.initial: a duration above 0s and up to restart.max",
-		`{"taskManagers":0}`:                               "taskManagers: 1 to 64",
-		`{"watchdog":"0s"}`:                                "watchdog: a duration above 0s",
-		`{"cancelTimeout":"0s"}`:                           "cancelTimeout: a duration above 0s",
-		`{"watermarkInterval":"0s"}`:                       "watermarkInterval: a duration above 0s",
+		`{"bufferTimeout":"10"}`:                                          "the unit is missing",
+		`{"bufferTimeout":"-2s"}`:                                         "or 0 (flush at once) or -1 (only full buffers)",
+		`{"checkpoint":{"interval":"-1s"}}`:                               "a duration of 0s to 720h",
+		`{"checkpoint":{"interval":"0s"}}`:                                "checkpoint.interval: a duration above 0s",
+		`{"checkpoint":{"timeout":"0s"}}`:                                 "checkpoint.timeout: a duration above 0s",
+		`{"checkpoint":{"concurrent":0}}`:                                 "checkpoint.concurrent: 1 to 16",
+		`{"checkpoint":{"unaligned":true,"concurrent":2}}`:                "checkpoint.unaligned: with concurrent 1 only",
+		`{"checkpoint":{"alignedTimeout":"1s"}}`:                          "checkpoint.alignedTimeout: only with unaligned: true",
+		`{"checkpoint":{"retained":0}}`:                                   "checkpoint.retained: 1 to 100",
+		`{"checkpoint":{"tolerableFailures":-1}}`:                         "checkpoint.tolerableFailures: 0 to 100",
+		`{"buffers":{"exclusivePerChannel":0}}`:                           "buffers.exclusivePerChannel: 1 to 1024",
+		`{"buffers":{"floatingPerGate":-1}}`:                              "buffers.floatingPerGate: 0 to 65536",
+		`{"buffers":{"debloat":{"enabled":true,"target":"0s"}}}`:          "buffers.debloat.target: 1ms or more",
+		`{"buffers":{"debloat":{"enabled":true,"period":"0s"}}}`:          "buffers.debloat.period: 1ms or more",
+		`{"buffers":{"debloat":{"enabled":true,"samples":0}}}`:            "buffers.debloat.samples: 1 to 10000",
+		`{"buffers":{"debloat":{"enabled":true,"thresholdPercent":101}}}`: "buffers.debloat.thresholdPercent: 0 to 100",
+		`{"buffers":{"overdraft":0}}`:                                     "buffers.overdraft: 1 to 65536",
+		`{"restart":{"strategy":"always"}}`:                               "restart.strategy: none, fixed-delay, failure-rate or exponential-delay",
+		`{"restart":{"initial":"2h"}}`:                                    "restart.initial: a duration above 0s and up to restart.max",
+		`{"taskManagers":0}`:                                              "taskManagers: 1 to 64",
+		`{"watchdog":"0s"}`:                                               "watchdog: a duration above 0s",
+		`{"cancelTimeout":"0s"}`:                                          "cancelTimeout: a duration above 0s",
+		`{"watermarkInterval":"0s"}`:                                      "watermarkInterval: a duration above 0s",
 	} {
 		c := DefaultConfig()
 		err := json.Unmarshal([]byte(text), &c)

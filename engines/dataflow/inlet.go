@@ -22,7 +22,10 @@ type inlet struct {
 	n      int
 	queued []bool
 
-	gate *remote.Gate // of the channels from other processes; nil where there are none
+	gates []*gate      // of debloating; none where buffers keep their size
+	gate  *remote.Gate // of the channels from other processes; nil where there are none
+
+	remotes int // channels from other processes
 
 	urgent  atomic.Int32 // how many priority elements wait
 	hurried []int        // their channels
@@ -35,6 +38,8 @@ type channel struct {
 	ring   *exchange.Ring
 	input  pipeline.Input
 	remote bool  // its other end is in another process
+	tag    int   // then its number in the gate
+	gate   *gate // where the buffers on their way follow its speed
 	flags  uint8 // what the frames in its buffers carry, as far as seen
 }
 

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"sync/atomic"
+	"time"
 
 	"streamduel/engines"
 	"streamduel/exchange"
@@ -55,6 +56,10 @@ func (t *task) view() *engines.TaskIO {
 			buffers, bytes := t.in.channels[i].ring.Waiting()
 			v.InputQueue += buffers
 			v.InputQueueBytes += bytes
+		}
+		for _, g := range t.in.gates {
+			v.DebloatedSize = max(v.DebloatedSize, g.size.Load())
+			v.EstimatedMillis = max(v.EstimatedMillis, millis(time.Duration(g.estimate.Load())))
 		}
 		if g := t.in.gate; g != nil {
 			v.BuffersInUse = g.InUse()

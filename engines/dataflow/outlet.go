@@ -84,6 +84,14 @@ func (o *outlet) Acquire(ch int) *exchange.Buffer {
 	return o.floating.TryGet()
 }
 
+// BufferSize implements exchange.Sizer: what the channel's reader wants.
+func (o *outlet) BufferSize(ch int) int {
+	if o.rings[ch] == nil {
+		return 0
+	}
+	return o.rings[ch].Size()
+}
+
 // Overdraft implements exchange.Outlet. It blocks when the overdraft is used up,
 // which only a record of many buffers or many outputs brings about.
 func (o *outlet) Overdraft(ch int) *exchange.Buffer {

@@ -242,7 +242,9 @@ func (d *deployment) connect(tm *taskManager, ts []*task) error {
 		}
 		switch {
 		case up == nil:
-			down.in.channels[len(down.in.channels)-1].remote = true
+			c := &down.in.channels[len(down.in.channels)-1]
+			c.remote, c.tag = true, down.in.remotes
+			down.in.remotes++
 			ring.OnEvent(func(event any) {
 				if b, ok := event.(barrier); ok && down.hastens.Load() >= b.id {
 					promote(ring, b.id) // it was on its way when the word came

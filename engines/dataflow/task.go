@@ -282,7 +282,11 @@ func (t *task) events() (progressed bool, err error) {
 		return false, nil
 	}
 	if e.Buffer != nil {
-		t.shown.in.arrived(e.Buffer, t.in.channels[ch].remote)
+		c := &t.in.channels[ch]
+		t.shown.in.arrived(e.Buffer, c.remote)
+		if c.gate != nil {
+			c.gate.bytes.Add(int64(len(e.Buffer.Data)))
+		}
 		t.keep(ch, e.Buffer)
 		t.current, t.currentCh = e.Buffer, ch
 		t.shown.held.Store(int64(e.Buffer.Records))

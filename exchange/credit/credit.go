@@ -107,6 +107,9 @@ func (g *Gate) Filled() int {
 	return n
 }
 
+// BacklogOf returns what a channel's sender has last said still waits there.
+func (g *Gate) BacklogOf(ch int) int { return g.channels[ch].backlog }
+
 // Open grants a channel's exclusive buffers, once, when its sender may start.
 func (g *Gate) Open(ch int) Grant {
 	g.channels[ch].granted = g.exclusive

@@ -71,6 +71,7 @@ type Conn struct {
 	early     map[uint32]int // credits for channels whose sender is not there yet
 	ready     []*sender
 	grants    map[uint32]int // to announce
+	sizes     map[uint32]int // likewise
 	bye       atomic.Bool    // is said: a peer that is gone then has heard it
 	sent      atomic.Int64
 	received  atomic.Int64
@@ -94,7 +95,7 @@ func newConn(nc net.Conn, peer string, cfg Config) *Conn {
 	c := &Conn{
 		net: nc, peer: peer, cfg: cfg, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		senders: make(map[uint32]*sender), receivers: make(map[uint32]*receiver),
-		early: make(map[uint32]int), grants: make(map[uint32]int),
+		early: make(map[uint32]int), grants: make(map[uint32]int), sizes: make(map[uint32]int),
 	}
 	c.wg.Add(2)
 	go func() { defer c.wg.Done(); c.end(c.write()) }()
@@ -157,6 +158,7 @@ func (c *Conn) Receive(id uint32, g *Gate, ring *exchange.Ring) error {
 	}
 	c.receivers[id] = r
 	c.mu.Unlock()
+	ring.OnResize(func(bytes int) { c.resize(id, bytes) })
 	g.channels = append(g.channels, r)
 	first := 1 // with flow control by TCP: you may start
 	if g.account != nil {
@@ -170,6 +172,14 @@ func (c *Conn) Receive(id uint32, g *Gate, ring *exchange.Ring) error {
 func (c *Conn) grant(id uint32, n int) {
 	c.mu.Lock()
 	c.grants[id] += n
+	c.mu.Unlock()
+	c.signal()
+}
+
+// resize has a size of buffers announced.
+func (c *Conn) resize(id uint32, bytes int) {
+	c.mu.Lock()
+	c.sizes[id] = bytes
 	c.mu.Unlock()
 	c.signal()
 }
@@ -286,6 +296,10 @@ func (c *Conn) fill(b *batch) (closing bool, err error) {
 		b.header(header{kind: kindCredit, channel: id, count: n})
 	}
 	clear(c.grants)
+	for id, n := range c.sizes {
+		b.header(header{kind: kindSize, channel: id, count: n})
+	}
+	clear(c.sizes)
 	i := 0
 	for ; i < len(c.ready) && b.bytes < batchBytes; i++ {
 		s := c.ready[i]
@@ -339,6 +353,12 @@ func (c *Conn) read() error {
 			return ErrClosed
 		case kindCredit:
 			c.granted(h.channel, h.count)
+		case kindSize:
+			c.mu.Lock()
+			if s := c.senders[h.channel]; s != nil { // without one nothing waits that is too large
+				s.ring.Resize(h.count)
+			}
+			c.mu.Unlock()
 		case kindBacklog:
 			if r := c.receiver(h.channel); r != nil {
 				r.gate.backlog(r, h.backlog)

@@ -12,7 +12,7 @@ import (
 )
 
 // magic begins every greeting; the last byte is the version of the protocol.
-const magic = "sdx\x01"
+const magic = "sdx\x02"
 
 const (
 	maxGreeting      = 1 << 10

@@ -27,6 +27,7 @@
 //	backlog  buffers that wait without credit
 //	ping     nothing: the sender lives
 //	bye      the sender closes in order
+//	size     how many bytes the channel's next buffers should take (count)
 //
 // # Goroutines and memory
 //

@@ -16,6 +16,7 @@ const (
 	kindBacklog
 	kindPing
 	kindBye
+	kindSize
 )
 
 const headerSize = 20
@@ -55,7 +56,7 @@ func parseHeader(b *[headerSize]byte) (header, error) {
 		limit = exchange.MaxData
 	case kindEvent:
 		limit = MaxEvent
-	case kindCredit, kindBacklog, kindPing, kindBye:
+	case kindCredit, kindBacklog, kindPing, kindBye, kindSize:
 	default:
 		return h, fmt.Errorf("a frame of unknown kind %d", h.kind)
 	}

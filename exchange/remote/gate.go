@@ -117,6 +117,17 @@ func (g *Gate) wake() {
 	g.waiting.Broadcast()
 }
 
+// Backlog returns how many buffers wait at the sender of the gate's n-th channel, as
+// last heard; with flow control by TCP nobody tells.
+func (g *Gate) Backlog(n int) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.account == nil {
+		return 0
+	}
+	return g.account.BacklogOf(n)
+}
+
 // Bound returns how many buffers the gate has.
 func (g *Gate) Bound() int { return g.total }
 

@@ -501,3 +501,32 @@ func TestOvertakingInTheReceivingRing(t *testing.T) {
 		}
 	}
 }
+
+// TestASizeReachesTheSender before what the receiver says behind it.
+func TestASizeReachesTheSender(t *testing.T) {
+	for _, flow := range []FlowControl{Credit, TCP} {
+		a, b := pair(t, flow)
+		out, err := a.Send(1)
+		must(t, err)
+		gate := func() *Gate {
+			g, err := NewGate(flow, 1, 2, 0)
+			must(t, err)
+			return g
+		}
+		in, back := newInlet(), newInlet()
+		must(t, b.Receive(1, gate(), in.ring))
+		answers, err := b.Send(2)
+		must(t, err)
+		must(t, a.Receive(2, gate(), back.ring))
+		if out.Size() != 0 {
+			t.Errorf("a size of %d that nobody wants", out.Size())
+		}
+		for _, size := range []int{1000, 4000} {
+			in.ring.Resize(size)
+			answers.Push(exchange.Element{Event: size})
+			if e := back.next(t, a); e.Event != size || out.Size() != size {
+				t.Errorf("%s: event %v, size %d, want %d", flow, e.Event, out.Size(), size)
+			}
+		}
+	}
+}
