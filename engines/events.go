@@ -124,6 +124,20 @@ type (
 		End                    Positions `json:"endOffset"`
 		// Stages of the batch, with the skew of their tasks.
 		Stages []StageMetrics `json:"stages"`
+		// Sources where the job has several.
+		Sources []SourceProgress `json:"sources,omitempty"`
+	}
+	// SourceProgress is what StreamingQueryProgress tells of one source: its share of
+	// the batch, and the ends that were seen when the batch was planned.
+	SourceProgress struct {
+		Source                 string    `json:"source"`
+		Records                int64     `json:"records"`
+		InputRowsPerSecond     float64   `json:"inputRowsPerSecond"`
+		ProcessedRowsPerSecond float64   `json:"processedRowsPerSecond"`
+		Lag                    int64     `json:"lag"`
+		Start                  Positions `json:"startOffset"`
+		End                    Positions `json:"endOffset"`
+		Latest                 Positions `json:"latestOffset,omitempty"`
 	}
 	// StageMetrics tell of a stage's tasks in one batch. Times are milliseconds, of
 	// the attempts that succeeded.

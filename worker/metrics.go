@@ -212,4 +212,15 @@ func (m *exporter) batchText(p *page, b *engines.BatchCompleted) {
 	for _, stage := range slices.Sorted(maps.Keys(m.spilled)) {
 		p.sample(of+"stage_spilled_bytes_total", float64(m.spilled[stage]), "stage", stage)
 	}
+	if len(b.Sources) == 0 {
+		return
+	}
+	p.family(of+"source_records", "gauge", "Records of the last batch, by source where there are several.")
+	for _, s := range b.Sources {
+		p.sample(of+"source_records", float64(s.Records), "source", s.Source)
+	}
+	p.family(of+"source_lag_records", "gauge", "Records that the last batch left, by source where there are several.")
+	for _, s := range b.Sources {
+		p.sample(of+"source_lag_records", float64(s.Lag), "source", s.Source)
+	}
 }

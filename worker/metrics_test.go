@@ -27,7 +27,8 @@ func sampled() *exporter {
 			InputRowsPerSecond: 1000, ProcessedRowsPerSecond: 5000,
 			Durations: map[string]float64{"latestOffset": 1, "walCommit": 2, "queryPlanning": 0.5, "addBatch": 10, "stateCommit": 3, "commitOffsets": 4, "triggerExecution": 20},
 			End:       map[connectors.SplitID]connectors.Position{"in/0": connectors.Position(50 * (n + 1))},
-			Stages:    []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9}},
+			Stages:    []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9, Spilled: 500}},
+			Sources:   []engines.SourceProgress{{Source: "in", Records: 80, Lag: 5}, {Source: "more", Records: 20, Lag: 2}},
 		})
 	}
 	m.counted = []metrics.Value{
@@ -73,7 +74,8 @@ func TestMetricsAreServed(t *testing.T) {
 		`streamduel_microbatch_phase_seconds_total{phase="addBatch"} 0.02`, `streamduel_microbatch_phase_seconds{phase="walCommit"} 0.002`,
 		`streamduel_microbatch_total_delay_seconds 0.025`, `streamduel_microbatch_state_rows 3`, `streamduel_microbatch_end_offset{split="in/0"} 100`,
 		`streamduel_microbatch_stage_task_seconds{stage="in",quantile="1"} 0.009`, `streamduel_microbatch_stage_failed_attempts_total{stage="in"} 2`,
-		`streamduel_microbatch_rate_limit_changes_total 1`,
+		`streamduel_microbatch_rate_limit_changes_total 1`, `streamduel_microbatch_stage_spilled_bytes_total{stage="in"} 1000`,
+		`streamduel_microbatch_source_records{source="more"} 20`, `streamduel_microbatch_source_lag_records{source="in"} 5`,
 		`streamduel_user_cents{job="job",operator="rule",subtask="1",quantile="0.999"} 6`, `streamduel_user_cents_count{job="job",operator="rule",subtask="1"} 7`,
 		"# TYPE streamduel_user_cents summary", "# TYPE streamduel_user_dropped gauge",
 		`streamduel_user_dropped{job="job",operator="open",subtask="0"} 12`, `streamduel_user_dropped{job="job",operator="rule",subtask="1"} 13`,

@@ -262,6 +262,7 @@ func (r *run) completed(b *batch, begun time.Time) {
 		wm := b.watermark
 		done.WatermarkMs = &wm
 	}
+	done.Sources = r.perSource(b.entry, b.latest, &done)
 	r.emit(done)
 	if rate, changed := r.limit.completed(float64(r.now())/1e6, b.records, processing, scheduling); changed {
 		r.emit(engines.RateLimited{RecordsPerSecond: rate})

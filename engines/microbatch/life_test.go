@@ -254,6 +254,29 @@ func TestUnion(t *testing.T) {
 			all := func([]engines.Event) bool { return len(b.store.rows()) == 500 && len(second.rows()) == 500 }
 			p.await("both sinks", all)
 			p.stopNow()
+			records := map[string]int64{}
+			for _, c := range batches(p.all("batchCompleted")) {
+				sum, lag := int64(0), int64(0)
+				for _, s := range c.Sources {
+					records[s.Source] += s.Records
+					sum += s.Records
+					lag += s.Lag
+					for id, at := range s.End {
+						if c.End[id] != at || c.Start[id] != s.Start[id] || s.Latest[id] < at {
+							t.Errorf("batch %d: source %+v", c.Batch, s)
+						}
+					}
+					if s.Records > 0 && s.ProcessedRowsPerSecond <= 0 {
+						t.Errorf("batch %d: source %+v", c.Batch, s)
+					}
+				}
+				if len(c.Sources) != 2 || sum != c.Records || lag != c.Lag {
+					t.Errorf("batch %d: %d sources, %d records, lag %d", c.Batch, len(c.Sources), sum, lag)
+				}
+			}
+			if records["in"] != 300 || records["more"] != 200 {
+				t.Errorf("records by source: %v", records)
+			}
 			plan, err := New().Plan(b.job(), nil)
 			if err != nil {
 				t.Fatal(err)

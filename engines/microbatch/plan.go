@@ -129,6 +129,14 @@ func (r *run) plan(due time.Time) (*batch, error) {
 		e.Sources[s.node.UID] = ranges
 	}
 	b.entry = e
+	if len(r.sources) > 1 {
+		b.latest = engines.Positions{}
+		for _, s := range r.sources {
+			for _, x := range s.splits {
+				b.latest[x.ID] = x.latest
+			}
+		}
+	}
 	r.hit(pointBeforeLog, b)
 	if err := r.attempt.Check(); err != nil {
 		return nil, err

@@ -107,6 +107,7 @@ type batch struct {
 	slot      *slot
 	previous  <-chan struct{} // closed when the batch before is complete; nil when it is
 	lag       int64
+	latest    engines.Positions // ends when it was planned, where the job has several sources
 	replay    bool
 	assigned  bool // tasks have been told what to read
 	durations map[string]float64

@@ -425,6 +425,7 @@ func (r *run) told(b *batch, lag int64, stages []engines.StageMetrics, began tim
 		done.InputRowsPerSecond = float64(b.records) / took
 		done.ProcessedRowsPerSecond = done.InputRowsPerSecond
 	}
+	done.Sources = r.perSource(b.entry, nil, &done)
 	for _, s := range r.slots[0].generation.Load().stages {
 		if r.cfg.Trigger == Continuous {
 			break // no state, and the tasks run
