@@ -278,6 +278,9 @@ func (c *cell) makeJob() (err error) {
 
 // startWorker starts an attempt of the job and waits until it runs.
 func (c *cell) startWorker(ctx context.Context) error {
+	if c.facts.launched == 0 {
+		c.facts.launched = clock.Mono()
+	}
 	if err := c.launch(c.job); err != nil {
 		return err
 	}
@@ -286,6 +289,9 @@ func (c *cell) startWorker(ctx context.Context) error {
 	defer timeout.Stop()
 	select {
 	case <-started:
+		if c.facts.ran == 0 {
+			c.facts.ran = clock.Mono()
+		}
 		return nil
 	case <-child.Done():
 		c.death = c.obituary()

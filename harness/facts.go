@@ -22,6 +22,9 @@ type facts struct {
 
 	brokerPeak int64 // resident bytes of the embedded broker
 
+	launched int64 // when the first worker's process was started
+	ran      int64 // and when it said that its job runs
+
 	usage   proc.Usage // of the worker over all its attempts
 	ended   int64      // when the worker ended as asked
 	drained bool       // every effect was seen

@@ -144,6 +144,7 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	if err := c.w.WriteLedger(result.Ledger(&consumed)); err != nil {
 		return err
 	}
+	out.Start = c.startFigures(result)
 	c.latencies(out)
 	c.throughput(out, rows)
 
@@ -192,6 +193,30 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	c.cost(out, result.Sent)
 	out.Audits = c.audits(result)
 	return nil
+}
+
+// startFigures say how long the first worker took. Until the first result only
+// where there was input when it started: elsewhere it is the load's beginning that
+// decides.
+func (c *cell) startFigures(result *ledger.Result) *runs.Start {
+	since := c.facts.launched
+	if c.facts.ran == 0 {
+		return nil
+	}
+	took := func(at int64) runs.Elapsed { return runs.Elapsed(time.Duration(at - since).Seconds()) }
+	ran := took(c.facts.ran)
+	s := &runs.Start{RunningSeconds: &ran}
+	if !c.spec.Scenario.Backlog() || !result.HasIDs {
+		return s
+	}
+	first := runs.Never
+	for _, p := range result.Partitions {
+		if p.FirstResult > 0 {
+			first = min(first, took(p.FirstResult))
+		}
+	}
+	s.FirstResultSeconds = &first
+	return s
 }
 
 func (c *cell) moment(mono int64) *float64 {

@@ -79,7 +79,7 @@ func (c *Cell) Withhold() {
 func (c *Cell) drop(group string) {
 	switch group {
 	case GroupLatency:
-		c.LatencyMillis = nil
+		c.LatencyMillis, c.Start = nil, nil
 		if c.Growth != nil {
 			g := *c.Growth
 			g.FirstAppendedSeconds, g.DiscoveredSeconds, g.FirstResultSeconds = nil, nil, nil

@@ -30,7 +30,7 @@ type figure struct {
 var figures = sync.OnceValue(func() []figure {
 	var all []figure
 	t := reflect.TypeFor[Cell]()
-	for _, name := range []string{"Records", "BadInput", "LatencyMillis", "Throughput", "Pressure", "Steps", "Growth", "Crash", "Cost", "State"} {
+	for _, name := range []string{"Start", "Records", "BadInput", "LatencyMillis", "Throughput", "Pressure", "Steps", "Growth", "Crash", "Cost", "State"} {
 		f, _ := t.FieldByName(name)
 		walk(&all, f.Type, []string{tagName(f)}, f.Index, nil, false)
 	}

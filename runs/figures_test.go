@@ -120,6 +120,7 @@ func TestFigureGroups(t *testing.T) {
 		"crash.expected.duplicates":   GroupCounts,
 		"crash.caughtUpSeconds":       GroupLatency,
 		"crash.reached":               "",
+		"start.firstResultSeconds":    GroupLatency,
 		"cost.cpuSecondsPerMillion":   GroupCost,
 		"pressure.queuedRecordsPeak":  GroupPressure,
 		"throughput.x.visible":        GroupThroughput,

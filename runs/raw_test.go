@@ -189,6 +189,7 @@ func TestWithhold(t *testing.T) {
 		c.Throughput = map[string]Throughput{"steady": {Visible: new(5.0)}}
 		c.Growth = &Growth{Created: new(int64(4)), DiscoveredSeconds: new(Elapsed(1)), LostBeforeDiscovery: new(int64(0)), OldPartitionsDip: new(0.1)}
 		c.Crash = &Crash{Point: "M3", Reached: true, Expected: &Expected{Losses: new(int64(0))}, VisibleSeconds: new(Elapsed(2))}
+		c.Start = &Start{RunningSeconds: new(Elapsed(0.1))}
 		c.Cost = &Cost{CPUSecondsPerMillion: new(1.0)}
 		c.Steps = map[string]Step{"steady": {Share: 0.3, PointsOff: new(0.5)}}
 		return c

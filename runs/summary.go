@@ -151,6 +151,7 @@ type Cell struct {
 	// nobody reads, so that they were dropped.
 	UnreadSides []string `json:"unreadSides,omitempty"`
 
+	Start   *Start   `json:"start,omitempty"`
 	Records *Records `json:"records,omitempty"`
 	// BadInput is what the engine could not use; absent where there was none.
 	BadInput      *BadInput             `json:"badInput,omitempty"`
@@ -437,6 +438,16 @@ type Growth struct {
 	// OldPartitionsDip is the largest share, 0 to 1, by which the visible
 	// rate of the old partitions fell.
 	OldPartitionsDip *float64 `json:"oldPartitionsDip,omitempty"`
+}
+
+// Start is how long the first worker of a cell took, from the start of its
+// process.
+type Start struct {
+	// RunningSeconds is until it said that its job runs.
+	RunningSeconds *Elapsed `json:"runningSeconds,omitempty"`
+	// FirstResultSeconds is until its first result was visible; absent where the
+	// job was not started on a backlog, and where results have no ids.
+	FirstResultSeconds *Elapsed `json:"firstResultSeconds,omitempty"`
 }
 
 // Crash is what a kill cost. Times count from the kill.

@@ -110,7 +110,7 @@ func testVocabulary() Vocabulary {
 				return len(parts) == 4 && contains(phases, parts[2])
 			case "throughput":
 				return len(parts) == 3 && contains(phases, parts[1])
-			case "crash", "pressure", "steps", "growth", "cost", "badInput", "state":
+			case "start", "crash", "pressure", "steps", "growth", "cost", "badInput", "state":
 				return true
 			}
 			return false
