@@ -12,7 +12,7 @@ import (
 func TestSizesOfFlink(t *testing.T) {
 	for _, c := range []struct {
 		name       string
-		target     time.Duration
+		target     int // milliseconds
 		min, max   int
 		buffers    int
 		throughput int64
@@ -27,7 +27,7 @@ func TestSizesOfFlink(t *testing.T) {
 		{"above the largest, where it is already", 1200, 50, 248, 16, 3333, 248, false},
 		{"a little less than before", 1200, 50, 250, 16, 3333, 250, false},
 	} {
-		d := New(Config{Target: c.target * time.Millisecond, MinSize: c.min, MaxSize: c.max, ThresholdPercent: 25, Samples: 1})
+		d := New(Config{Target: time.Duration(c.target) * time.Millisecond, MinSize: c.min, MaxSize: c.max, ThresholdPercent: 25, Samples: 1})
 		if size, changed := d.Recalculate(c.throughput, c.buffers); size != c.want || changed != c.changed || d.Size() != c.want {
 			t.Errorf("%s: %d, %v; want %d, %v", c.name, size, changed, c.want, c.changed)
 		}
