@@ -313,10 +313,12 @@ func (r *run) purge(oldest int64) error {
 // storeTimers tells the planner when the earliest timers are due.
 func (r *run) storeTimers() {
 	event, processing := never, never
-	for _, s := range r.slots[0].generation.Load().stages { // with several there are no timers
-		for _, t := range s.tasks {
-			o := t.outcome()
-			event, processing = min(event, o.EventTimer), min(processing, o.ProcessingTimer)
+	if len(r.slots) == 1 { // with several there are no timers, and another's tasks may run now
+		for _, s := range r.slots[0].generation.Load().stages {
+			for _, t := range s.tasks {
+				o := t.outcome()
+				event, processing = min(event, o.EventTimer), min(processing, o.ProcessingTimer)
+			}
 		}
 	}
 	r.nextEvent.Store(event)
