@@ -181,12 +181,20 @@ func (e engineCells) worstCrash() *runs.Cell {
 	return worst
 }
 
+// repeats says whether a cell's rows come again by design: in the output modes
+// update and complete a row takes the place of the one before.
+func repeats(c *runs.Cell) bool {
+	mode := c.Config["outputMode"]
+	return mode == "update" || mode == "complete"
+}
+
 // countsFinding sums duplicates and losses over all cells that no crash hit.
 func countsFinding(groups []*group) (Finding, bool) {
 	f := Finding{Topic: "Correctness without a crash", Where: "all cells that were not killed", Status: statusGood}
 	type sum struct{ cells, sent, duplicates, losses, unexpected int64 }
 	var total sum
 	var order []string
+	var replaced int64 // cells
 	by := map[string]*sum{}
 	for _, g := range groups {
 		for _, e := range g.engines {
@@ -201,9 +209,14 @@ func countsFinding(groups []*group) (Finding, bool) {
 					by[e.engine] = s
 					order = append(order, e.engine)
 				}
+				duplicates := *r.Duplicates
+				if repeats(c) {
+					duplicates = 0
+					replaced++
+				}
 				for _, s := range []*sum{s, &total} {
 					s.cells++
-					s.duplicates += *r.Duplicates
+					s.duplicates += duplicates
 					s.losses += *r.Losses
 					if r.Sent != nil {
 						s.sent += *r.Sent
@@ -227,6 +240,9 @@ func countsFinding(groups []*group) (Finding, bool) {
 		})
 	}
 	f.Sentence = fmt.Sprintf("Of %s in %s, %s.", plural(total.sent, "record"), plural(total.cells, "cell"), anomalies(total.duplicates, total.losses, total.unexpected))
+	if replaced > 0 {
+		f.Sentence += fmt.Sprintf(" In %s the output mode has rows come again, each in the place of the one before: they are not among the copies.", plural(replaced, "cell"))
+	}
 	if total.duplicates+total.losses+total.unexpected > 0 {
 		f.Status = statusBad
 	}

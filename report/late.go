@@ -18,7 +18,15 @@ type lateCell struct {
 
 // eligible is how many inputs could have counted in a result: late or not.
 func (l lateCell) eligible() int64 {
-	return *l.cell.Records.Sent - *l.cell.Records.Filtered - badOf(l.cell)
+	return *l.cell.Records.Sent - *l.cell.Records.Filtered - badOf(l.cell) - l.before()
+}
+
+// before is how many inputs lie before where the job was to begin.
+func (l lateCell) before() int64 {
+	if l.cell.Records.BeforeStart == nil {
+		return 0
+	}
+	return *l.cell.Records.BeforeStart
 }
 
 // badOf is how many inputs the load made unusable.
@@ -36,11 +44,11 @@ func (l lateCell) share() string {
 	return percent(float64(*l.cell.Records.Late) / float64(l.eligible()))
 }
 
-// unaccounted is what is neither in a result nor late, filtered, bad or lost; less
-// than none where something counts twice.
+// unaccounted is what is neither in a result nor late, filtered, bad, lost or before
+// the start; less than none where something counts twice.
 func (l lateCell) unaccounted() int64 {
 	r := l.cell.Records
-	return *r.Sent - *r.Visible - *r.Late - *r.Filtered - badOf(l.cell) - *r.Losses
+	return *r.Sent - *r.Visible - *r.Late - *r.Filtered - badOf(l.cell) - *r.Losses - l.before()
 }
 
 // policy names the cell by its engine and what a matrix varied of it.
@@ -117,10 +125,18 @@ func lateTable(groups []*group) Table {
 		Caption: "What became of each record that was sent. Late ones came behind the watermark and went to a topic of their own; the share is of what could have counted.",
 		Head:    []string{"Engine", "Variant", "Guarantee", "Sent", "In results", "Late", "Share", "Filtered", "Lost", "Unaccounted"},
 	}
-	for _, l := range lateCells(groups) {
+	cells := lateCells(groups)
+	started := slices.ContainsFunc(cells, func(l lateCell) bool { return l.before() > 0 })
+	if started {
+		t.Head = append(t.Head, "Before the start")
+	}
+	for _, l := range cells {
 		r := l.cell.Records
 		row := Row{Cells: []string{l.engine, strings.Join(l.cell.Variant, ", "), l.group.guarantee,
 			count(*r.Sent), count(*r.Visible), count(*r.Late), l.share(), count(*r.Filtered), count(*r.Losses), count(l.unaccounted())}}
+		if started {
+			row.Cells = append(row.Cells, count(l.before()))
+		}
 		if l.unaccounted() != 0 {
 			row.Status = statusBad
 		}

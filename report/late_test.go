@@ -54,3 +54,44 @@ func TestBadInputIsNamed(t *testing.T) {
 		t.Errorf("%+v", c.all)
 	}
 }
+
+// TestBeforeTheStart: records before where a job was to begin are accounted for.
+func TestBeforeTheStart(t *testing.T) {
+	cells := []runs.Cell{{
+		Scenario: "start-position", Engine: "dataflow", Guarantee: "exactly-once",
+		Records: &runs.Records{Sent: new(int64(3000)), Visible: new(int64(2400)), Late: new(int64(100)), Filtered: new(int64(0)), Losses: new(int64(0)), BeforeStart: new(int64(500))},
+	}}
+	groups := groupCells(cells, stylesOf(cells))
+	if f, ok := lateFinding(groups); !ok || f.Status != statusGood || !strings.Contains(f.Sentence, "dropped 100 of 2,500") {
+		t.Errorf("%v %q %s", ok, f.Status, f.Sentence)
+	}
+	table := lateTable(groups)
+	if got := table.Rows[0].Cells; table.Head[len(got)-1] != "Before the start" || got[len(got)-1] != "500" || got[len(got)-2] != "0" {
+		t.Errorf("%v\n%v", table.Head, got)
+	}
+}
+
+// TestRowsThatAreReplaced: what an output mode puts out again is no copy; what is
+// lost in such a cell is.
+func TestRowsThatAreReplaced(t *testing.T) {
+	cell := func(mode string, duplicates, losses int64) runs.Cell {
+		return runs.Cell{
+			Scenario: "output-rows", Engine: "microbatch", Guarantee: "at-least-once", Config: map[string]any{"outputMode": mode},
+			Records: &runs.Records{Sent: new(int64(1000)), Duplicates: new(duplicates), Losses: new(losses)},
+		}
+	}
+	for _, c := range []struct {
+		cells  []runs.Cell
+		status string
+		want   string
+	}{
+		{[]runs.Cell{cell("complete", 200, 0), cell("update", 7, 0), cell("append", 0, 0)}, statusGood, "none was duplicated and none was lost. In 2 cells the output mode"},
+		{[]runs.Cell{cell("append", 7, 0)}, statusBad, "7 copies came too often"},
+		{[]runs.Cell{cell("update", 7, 2)}, statusBad, "0 copies came too often and 2 never came"},
+	} {
+		f, ok := countsFinding(groupCells(c.cells, stylesOf(c.cells)))
+		if !ok || f.Status != c.status || !strings.Contains(f.Sentence, c.want) {
+			t.Errorf("%v %q %s", ok, f.Status, f.Sentence)
+		}
+	}
+}
