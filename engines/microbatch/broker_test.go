@@ -12,7 +12,6 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/connectors/kafka"
-	"streamduel/engines"
 	"streamduel/pipeline"
 )
 
@@ -75,18 +74,7 @@ func TestKafka(t *testing.T) {
 			p.cancel()
 			told := <-p.crashed
 			p = b.start()
-			p.await("the topic's end", func(es []engines.Event) bool {
-				n := 0
-				for _, e := range es {
-					if d, ok := e.(engines.Durable); ok {
-						n = 0
-						for _, at := range d.Positions {
-							n += int(at)
-						}
-					}
-				}
-				return n == records
-			})
+			p.durable(records)
 			p.stopNow()
 			b.store.visible = consume(ctx, t, cluster.ListenAddrs())
 			for i := range records { // so that verdict knows the inputs

@@ -483,18 +483,7 @@ func TestKafkaGone(t *testing.T) {
 			<-time.After(time.Second)
 			line.set(false)
 			b.gate.Throttle(0)
-			p.await("the topic's end", func(es []engines.Event) bool {
-				n := 0
-				for _, e := range es {
-					if d, ok := e.(engines.Durable); ok {
-						n = 0
-						for _, at := range d.Positions {
-							n += int(at)
-						}
-					}
-				}
-				return n == records
-			})
+			p.durable(records)
 			p.stopNow()
 			b.store.visible = consume(ctx, t, cluster.ListenAddrs())
 			for i := range records {

@@ -229,6 +229,24 @@ func (p *process) drained() {
 	})
 }
 
+// durable waits until this start has committed so many records of a topic that is
+// not the bed's.
+func (p *process) durable(records int) {
+	p.bed.t.Helper()
+	p.await("the topic's end", func(es []engines.Event) bool {
+		n := 0
+		for _, e := range es {
+			if d, ok := e.(engines.Durable); ok {
+				n = 0
+				for _, at := range d.Positions {
+					n += int(at)
+				}
+			}
+		}
+		return n == records
+	})
+}
+
 func (p *process) stopNow() {
 	p.bed.t.Helper()
 	p.stop(engines.StopCheckpoint)

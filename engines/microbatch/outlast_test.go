@@ -11,7 +11,6 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/connectors/kafka"
-	"streamduel/engines"
 	"streamduel/pipeline"
 )
 
@@ -100,18 +99,7 @@ func TestOutlastedInKafka(t *testing.T) {
 	}
 	b.gate.Throttle(0)
 	p = b.start()
-	p.await("the topic's end", func(es []engines.Event) bool {
-		n := 0
-		for _, e := range es {
-			if d, ok := e.(engines.Durable); ok {
-				n = 0
-				for _, at := range d.Positions {
-					n += int(at)
-				}
-			}
-		}
-		return n == records
-	})
+	p.durable(records)
 	p.stopNow()
 	b.store.visible = consume(ctx, t, cluster.ListenAddrs())
 	for i := range records {
