@@ -55,7 +55,7 @@ func (c *cell) audits(result *ledger.Result) []runs.Audit {
 func (c *cell) generatorFacts(p99 time.Duration) *audit.Generator {
 	g := &audit.Generator{P99: p99}
 	if l := c.load.end(); l != nil {
-		g.Slip999, g.SlipMax = time.Duration(l.SlipP999), time.Duration(l.SlipMax)
+		g.Slip99, g.Slip999, g.SlipMax = time.Duration(l.SlipP99), time.Duration(l.SlipP999), time.Duration(l.SlipMax)
 		g.Mismatched = l.Errors
 		g.Failed = max(l.Sent+l.Closing-l.Acked, 0)
 		return g

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,9 @@ func Run(ctx context.Context, o Options) (dir string, summary *runs.Summary, err
 	r.brokerInUse = first
 	defer func() { err = errors.Join(err, r.closeBroker()) }()
 
+	if env.Broker.WarmUpSeconds, err = r.warmUp(ctx); err != nil {
+		return "", nil, err
+	}
 	if r.w, err = runs.Create(o.Out, o.Set, env); err != nil {
 		return "", nil, err
 	}
@@ -164,6 +168,24 @@ func (r *run) freshBroker(ctx context.Context) (*broker.Broker, error) {
 	r.brokerInUse = b
 	return b, nil
 }
+
+// warmUp drives a real broker, seconds long, until it is as fast as it gets. A
+// quick run checks counts, and goes without.
+func (r *run) warmUp(ctx context.Context) (seconds float64, err error) {
+	p := paces(r.o.Cells)
+	if r.o.Quick || r.brokerInUse.Kind() == broker.Embedded || len(p) == 0 {
+		return 0, nil
+	}
+	r.note("warming the broker up")
+	fastest := slices.MaxFunc(p, func(a, b floors.Pace) int { return cmp.Compare(a.Rate, b.Rate) })
+	d, err := floors.WarmUp(ctx, floors.Options{Broker: r.brokerInUse, Log: r.o.Log}, floors.Pace{Rate: min(fastest.Rate, warmRate)})
+	return d.Seconds(), err
+}
+
+// warmRate is the most that a warm-up offers, in records per second: a broker's
+// code gets warm by requests, and at 10,000 records a second and no linger there
+// are as many of them as it can serve.
+const warmRate = 10_000
 
 // floors measures the bare loops. Where some are missing, figures lack their
 // floors, but no figure is wrong for it.

@@ -217,7 +217,7 @@ func repeatedRun(t testing.TB, root string) string {
 				// The simulation's noise alone would make the intervals points.
 				l := c.LatencyMillis.Event["steady"]
 				l.P50 += float64(repetition)
-				l.P90, l.P99, l.P999, l.Max = l.P90+7, l.P99+float64(3*repetition), l.P999+20, l.Max+20
+				l.P90, l.P99, l.P999, l.Max = l.P90+7, l.P99+float64(3*repetition), new(*l.P999+20), new(*l.Max+20)
 				c.LatencyMillis.Event["steady"] = l
 			})
 		}

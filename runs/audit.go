@@ -1,6 +1,9 @@
 package runs
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Audit is one check of the run's own soundness.
 type Audit struct {
@@ -17,6 +20,7 @@ type Audit struct {
 // Groups of figures that an audit can void.
 const (
 	GroupLatency    = "latency"    // latencyMillis, and times in growth and crash
+	GroupTail       = "tail"       // the p999 and max of latencyMillis alone
 	GroupThroughput = "throughput" // throughput, and growth.oldPartitionsDip
 	GroupCost       = "cost"       // cost
 	GroupPressure   = "pressure"   // pressure
@@ -26,7 +30,7 @@ const (
 
 // Groups lists the groups of figures.
 func Groups() []string {
-	return []string{GroupLatency, GroupThroughput, GroupCost, GroupPressure, GroupSteps, GroupCounts}
+	return []string{GroupLatency, GroupTail, GroupThroughput, GroupCost, GroupPressure, GroupSteps, GroupCounts}
 }
 
 // Withheld is a group of figures that was taken out of a cell.
@@ -38,17 +42,15 @@ type Withheld struct {
 }
 
 // Voided says whether a failed audit voids the group, and which one does. It
-// works before and after [Cell.Withhold].
+// works before and after [Cell.Withhold]. What voids the latency voids its tail.
 func (c *Cell) Voided(group string) (Audit, bool) {
 	for _, a := range c.Audits {
-		if a.OK {
-			continue
+		if !a.OK && slices.Contains(a.Voids, group) {
+			return a, true
 		}
-		for _, g := range a.Voids {
-			if g == group {
-				return a, true
-			}
-		}
+	}
+	if group == GroupTail {
+		return c.Voided(GroupLatency)
 	}
 	return Audit{}, false
 }
@@ -65,13 +67,30 @@ func (c *Cell) Withhold() {
 		if !voided {
 			continue
 		}
+		// Without its latency a cell has no tail that could be missed.
+		if group == GroupTail && c.LatencyMillis == nil && !withheldBefore(before, group) {
+			continue
+		}
 		// Most cells have no steps, and nobody misses them there.
-		if group == GroupSteps && len(c.Steps) == 0 && !slices.ContainsFunc(before, func(w Withheld) bool { return w.Group == group }) {
+		if group == GroupSteps && len(c.Steps) == 0 && !withheldBefore(before, group) {
 			continue
 		}
 		c.Withheld = append(c.Withheld, Withheld{Group: group, Audit: a.Name, Reason: a.Detail, Remedy: a.Remedy})
 		c.drop(group)
 	}
+}
+
+func withheldBefore(before []Withheld, group string) bool {
+	return slices.ContainsFunc(before, func(w Withheld) bool { return w.Group == group })
+}
+
+func withoutTail(phases map[string]Latency) map[string]Latency {
+	kept := maps.Clone(phases)
+	for phase, l := range kept {
+		l.P999, l.Max = nil, nil
+		kept[phase] = l
+	}
+	return kept
 }
 
 // drop removes one group's figures. What is shared between cells (a copy of a
@@ -89,6 +108,10 @@ func (c *Cell) drop(group string) {
 			k := *c.Crash
 			k.RestartedSeconds, k.FirstResultSeconds, k.VisibleSeconds, k.CaughtUpSeconds = nil, nil, nil, nil
 			c.Crash = &k
+		}
+	case GroupTail:
+		if c.LatencyMillis != nil {
+			c.LatencyMillis = &LatencyMillis{Event: withoutTail(c.LatencyMillis.Event), Processing: withoutTail(c.LatencyMillis.Processing)}
 		}
 	case GroupThroughput:
 		c.Throughput = nil

@@ -73,6 +73,9 @@ func groupOf(path []string) string {
 	case "records":
 		return GroupCounts
 	case "latencyMillis":
+		if last := path[len(path)-1]; last == "p999" || last == "max" {
+			return GroupTail
+		}
 		return GroupLatency
 	case "throughput":
 		return GroupThroughput

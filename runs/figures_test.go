@@ -127,6 +127,8 @@ func TestFigureGroups(t *testing.T) {
 		"steps.x.crossedSeconds":      GroupSteps,
 		"growth.neverRead":            GroupCounts,
 		"latencyMillis.event.x.count": GroupLatency,
+		"latencyMillis.event.x.p999":  GroupTail,
+		"latencyMillis.event.x.max":   GroupTail,
 	} {
 		if got := FigureGroup(path); got != want {
 			t.Errorf("FigureGroup(%s) = %q, want %q", path, got, want)

@@ -48,8 +48,8 @@ func LatencyOf(h *hdrhistogram.Histogram) (l Latency, ok bool) {
 	at := func(i int) float64 { return float64(min(p[i], largest)) / milli }
 	return Latency{
 		Count: h.TotalCount(),
-		P50:   at(0), P90: at(1), P99: at(2), P999: at(3),
-		Max:  float64(largest) / milli,
+		P50:   at(0), P90: at(1), P99: at(2), P999: new(at(3)),
+		Max:  new(float64(largest) / milli),
 		Mean: h.Mean() / milli,
 	}, true
 }

@@ -80,7 +80,7 @@ func TestReadLatencies(t *testing.T) {
 	if len(bins) != 2 || bins[0].Count != 3 || bins[0].Start != 0 || bins[1].Start != 0.5 || bins[1].Count != 1 {
 		t.Errorf("bins %+v", bins)
 	}
-	if math.Abs(bins[0].Max-10) > 0.02 {
+	if math.Abs(*bins[0].Max-10) > 0.02 {
 		t.Errorf("max %v", bins[0].Max)
 	}
 	if BinLatencies(all, EventLatency, 0) != nil {
@@ -255,7 +255,7 @@ func TestValidateNamesEachBreach(t *testing.T) {
 		"visible is infinite":     func(_ *Summary, c *Cell) { c.Throughput = map[string]Throughput{"steady": {Visible: new(math.Inf(1))}} },
 		"no sample":               func(_ *Summary, c *Cell) { c.LatencyMillis.Event["steady"] = Latency{} },
 		"percentiles are not": func(_ *Summary, c *Cell) {
-			c.LatencyMillis.Event["steady"] = Latency{Count: 1, P50: 3, P90: 2, P99: 4, P999: 4, Max: 4}
+			c.LatencyMillis.Event["steady"] = Latency{Count: 1, P50: 3, P90: 2, P99: 4, P999: new(4.0), Max: new(4.0)}
 		},
 		"stead is no phase":        func(_ *Summary, c *Cell) { c.LatencyMillis.Event["stead"] = Latency{Count: 1} },
 		"M3 was never reached":     func(_ *Summary, c *Cell) { c.Crash = &Crash{Point: "M3"} },

@@ -64,6 +64,9 @@ type Run struct {
 type Broker struct {
 	Kind    string `json:"kind"`
 	Version string `json:"version,omitempty"`
+	// WarmUpSeconds is how long it was driven, before anything was measured,
+	// until it no longer got faster. Only a broker on a virtual machine is.
+	WarmUpSeconds float64 `json:"warmUpSeconds,omitempty"`
 }
 
 // Scenario identifies a scenario file by content.
@@ -320,9 +323,11 @@ type Latency struct {
 	P50   float64 `json:"p50"`
 	P90   float64 `json:"p90"`
 	P99   float64 `json:"p99"`
-	P999  float64 `json:"p999"`
-	Max   float64 `json:"max"`
-	Mean  float64 `json:"mean"`
+	// P999 and Max are the tail: a few records that were handed over late make
+	// it, while the figures above stand.
+	P999 *float64 `json:"p999,omitempty"`
+	Max  *float64 `json:"max,omitempty"`
+	Mean float64  `json:"mean"`
 }
 
 // Throughput is one phase's mean, in records per second.

@@ -51,7 +51,8 @@ func TestEachFailure(t *testing.T) {
 		detail string // part of it
 		voids  []string
 	}{
-		{"slow generator", func(f *Facts) { f.Generator.Slip999 = 6 * time.Millisecond }, NameGenerator, "6 ms", []string{latency}},
+		{"slow generator", func(f *Facts) { f.Generator.Slip99, f.Generator.Slip999 = 6*time.Millisecond, 9*time.Millisecond }, NameGenerator, "99 % of the records were handed over within 6 ms", []string{latency}},
+		{"generator slow for a few", func(f *Facts) { f.Generator.Slip999 = 9 * time.Millisecond }, NameGenerator, "99.9 % of the records were handed over within 9 ms", []string{runs.GroupTail}},
 		{"load died", func(f *Facts) { f.Generator.Died = "signal: killed" }, NameGenerator, "signal: killed",
 			[]string{counts, latency, runs.GroupThroughput, pressure, runs.GroupSteps}},
 		{"foreign record", func(f *Facts) { f.Generator.Mismatched = 4 }, NameOffsets, "4 records", []string{counts, latency}},

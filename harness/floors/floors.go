@@ -43,7 +43,8 @@ type Options struct {
 	// "floors" or "load" follows.
 	Command []string
 
-	drain time.Duration // see pacedDrain
+	drain  time.Duration // see pacedDrain
+	window time.Duration // of one paced measurement; 0 takes its own
 }
 
 func (o *Options) defaults() {

@@ -61,6 +61,14 @@ func (p Pace) window(quick bool) time.Duration {
 	return (w + p.Commit - 1).Truncate(p.Commit)
 }
 
+// windowOf is how long a pace is measured here.
+func (o Options) windowOf(p Pace) time.Duration {
+	if o.window > 0 {
+		return o.window
+	}
+	return p.window(o.Quick)
+}
+
 // length is about how long a measurement takes, processes and draining included.
 func (p Pace) length(quick bool) time.Duration {
 	return pacedStart + pacedWarm + p.window(quick) + p.Commit
@@ -90,7 +98,7 @@ func MeasurePaced(ctx context.Context, o Options, paces []Pace) (all []runs.Pace
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, left)
-		f, err := o.paced(limited, i, p)
+		f, _, err := o.paced(limited, i, p)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -117,7 +125,8 @@ type pacedRun struct {
 
 	mu      sync.Mutex
 	samples []sampled
-	slip    time.Duration
+	slip99  time.Duration
+	slip999 time.Duration
 	broken  error
 }
 
@@ -126,49 +135,50 @@ type sampled struct {
 	progress
 }
 
-func (o Options) paced(ctx context.Context, number int, p Pace) (*runs.PacedFloor, error) {
+// paced measures one pace. The median latency is that of the window, in
+// milliseconds, whether or not the load was late.
+func (o Options) paced(ctx context.Context, number int, p Pace) (f *runs.PacedFloor, median float64, err error) {
 	in, out := fmt.Sprintf("%s-%d", inputTopic, number+1), fmt.Sprintf("%s-%d", outputTopic, number+1)
 	for _, topic := range []string{in, out} {
 		if err := o.Broker.CreateTopic(ctx, topic, o.Partitions, nil); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	defer o.delete(ctx, in, out)
 	m := &pacedRun{o: o, pace: p, loadReady: make(chan struct{}), loopReady: make(chan struct{}), finished: make(chan struct{})}
-	var err error
 	if m.plan, err = plan.New(plan.Constant(p.Rate), plan.Partitions(o.Broker.Topic(in), o.Partitions)); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	w := workloads.Lookup(pacedWorkload)
 	if w == nil {
-		return nil, fmt.Errorf("workload %s is not known", pacedWorkload)
+		return nil, 0, fmt.Errorf("workload %s is not known", pacedWorkload)
 	}
 	raw, err := json.Marshal(map[string]int{"recordBytes": o.RecordSize})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	params := w.Params()
 	if err := proc.Strict(raw, params); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	acc, err := w.Accounting(params, 0)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	seen, err := ledger.New(ledger.Config{Plan: m.plan, Accounting: acc, Latency: true})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	obs, err := observer.Start(ctx, observer.Config{Brokers: o.Broker.Brokers(), Output: o.Broker.Topic(out), Parse: acc.Parse, Committed: seen})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer obs.Close()
 	if err := m.start(raw, job{
 		Brokers: o.Broker.Brokers(), Input: o.Broker.Topic(in), Output: o.Broker.Topic(out), Partitions: o.Partitions,
 		Paced: true, CommitMillis: p.Commit.Milliseconds(),
 	}); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer m.close()
 	return m.measure(ctx, seen)
@@ -230,7 +240,7 @@ func (m *pacedRun) loadLine(l proc.Line) {
 	case "finished":
 		var f load.Finished
 		m.broken = errors.Join(m.broken, l.Decode(&f))
-		m.slip = time.Duration(f.SlipP999)
+		m.slip99, m.slip999 = time.Duration(f.SlipP99), time.Duration(f.SlipP999)
 		close(m.finished)
 	}
 }
@@ -269,17 +279,17 @@ func (m *pacedRun) sleep(ctx context.Context, mono int64) error {
 	return m.wait(ctx, reached)
 }
 
-func (m *pacedRun) measure(ctx context.Context, seen *ledger.Ledger) (*runs.PacedFloor, error) {
+func (m *pacedRun) measure(ctx context.Context, seen *ledger.Ledger) (f *runs.PacedFloor, median float64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, ready := range []<-chan struct{}{m.loadReady, m.loopReady} {
 		if err := m.wait(ctx, ready); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	start := clock.Mono() + int64(50*time.Millisecond)
 	from := start + int64(pacedWarm)
-	to := from + int64(m.pace.window(m.o.Quick))
+	to := from + int64(m.o.windowOf(m.pace))
 	wall := time.Now().UnixNano() - clock.Mono()
 	m.plan.Begin(start, wall)
 	const window = "window"
@@ -287,17 +297,17 @@ func (m *pacedRun) measure(ctx context.Context, seen *ledger.Ledger) (*runs.Pace
 	seen.Phase(window, from)
 	seen.Phase("after", to)
 	if _, err := m.load.Call(ctx, func(id int64) any { return load.Command{ID: id, Start: &load.Start{At: start, Wall: wall}} }); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	// A moment longer than the window, so that its last records have company.
 	if err := m.sleep(ctx, to+int64(2*progressEvery)); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if _, err := m.load.Call(ctx, func(id int64) any { return load.Command{ID: id, Stop: &load.Stop{}} }); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := m.wait(ctx, m.finished); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	drain, stop := context.WithTimeout(ctx, m.o.drain+m.pace.Commit)
 	defer stop()
@@ -307,30 +317,30 @@ func (m *pacedRun) measure(ctx context.Context, seen *ledger.Ledger) (*runs.Pace
 		select {
 		case <-tick.C:
 		case <-m.loop.Done():
-			return nil, fmt.Errorf("the loop ended: %s", m.loop.Complaint())
+			return nil, 0, fmt.Errorf("the loop ended: %s", m.loop.Complaint())
 		case <-drain.Done():
-			return nil, errors.New("the bare loop did not keep up with it")
+			return nil, 0, errors.New("the bare loop did not keep up with it")
 		}
 	}
 	h := runs.NewHistogram()
-	err := seen.Flush(clock.Mono(), func(i ledger.Interval) error {
+	err = seen.Flush(clock.Mono(), func(i ledger.Interval) error {
 		if i.Phase == window && i.Kind == runs.EventLatency {
 			h.Merge(i.Histogram)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	return m.result(from, to, h)
 }
 
 // result makes the floor of what lies between two moments.
-func (m *pacedRun) result(from, to int64, h *hdrhistogram.Histogram) (*runs.PacedFloor, error) {
+func (m *pacedRun) result(from, to int64, h *hdrhistogram.Histogram) (f *runs.PacedFloor, median float64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken != nil {
-		return nil, m.broken
+		return nil, 0, m.broken
 	}
 	at := func(mono int64) (sampled, bool) {
 		i := slices.IndexFunc(m.samples, func(s sampled) bool { return s.at >= mono })
@@ -342,18 +352,22 @@ func (m *pacedRun) result(from, to int64, h *hdrhistogram.Histogram) (*runs.Pace
 	a, ok1 := at(from)
 	b, ok2 := at(to)
 	if !ok1 || !ok2 || b.Acked <= a.Acked {
-		return nil, errors.New("the loop did not say how far it was")
+		return nil, 0, errors.New("the loop did not say how far it was")
 	}
 	cpu := float64(b.CPUNanos-a.CPUNanos) / 1e9 / float64(b.Acked-a.Acked) * 1e6
-	f := &runs.PacedFloor{Rate: m.pace.Rate, CPUSecondsPerMillion: &cpu}
+	f = &runs.PacedFloor{Rate: m.pace.Rate, CPUSecondsPerMillion: &cpu}
 	if m.pace.Commit > 0 {
 		s := m.pace.Commit.Seconds()
 		f.CommitSeconds = &s
 	}
 	// A latency counts from the schedule, so one with the generator behind its
 	// schedule would be no floor.
-	if l, ok := runs.LatencyOf(h); ok && m.slip <= max(audit.SlipLimit, time.Duration(l.P99*float64(time.Millisecond))/10) {
+	l, ok := runs.LatencyOf(h)
+	if limit := max(audit.SlipLimit, time.Duration(l.P99*float64(time.Millisecond))/10); ok && m.slip99 <= limit {
+		if m.slip999 > limit {
+			l.P999, l.Max = nil, nil
+		}
 		f.LatencyMillis = &l
 	}
-	return f, nil
+	return f, l.P50, nil
 }

@@ -116,6 +116,7 @@ type (
 		// SlipWithin5ms is the share of records that were handed over within
 		// 5 ms of their schedule.
 		SlipWithin5ms float64 `json:"slipWithin5ms"`
+		SlipP99       int64   `json:"slipP99"`
 		SlipP999      int64   `json:"slipP999"`
 		SlipMax       int64   `json:"slipMax"`
 	}

@@ -249,7 +249,7 @@ func (r *run) finish(ctx context.Context, f *filler, limit int64) error {
 	r.emit("finished", Finished{
 		Sent: limit, Closing: closing, Acked: r.acks.good.Load(), Errors: r.acks.bad.Load(), Bytes: r.bytes,
 		Slip: string(slip), SlipWithin5ms: within,
-		SlipP999: r.slip.ValueAtQuantile(99.9), SlipMax: r.slip.Max(),
+		SlipP99: r.slip.ValueAtQuantile(99), SlipP999: r.slip.ValueAtQuantile(99.9), SlipMax: r.slip.Max(),
 	})
 	return nil
 }
