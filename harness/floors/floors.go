@@ -43,8 +43,7 @@ type Options struct {
 	// "floors" or "load" follows.
 	Command []string
 
-	drain  time.Duration // see pacedDrain
-	window time.Duration // of one paced measurement; 0 takes its own
+	drain time.Duration // see pacedDrain
 }
 
 func (o *Options) defaults() {

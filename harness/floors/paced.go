@@ -13,6 +13,7 @@ import (
 
 	"streamduel/clock"
 	"streamduel/harness/audit"
+	"streamduel/harness/broker"
 	"streamduel/harness/ledger"
 	"streamduel/harness/load"
 	"streamduel/harness/observer"
@@ -37,41 +38,46 @@ func (p Pace) String() string {
 	return fmt.Sprintf("%g records/s", p.Rate)
 }
 
-// Lengths of one measurement. With transactions the window is a whole number of
-// commit intervals, so that it holds as many commits as it is long.
+// span is how long a pace runs before it is measured, and how long it is
+// measured then. With transactions the window is a whole number of commit
+// intervals, so that it holds as many commits as it is long.
+type span struct{ warm, window time.Duration }
+
+// A real broker is another process with threads and collections of its own: a
+// pause of a hundredth of a second is a tenth of a short window's p99, and a
+// topic's first requests are slower than the rest.
+var (
+	pacedSpan = span{250 * time.Millisecond, 1500 * time.Millisecond}
+	quickSpan = span{250 * time.Millisecond, 500 * time.Millisecond}
+	realSpan  = span{time.Second, 4 * time.Second}
+)
+
 const (
-	pacedWarm   = 250 * time.Millisecond
-	pacedWindow = 1500 * time.Millisecond
-	quickWindow = 500 * time.Millisecond
-	pacedStart  = 200 * time.Millisecond // about: topics, processes, clients
+	pacedStart = 200 * time.Millisecond // about: topics, processes, clients
 	// The pace is not kept where the last record has not come out this long
 	// after it was due, a commit interval apart.
 	pacedDrain = 2 * time.Second
 )
 
-// window is how long a pace is measured.
-func (p Pace) window(quick bool) time.Duration {
-	w := pacedWindow
-	if quick {
-		w = quickWindow
+// spanOf is how long a pace is measured.
+func (o Options) spanOf(p Pace) span {
+	s := pacedSpan
+	switch {
+	case o.Quick:
+		s = quickSpan
+	case o.Broker != nil && o.Broker.Kind() != broker.Embedded:
+		s = realSpan
 	}
-	if p.Commit <= 0 {
-		return w
+	if p.Commit > 0 {
+		s.window = (s.window + p.Commit - 1).Truncate(p.Commit)
 	}
-	return (w + p.Commit - 1).Truncate(p.Commit)
-}
-
-// windowOf is how long a pace is measured here.
-func (o Options) windowOf(p Pace) time.Duration {
-	if o.window > 0 {
-		return o.window
-	}
-	return p.window(o.Quick)
+	return s
 }
 
 // length is about how long a measurement takes, processes and draining included.
-func (p Pace) length(quick bool) time.Duration {
-	return pacedStart + pacedWarm + p.window(quick) + p.Commit
+func (o Options) length(p Pace) time.Duration {
+	s := o.spanOf(p)
+	return pacedStart + s.warm + s.window + p.Commit
 }
 
 // pacedWorkload feeds the loop: the generator that the cells have, and records
@@ -87,13 +93,13 @@ func MeasurePaced(ctx context.Context, o Options, paces []Pace) (all []runs.Pace
 	end := time.Now().Add(o.Limit)
 	var needed time.Duration
 	for _, p := range paces {
-		needed += p.length(o.Quick)
+		needed += o.length(p)
 	}
 	// Rather all of them for a shorter time than some of them not at all.
 	o.Quick = o.Quick || needed > o.Limit
 	for i, p := range paces {
 		left := time.Until(end)
-		if left < p.length(o.Quick) {
+		if left < o.length(p) {
 			skipped = append(skipped, p.String()+": no time left for it")
 			continue
 		}
@@ -288,8 +294,9 @@ func (m *pacedRun) measure(ctx context.Context, seen *ledger.Ledger) (f *runs.Pa
 		}
 	}
 	start := clock.Mono() + int64(50*time.Millisecond)
-	from := start + int64(pacedWarm)
-	to := from + int64(m.o.windowOf(m.pace))
+	span := m.o.spanOf(m.pace)
+	from := start + int64(span.warm)
+	to := from + int64(span.window)
 	wall := time.Now().UnixNano() - clock.Mono()
 	m.plan.Begin(start, wall)
 	const window = "window"

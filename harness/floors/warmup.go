@@ -5,12 +5,9 @@ import (
 	"time"
 )
 
-// Lengths of a warm-up.
-const (
-	warmStep = 4 * time.Second
-	// A broker that still gets faster after this long is taken as it is.
-	warmLimit = 60 * time.Second
-)
+// warmLimit bounds a warm-up: a broker that still gets faster after this long is
+// taken as it is.
+const warmLimit = 60 * time.Second
 
 // WarmUp drives a broker with the bare loop at a pace until it no longer gets
 // faster, and returns how long that took. A broker on a virtual machine
@@ -19,7 +16,6 @@ const (
 // a cell, would look slow beside what comes after it.
 func WarmUp(ctx context.Context, o Options, p Pace) (time.Duration, error) {
 	o.defaults()
-	o.window = warmStep
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, warmLimit)
 	defer cancel()
