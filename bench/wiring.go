@@ -77,7 +77,7 @@ var kafkaConnectors = worker.Connectors{
 	},
 	Sink: func(k worker.Kafka, topic string, originEvery int64) (connectors.Sink, error) {
 		return kafka.NewSink(kafka.SinkConfig{Brokers: k.Brokers, Topic: topic, OriginHeader: originEvery > 0, OriginEvery: originEvery,
-			TransactionMillis: int(k.TransactionMillis)})
+			TransactionMillis: int(k.TransactionMillis), Partitioner: kafka.Partitioner(k.Partitioner)})
 	},
 	Member:      func() *exec.Cmd { return reenter("member") },
 	Coordinator: func() *exec.Cmd { return reenter("worker") },

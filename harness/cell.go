@@ -257,6 +257,7 @@ func (c *cell) makeJob() (err error) {
 		Brokers: c.broker.Brokers(), Output: c.topics.out, Late: c.topics.late,
 		Input: workloads.Topics{Names: []string{c.topics.in}}, Reset: string(s.Discovery.Reset),
 		TransactionMillis: time.Duration(s.TransactionTimeout).Milliseconds(),
+		Partitioner:       string(s.Topics.Partitioner),
 	}
 	if s.State.Backend != "memory" {
 		c.job.State = worker.State{Backend: string(s.State.Backend), Memory: int64(s.State.Memory)}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 
 	"streamduel/runs"
 )
@@ -34,10 +35,16 @@ func (e engineCells) paced(f *runs.Floors) (v paced) {
 	if p.CPUSecondsPerMillion != nil {
 		v.cpu = *p.CPUSecondsPerMillion
 	}
-	if p.LatencyMillis != nil {
+	// The loop's sink was free.
+	if p.LatencyMillis != nil && !throttled(e.cells[0], mainPhase(e.cells[0])) {
 		v.p50, v.p99 = p.LatencyMillis.P50, p.LatencyMillis.P99
 	}
 	return v
+}
+
+// throttled says whether the sink was, in a phase.
+func throttled(c *runs.Cell, phase string) bool {
+	return slices.ContainsFunc(c.Phases, func(p runs.Phase) bool { return p.Name == phase && isFault("throttle")(p) })
 }
 
 // over writes a figure's median as a multiple of its floor.
@@ -70,7 +77,7 @@ func besideTable(groups []*group, f *runs.Floors) Table {
 	t := Table{
 		Caption: "Each cell beside a bare loop that consumes and produces at the cell's own rate, committing as often under exactly-once, with the same generator and observer. " +
 			"It passes every record on as it comes, so an engine that collects records into batches can need fewer requests and less processor time than it. " +
-			"Latency is that of the phase the cell is compared by; processor time is of the whole cell, with whatever was done to it.",
+			"Latency is that of the phase the cell is compared by, and without a loop's where its sink was throttled in it; processor time is of the whole cell, with whatever was done to it.",
 		Head: []string{"Cell", "Engine", "p50", "Loop p50", "× loop", "p99", "Loop p99", "× loop", "CPU s per million", "Loop CPU s", "× loop", "Loop's pace"},
 	}
 	if f == nil || len(f.Paced) == 0 {

@@ -79,3 +79,16 @@ func TestIntervalsInNarrowTerminals(t *testing.T) {
 		}
 	}
 }
+
+// TestThrottledPhaseHasNoLoop: the loop's sink is free, so a phase with a throttled
+// one has its cost to be compared and not its latency.
+func TestThrottledPhaseHasNoLoop(t *testing.T) {
+	f := &runs.Floors{Paced: []runs.PacedFloor{{Rate: 1000, CPUSecondsPerMillion: new(3.0), LatencyMillis: &runs.Latency{P50: 2, P99: 5}}}}
+	c := &runs.Cell{Load: &runs.Load{Rate: 1000, Shape: "constant"}, Phases: []runs.Phase{{Name: "half", End: 5}}}
+	free := engineCells{cells: []*runs.Cell{c}}.paced(f)
+	c.Phases[0].Fault = "throttle"
+	slow := engineCells{cells: []*runs.Cell{c}}.paced(f)
+	if free != (paced{2, 5, 3}) || slow != (paced{cpu: 3}) {
+		t.Errorf("free %+v, throttled %+v", free, slow)
+	}
+}

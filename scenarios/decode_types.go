@@ -29,6 +29,10 @@ func (g *Guarantee) decodeNode(d *decoder, n *node, path string) {
 	enum(d, n, path, g, Guarantees()...)
 }
 
+func (p *Partitioner) decodeNode(d *decoder, n *node, path string) {
+	enum(d, n, path, p, PartitionByKey, PartitionBySubtask)
+}
+
 func (s *Subscribe) decodeNode(d *decoder, n *node, path string) {
 	enum(d, n, path, s, SubscribeList, SubscribePattern)
 }

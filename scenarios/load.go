@@ -116,7 +116,7 @@ func decodeScenario(name, dir string, root *node, vocab Vocabulary) (*Scenario, 
 	d := newDecoder(name, vocab)
 	d.dir = dir
 	s := &Scenario{
-		Topics:      Topics{Partitions: 4, Subscribe: SubscribeList},
+		Topics:      Topics{Partitions: 4, Partitioner: PartitionByKey, Subscribe: SubscribeList},
 		Parallelism: 2,
 		Load:        Load{Shape: ShapeConstant},
 		Durability:  DurableMachine,

@@ -51,10 +51,25 @@ type Topics struct {
 	Partitions int `json:"partitions,omitempty"`
 	// Output is the number of partitions of the output topic; default as input.
 	Output int `json:"output,omitempty"`
+	// Partitioner says which output partition a result goes to: "key" (by the hash of
+	// its key, the default; any subtask then writes any partition) or "subtask" (each
+	// sink subtask writes one partition). Under exactly-once a result that is
+	// committed is hidden behind an older one of the same partition that is not, so
+	// where subtasks commit by themselves it may wait for another's commit.
+	Partitioner Partitioner `json:"partitioner,omitempty"`
 	// Subscribe is "list" (the input topic by name, the default) or "pattern"
 	// (every topic whose name matches, also one that is created later).
 	Subscribe Subscribe `json:"subscribe,omitempty"`
 }
+
+// Partitioner is how results are spread over the output's partitions.
+type Partitioner string
+
+// Partitioners.
+const (
+	PartitionByKey     Partitioner = "key"
+	PartitionBySubtask Partitioner = "subtask"
+)
 
 // Subscribe is how the source chooses its topics.
 type Subscribe string

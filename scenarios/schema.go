@@ -81,6 +81,8 @@ func (m *schemaMaker) mapped(t reflect.Type) *jsonschema.Schema {
 		return pattern(`^[0-9]*\.?[0-9]+%$`, "a share such as 2%")
 	case reflect.TypeFor[Guarantee]():
 		return oneOfText(Guarantees()...)
+	case reflect.TypeFor[Partitioner]():
+		return oneOfText(PartitionByKey, PartitionBySubtask)
 	case reflect.TypeFor[Subscribe]():
 		return oneOfText(SubscribeList, SubscribePattern)
 	case reflect.TypeFor[Durability]():

@@ -84,6 +84,9 @@ type Kafka struct {
 	// TransactionMillis is the timeout of the sinks' transactions; 0 takes the
 	// connector's default.
 	TransactionMillis int64 `json:"transactionMillis,omitempty"`
+	// Partitioner says which partition of the output a result goes to: key ("") or
+	// subtask.
+	Partitioner string `json:"partitioner,omitempty"`
 	// DeadLetters is the topic of bad input under the policy dead-letter.
 	DeadLetters string `json:"deadLetters,omitempty"`
 }

@@ -150,6 +150,11 @@ const (
 	// ByOrigin sends a record to the partition that its input came from,
 	// modulo the number of output partitions.
 	ByOrigin Partitioner = "origin"
+	// BySubtask gives each sink subtask one partition, its number modulo theirs,
+	// as Flink's FlinkFixedPartitioner does: no partition then has records of
+	// another subtask's open transaction between its own, unless there are more
+	// subtasks than partitions.
+	BySubtask Partitioner = "subtask"
 	// RoundRobin takes partitions in turn, record by record.
 	RoundRobin Partitioner = "round-robin"
 )
@@ -201,9 +206,9 @@ func (c *SinkConfig) setDefaults() error {
 	switch c.Partitioner {
 	case "":
 		c.Partitioner = ByKey
-	case ByKey, ByOrigin, RoundRobin:
+	case ByKey, ByOrigin, BySubtask, RoundRobin:
 	default:
-		return fmt.Errorf("kafka sink: partitioner %q: allowed are key, origin, round-robin", c.Partitioner)
+		return fmt.Errorf("kafka sink: partitioner %q: allowed are key, origin, subtask, round-robin", c.Partitioner)
 	}
 	if _, err := codec(c.Compression); err != nil {
 		return err

@@ -60,7 +60,7 @@ func (s *Sink) producer(ctx context.Context, env connectors.WriterEnv, txnID str
 		kgo.ProducerBatchMaxBytes(int32(c.BatchBytes)),
 		kgo.ProducerBatchCompression(compression),
 		kgo.MaxBufferedRecords(1 << 30), // outlet bounds them
-		kgo.RecordPartitioner(partitioner(c.Partitioner)),
+		kgo.RecordPartitioner(partitioner(c.Partitioner, env.Subtask)),
 	}
 	opts = append(opts, more...)
 	if txnID != "" {
@@ -98,11 +98,15 @@ func awaitTopic(ctx context.Context, cl *kgo.Client, topic string) error {
 	}
 }
 
-func partitioner(p Partitioner) kgo.Partitioner {
+func partitioner(p Partitioner, subtask int) kgo.Partitioner {
 	switch p {
 	case ByOrigin:
 		return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
 			return func(r *kgo.Record, n int) int { return int(r.Partition) % n }
+		})
+	case BySubtask:
+		return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+			return func(_ *kgo.Record, n int) int { return subtask % n }
 		})
 	case RoundRobin:
 		return kgo.RoundRobinPartitioner()
