@@ -38,7 +38,7 @@ var ErrTorn = errors.New("file is torn: its checksum does not match")
 
 // ErrExists means that a file to be created exclusively was there: another
 // process runs the same job.
-var ErrExists = errors.New("file exists: another process runs this job")
+var ErrExists = errors.New("file exists: another process runs this job: stop one of the two")
 
 // ErrSuperseded means that a newer start of the same job has taken over: nothing
 // may be done any more in the name of this one.

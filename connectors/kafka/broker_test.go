@@ -1,9 +1,15 @@
 package kafka
 
 import (
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"streamduel/connectors"
@@ -71,4 +77,39 @@ func TestTransactionsOfOlderBrokers(t *testing.T) {
 		must(t, s.Recover(f.ctx, env, []connectors.Committable{c}))
 	}
 	f.expect(out, "a")
+}
+
+// TestBoundsOfAPartitionWithoutALeader: it is waited for, with pauses, and not for ever.
+func TestBoundsOfAPartitionWithoutALeader(t *testing.T) {
+	f := setupFake(t)
+	topic := f.topic(1)
+	e := f.enumerator(f.source(SourceConfig{Topics: []string{topic}, PatienceMillis: 200}))
+	var brokers []kmsg.MetadataResponseBroker
+	for i, addr := range f.brokers {
+		host, port, err := net.SplitHostPort(addr)
+		must(t, err)
+		n, err := strconv.Atoi(port)
+		must(t, err)
+		b := kmsg.NewMetadataResponseBroker()
+		b.NodeID, b.Host, b.Port = int32(i), host, int32(n)
+		brokers = append(brokers, b)
+	}
+	var asked atomic.Int64
+	f.fake.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		f.fake.KeepControl()
+		asked.Add(1)
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		resp.Brokers = brokers
+		x := kmsg.NewMetadataResponseTopic()
+		x.Topic = &topic
+		p := kmsg.NewMetadataResponseTopicPartition()
+		p.Leader, p.ErrorCode = -1, kerr.LeaderNotAvailable.Code
+		x.Partitions = append(x.Partitions, p)
+		resp.Topics = append(resp.Topics, x)
+		return resp, nil, true
+	})
+	_, err := e.Bounds(f.ctx, []connectors.SplitID{splitID(topic, 0)})
+	if err == nil || !strings.Contains(err.Error(), "a partition has no leader, or it does not answer, since 400ms") || asked.Load() > 50 {
+		t.Errorf("%d times asked: %v", asked.Load(), err)
+	}
 }

@@ -60,6 +60,10 @@ func (e *enumerator) Discover(ctx context.Context) ([]connectors.Split, error) {
 // Bounds implements connectors.Enumerator. It costs one round of requests: the
 // earliest and the latest offsets are asked for at once.
 func (e *enumerator) Bounds(ctx context.Context, splits []connectors.SplitID) (map[connectors.SplitID]connectors.Bounds, error) {
+	// A request has the client's patience; a partition without a leader is asked about
+	// again and again.
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*e.cfg.patience(), fmt.Errorf("a partition has no leader, or it does not answer, since %s", 2*e.cfg.patience()))
+	defer cancel()
 	return listBounds(ctx, e.cl, e.cfg.Isolation, splits, e.metas)
 }
 
@@ -200,14 +204,14 @@ func listBounds(ctx context.Context, cl *kgo.Client, iso Isolation, splits []con
 	}
 	out := make(map[connectors.SplitID]connectors.Bounds, len(splits))
 	var bo backoff
-	for todo := splits; ; {
+	for todo, round := splits, 0; ; round++ {
 		byNode, unknown, err := groupByLeader(todo, metas)
 		if err != nil {
 			return nil, err
 		}
 		failed, err := askBounds(ctx, cl, iso, byNode, out)
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("kafka: offsets of %v: %w", todo, ctx.Err())
+			return nil, fmt.Errorf("kafka: offsets of %v: %w", todo, context.Cause(ctx))
 		}
 		if err != nil {
 			return nil, err
@@ -219,9 +223,9 @@ func listBounds(ctx context.Context, cl *kgo.Client, iso Isolation, splits []con
 		if err := refresh(ctx, cl, todo, metas); err != nil {
 			return nil, err
 		}
-		if len(failed) > 0 {
-			if err := bo.wait(ctx); err != nil {
-				return nil, fmt.Errorf("kafka: offsets of %v: %w", todo, err)
+		if len(failed) > 0 || round > 0 { // in the first, the leaders were only not known yet
+			if bo.wait(ctx) != nil {
+				return nil, fmt.Errorf("kafka: offsets of %v: %w", todo, context.Cause(ctx))
 			}
 		}
 	}

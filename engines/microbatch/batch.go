@@ -102,7 +102,8 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	if err := r.attempt.Check(); err != nil {
 		return err
 	}
-	commit := commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: next}
+	// Of several batches at once the one before may have seen more.
+	commit := commitEntry{Batch: b.entry.Batch, Watermark: b.watermark, Next: max(next, r.lastCommit().Next)}
 	if err := r.logs.committed(commit); err != nil {
 		return err
 	}
@@ -264,7 +265,7 @@ func (r *run) completed(b *batch, begun time.Time) {
 	}
 	done.Sources = r.perSource(b.entry, b.latest, &done)
 	r.emit(done)
-	if rate, changed := r.limit.completed(float64(r.now())/1e6, b.records, processing, scheduling); changed {
+	if rate, changed := r.limit.completed(b.records, processing, scheduling); changed {
 		r.emit(engines.RateLimited{RecordsPerSecond: rate})
 	}
 	// For monitoring only, so neither in the batch's way nor for every batch.

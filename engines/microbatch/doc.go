@@ -78,7 +78,8 @@
 //     above the version that a recovery starts from are deleted before it, so
 //     that versions of two histories are never mixed.
 //   - Delta files alone make a batch durable. Full snapshots and purging are done
-//     beside, by the maintenance goroutine, and may be lost.
+//     beside, by the maintenance goroutine, and may be lost. A full snapshot is taken
+//     when the batch behind its version begins, so never of a batch that failed.
 //   - The number of state partitions is pinned at the first start, as in Spark.
 //   - Tasks, readers and writers live across batches, in a generation. A task
 //     that has failed holds half-changed state, so its next attempt begins with a

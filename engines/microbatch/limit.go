@@ -2,6 +2,7 @@ package microbatch
 
 import (
 	"sync"
+	"time"
 
 	"streamduel/engines/microbatch/control"
 )
@@ -15,10 +16,11 @@ type limiter struct {
 	// rate in records per second; 0 is none.
 	rate    float64
 	seconds float64
+	begun   time.Time // of the monotonic clock that the estimator and the hold go by
 }
 
 func newLimiter(cfg *Config) (*limiter, error) {
-	l := &limiter{cfg: cfg.Rate, rate: float64(cfg.Rate.Initial), seconds: cfg.Interval.Std().Seconds()}
+	l := &limiter{cfg: cfg.Rate, rate: float64(cfg.Rate.Initial), seconds: cfg.Interval.Std().Seconds(), begun: time.Now()}
 	if p := cfg.Rate.PID; p.Enabled {
 		var err error
 		l.pid, err = control.NewPID(control.PIDConfig{
@@ -31,15 +33,17 @@ func newLimiter(cfg *Config) (*limiter, error) {
 	return l, nil
 }
 
-// completed teaches the estimator; changed is true when the limit is another
-// than before. Times are milliseconds.
-func (l *limiter) completed(time float64, records int64, processing, scheduling float64) (rate float64, changed bool) {
+// completed teaches the estimator that a batch has ended now; changed is true when
+// the limit is another than before. Delays are milliseconds.
+func (l *limiter) completed(records int64, processing, scheduling float64) (rate float64, changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.pid == nil {
 		return l.rate, false
 	}
-	rate, ok := l.pid.Completed(time, records, processing, scheduling)
+	// It takes no batch that did not end later than the one before: by the wall clock
+	// it would rest for as long as that was set back.
+	rate, ok := l.pid.Completed(millis(time.Since(l.begun)), records, processing, scheduling)
 	if !ok || rate == l.rate {
 		return l.rate, false
 	}

@@ -64,6 +64,7 @@ const (
 	offsetPrefix = "offset-"
 	commitPrefix = "commit-"
 	queryFile    = "query"
+	tickFile     = "tick"
 )
 
 // batchLogs are the two logs of a query in its folder.
@@ -129,8 +130,39 @@ func (l batchLogs) read(prefix string, batch int64, v any) error {
 	return nil
 }
 
+// ticked notes a tick of the queueing clock, in Unix milliseconds, that has left no
+// entry.
+func (l batchLogs) ticked(at int64) error {
+	return l.folder.Write(tickFile, strconv.AppendInt(nil, at, 10))
+}
+
+// lastTick is the newest that was noted, 0 if there is none.
+func (l batchLogs) lastTick() int64 {
+	b, err := l.folder.Read(tickFile)
+	if err != nil {
+		return 0 // what is lost with it are the ticks since the newest entry
+	}
+	at, _ := strconv.ParseInt(string(b), 10, 64) //nolint:errcheck // likewise
+	return at
+}
+
 // remedyFolder ends what is said of a folder from which the job cannot go on.
 const remedyFolder = ": put back what is missing, or begin anew in an empty folder"
+
+// remedySink ends what is said of a job that is exactly-once and cannot go on: its
+// sink remembers it by its name, so a new folder alone is not enough.
+const remedySink = " in an empty folder, under another job name and into an empty sink"
+
+// batchOf names a batch in what is said of logs and sinks; below 0 there is none.
+func batchOf(n int64) string {
+	if n < 0 {
+		return "no batch"
+	}
+	return "batch " + strconv.FormatInt(n, 10)
+}
+
+// apart is what is said where a sink and a folder do not belong together.
+const apart = ": the sink or the folder is another one than before: put back the one that belongs to the other, or begin anew" + remedySink
 
 // history is what the logs hold at a start.
 type history struct {
@@ -268,6 +300,11 @@ type queryStage struct {
 func (l batchLogs) claim(q query) error {
 	b, err := l.folder.Read(queryFile)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, state.ErrTorn) {
+		// It is the first file of a folder, so nothing is there but what a start that
+		// died at once has left.
+		if batches, bad := l.folder.Numbered(offsetPrefix); bad != nil || len(batches) > 0 {
+			return errors.Join(bad, fmt.Errorf("the folder has batches, and not whose they are: %w"+remedyFolder, err))
+		}
 		if b, err = json.Marshal(q); err != nil {
 			return err
 		}
@@ -295,7 +332,7 @@ func (l batchLogs) claim(q query) error {
 			return fmt.Errorf("the stateful operators were %q and are %q: they cannot be changed: begin anew in an empty folder", o.Operators, n.Operators)
 		}
 		if o.Partitions != n.Partitions {
-			return fmt.Errorf("operators %q ran with %d state partitions and cannot go on with %d: the number is pinned at the first start", o.Operators, o.Partitions, n.Partitions)
+			return fmt.Errorf("operators %q ran with %d state partitions and cannot go on with %d: the number is pinned at the first start: set the parallelism back, or begin anew in an empty folder", o.Operators, o.Partitions, n.Partitions)
 		}
 	}
 	return l.claimWay(old, q)
@@ -315,14 +352,14 @@ func (l batchLogs) claimWay(old, q query) error {
 		return l.folder.Write(queryFile, b)
 	}
 	if old.ExactlyOnce != q.ExactlyOnce {
-		return fmt.Errorf("the job was exactly-once by %s and cannot go on with %s: the way is pinned at its first start", old.ExactlyOnce, q.ExactlyOnce)
+		return fmt.Errorf("the job was exactly-once by %s and cannot go on with %s: the way is pinned at its first start: set it back, or begin anew"+remedySink, old.ExactlyOnce, q.ExactlyOnce)
 	}
 	for i, s := range old.Sinks {
 		if i >= len(q.Sinks) || s.Node != q.Sinks[i].Node {
-			return fmt.Errorf("the job had sink %q: with transactions by partition sinks cannot be removed", s.Node)
+			return fmt.Errorf("the job had sink %q: with transactions by partition sinks cannot be removed: put it back, or begin anew"+remedySink, s.Node)
 		}
 		if n := q.Sinks[i].Partitions; n != s.Partitions {
-			return fmt.Errorf("sink %q ran with %d output partitions and cannot go on with %d: the number is pinned at the first start", s.Node, s.Partitions, n)
+			return fmt.Errorf("sink %q ran with %d output partitions and cannot go on with %d: the number is pinned at the first start: set the parallelism back, or begin anew"+remedySink, s.Node, s.Partitions, n)
 		}
 	}
 	return nil

@@ -98,7 +98,7 @@ func (r *run) openPart(ctx context.Context, p *part) error {
 		return p.fail(fmt.Sprintf("its last transaction does not name a batch (%q)", metadata), err)
 	}
 	if c.Query != r.job.Name || c.Partition != p.subtask {
-		return p.fail("reading what it holds", fmt.Errorf("rows of partition %d of job %q: the sink is another job's", c.Partition, c.Query))
+		return p.fail("reading what it holds", fmt.Errorf("rows of partition %d of job %q: the sink is another job's: give each job a sink of its own", c.Partition, c.Query))
 	}
 	p.holds = c.Batch
 	if r.way == OffsetRange {
@@ -133,7 +133,7 @@ func (r *run) reconcileParts(h *history) error {
 	next := h.commit.Batch + 1
 	for _, p := range r.parts.all {
 		if p.holds > next || p.holds == next && h.entry(next) == nil {
-			return fmt.Errorf("sink %q, partition %d, holds batch %d, the commit log ends at %d: the sink or the folder is another one than before", p.node.Name, p.subtask, p.holds, h.commit.Batch)
+			return fmt.Errorf("sink %q, partition %d, holds %s, the commit log ends at %s%s", p.node.Name, p.subtask, batchOf(p.holds), batchOf(h.commit.Batch), apart)
 		}
 	}
 	return nil
@@ -151,7 +151,7 @@ func (r *run) checkRanges(b *batch, again bool) error {
 			held := r.parts.held[id]
 			r.parts.mu.Unlock()
 			if held > rg.From && (held < rg.Until || !again) && rg.From < rg.Until {
-				return final{fmt.Errorf("split %s: the sink holds its records up to %d and the batch takes %d to %d: the topic, the sink or the folder is another one than before", id, held, rg.From, rg.Until)}
+				return final{fmt.Errorf("split %s: the sink holds its records up to %d and the batch takes %d to %d: the topic, the sink or the folder is another one than before: put back the one that belongs to the others, or begin anew"+remedySink, id, held, rg.From, rg.Until)}
 			}
 		}
 	}

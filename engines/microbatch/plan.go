@@ -1,6 +1,7 @@
 package microbatch
 
 import (
+	"errors"
 	"time"
 
 	"streamduel/connectors"
@@ -20,9 +21,21 @@ func (r *run) discovery() time.Duration {
 	return r.job.Discovery
 }
 
-// look brings a source's splits and their ends up to date. Under availableNow
-// both are as they were when it first looked.
+// look brings a source's splits and their ends up to date. Whom no answer was had
+// from is asked as often as a task may fail.
 func (r *run) look(s *source, now time.Time) error {
+	for attempt := 1; ; attempt++ {
+		err := r.lookOnce(s, now)
+		if _, again := errors.AsType[unanswered](err); !again || attempt >= r.cfg.Scheduler.MaxFailures || r.stopping() {
+			return err
+		}
+		r.rt.Log.Warn("asking again for what there is to read", "job", r.job.Name, "attempt", attempt+1, "error", err)
+	}
+}
+
+// lookOnce is look without patience. Under availableNow splits and ends are as they
+// were when it first looked.
+func (r *run) lookOnce(s *source, now time.Time) error {
 	if age := r.discovery(); age > 0 && !r.pinned && now.Sub(s.looked) >= age {
 		if err := s.discover(r.ctx, false); err != nil {
 			return err
@@ -51,15 +64,15 @@ func (r *run) take(now time.Time, lag []int64) []int64 {
 	switch {
 	case r.cfg.Trigger == Once, r.receivers != nil: // ignores limits, or is limited where it is received
 		return control.Take(lag, control.Limits{})
-	case r.cfg.Trigger == ProcessingTime && !r.stopping() && r.hold.Back(now.UnixNano(), waiting):
+	case r.cfg.Trigger == ProcessingTime && !r.stopping() && r.hold.Back(int64(now.Sub(r.limit.begun)), waiting):
 		return make([]int64, len(lag))
 	}
 	return control.Take(lag, r.limit.limits())
 }
 
-// plan fixes what the next batch takes and logs it. It returns nil when there is
-// nothing to do.
-func (r *run) plan(due time.Time) (*batch, error) {
+// plan fixes what the next batch takes and logs it; at is the batch's time in Unix
+// milliseconds. It returns nil when there is nothing to do.
+func (r *run) plan(due time.Time, at int64) (*batch, error) {
 	if err := r.maintenance.failed(); err != nil {
 		return nil, err
 	}
@@ -81,7 +94,7 @@ func (r *run) plan(due time.Time) (*batch, error) {
 		b.lag += lag[i] - n
 	}
 	r.lag.Store(b.lag)
-	now := max(r.rt.Clock.Millis(), r.lastTime)
+	now := max(at, r.lastTime)
 	idle := r.queue.idle()
 	e := &offsetEntry{Batch: r.nextBatch, Time: now, Sources: map[string]map[connectors.SplitID]splitRange{}}
 	if b.records == 0 {

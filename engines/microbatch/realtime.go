@@ -61,6 +61,7 @@ func (r *run) realTimeBatch() (over bool, err error) {
 	var mu sync.Mutex
 	var reports []report
 	ended := r.longRunning(g, b.entry.Batch<<7, func(_ *stage, t *task) error {
+		t.state.shorten(t.State, b.entry.Batch, r.maintenance)
 		if err := t.until(g.ctx, func() (bool, error) { return t.ProcessingTime(b.entry.Time) }); err != nil {
 			return err
 		}
@@ -214,7 +215,7 @@ func (t *task) finish(g *generation, b *batch) error {
 	}
 	if t.state != nil {
 		begun := time.Now()
-		n, err := t.state.write(t.State, b.entry.Batch+1, t.run.maintenance)
+		n, err := t.state.write(t.State, b.entry.Batch+1)
 		if err != nil {
 			return fmt.Errorf("%s, partition %d: %w", t.Fragment.Name, t.Subtask, err)
 		}

@@ -109,6 +109,7 @@ func (in *intake) follow(sp connectors.Split, from connectors.Position) {
 		st = &stock{split: sp, end: from}
 		in.stocks[sp.ID] = st
 	}
+	st.split = sp // the log's blocks do not know its incarnation
 	st.end = max(st.end, from)
 	st.committed = from
 	in.order = append(in.order, st)
@@ -166,7 +167,7 @@ func (in *intake) freeze() engines.Positions {
 }
 
 // store keeps a block: durably where there is a log, then for the next batch to
-// take, and only then is the outside system told.
+// take, and only then is the outside system told. Without a log it is told first.
 func (in *intake) store(ctx context.Context, b block) error {
 	if len(b) == 0 {
 		return nil
@@ -187,13 +188,18 @@ func (in *intake) store(ctx context.Context, b block) error {
 		}
 		in.next++
 	}
-	in.put(b, number)
+	if in.log != nil {
+		in.put(b, number)
+	}
 	ends := map[connectors.SplitID]splitRange{}
 	for _, c := range b {
 		ends[c.split.ID] = splitRange{Until: c.until}
 	}
 	if err := in.source.publish(ctx, ends); err != nil {
 		return err
+	}
+	if in.log == nil { // at most once: nobody has it before a restart would go on behind it
+		in.put(b, number)
 	}
 	for id, rg := range ends {
 		in.stocks[id].committed = rg.Until
@@ -282,7 +288,8 @@ func (in *intake) receive(ctx context.Context, k int, last func() bool) error {
 // paced waits until n records may have been received at the receiver's limit,
 // counted from pace, and returns from when the next ones count.
 func (in *intake) paced(ctx context.Context, pace time.Time, n int) time.Time {
-	rate := in.source.run.limit.current() / float64(in.cfg.Receivers)
+	// The limit is the job's: all receivers of all sources share it.
+	rate := in.source.run.limit.current() / float64(in.cfg.Receivers*len(in.source.run.sources))
 	if m := float64(in.cfg.MaxRate); m > 0 && (rate == 0 || m < rate) {
 		rate = m
 	}

@@ -66,7 +66,7 @@ func (r *run) reconcile(h *history) error {
 			all = false
 		case held == at+1 && h.entry(held) != nil:
 		default:
-			return fmt.Errorf("sink %q holds batch %d, the commit log ends at %d: the sink or the folder is another one than before", t.node.Name, held, at)
+			return fmt.Errorf("sink %q holds %s, the commit log ends at %s%s", t.node.Name, batchOf(held), batchOf(at), apart)
 		}
 	}
 	if !all {
@@ -207,14 +207,14 @@ func (r *run) follow(newest *offsetEntry) error {
 	if len(r.replays) > 0 {
 		first = r.replays[0]
 	}
+	if err := r.sameSources(newest); err != nil {
+		return err
+	}
 	positions := engines.Positions{}
 	for _, s := range r.sources {
 		var committed map[connectors.SplitID]connectors.Position
 		if newest != nil {
 			ranges := newest.Sources[s.node.UID]
-			if ranges == nil {
-				return fmt.Errorf("source %q is not in the offset log: sources cannot be added to a job that has run", s.node.Name)
-			}
 			found, err := s.enumerator.Discover(r.ctx)
 			if err != nil {
 				return s.fail(err)
@@ -284,14 +284,32 @@ func (r *run) follow(newest *offsetEntry) error {
 	return nil
 }
 
+// sameSources refuses a job with other sources than its offset log: a batch that is to
+// be run again has records of each.
+func (r *run) sameSources(newest *offsetEntry) error {
+	if newest == nil {
+		return nil
+	}
+	now := map[string]bool{}
+	for _, s := range r.sources {
+		now[s.node.UID] = true
+		if newest.Sources[s.node.UID] == nil {
+			return fmt.Errorf("source %q is not in the offset log: sources cannot be added to a job that has run: begin anew in an empty folder", s.node.Name)
+		}
+	}
+	for _, uid := range slices.Sorted(maps.Keys(newest.Sources)) {
+		if !now[uid] {
+			return fmt.Errorf("source %q of the offset log is not in the job: sources cannot be removed from a job that has run: put it back, or begin anew in an empty folder", uid)
+		}
+	}
+	return nil
+}
+
 // joinsOn checks that what the log says of a source's splits goes on from what
 // there is now: that none is gone or another, and that the ranges to be run again
 // can be read. What is missing and may be left is left, in ranges and replays:
 // nothing is read of it.
 func (r *run) joinsOn(s *source, ranges map[connectors.SplitID]splitRange, exists map[connectors.SplitID]connectors.Split) error {
-	if s.intake != nil && len(r.replays) > 0 {
-		return nil // blocks hold what is run again
-	}
 	var there []connectors.SplitID
 	for _, id := range slices.Sorted(maps.Keys(ranges)) {
 		sp, ok := exists[id]
@@ -307,7 +325,7 @@ func (r *run) joinsOn(s *source, ranges map[connectors.SplitID]splitRange, exist
 		}
 		if !ok {
 			if !s.mayLose() {
-				return fmt.Errorf("split %s of the offset log is gone: begin anew in an empty folder, or go on without it under source.mode: structured with failOnDataLoss: false", id)
+				return fmt.Errorf("split %s of the offset log is gone%s", id, remedyGone)
 			}
 			why = "went with their split"
 		}
@@ -327,7 +345,7 @@ func (r *run) joinsOn(s *source, ranges map[connectors.SplitID]splitRange, exist
 			ranges[id] = rg
 		}
 	}
-	if len(there) == 0 || len(r.replays) == 0 {
+	if len(there) == 0 || len(r.replays) == 0 || s.intake != nil { // blocks hold what is run again
 		return nil
 	}
 	bounds, err := s.enumerator.Bounds(r.ctx, there)

@@ -259,7 +259,7 @@ func (r *run) driveSkipping() error {
 			due = start
 		}
 		clock.Started(wall)
-		b, err := r.plan(due)
+		b, err := r.plan(due, r.rt.Clock.Millis())
 		if err != nil {
 			return err
 		}
@@ -274,56 +274,6 @@ func (r *run) driveSkipping() error {
 		}
 	}
 	return r.ctx.Err()
-}
-
-// driveQueueing plans at every tick and runs behind a queue, as many batches at
-// once as there are slots. They end in order.
-func (r *run) driveQueueing() error {
-	planner := make(chan error, 1)
-	go func() {
-		err := guard(r.planTicks)
-		r.queue.close()
-		planner <- err
-	}()
-	var failed failure
-	var running sync.WaitGroup
-	free := make(chan *slot, len(r.slots))
-	for _, s := range r.slots {
-		free <- s
-	}
-	var previous <-chan struct{}
-	for {
-		b := r.queue.pop()
-		if b == nil {
-			break
-		}
-		done := make(chan struct{})
-		b.slot, b.previous, previous = <-free, previous, done
-		running.Go(func() {
-			defer func() {
-				r.queue.finished()
-				free <- b.slot
-			}()
-			if r.ctx.Err() != nil {
-				return // given up
-			}
-			if err := guard(func() error { return r.runBatch(b, b.due.Add(r.cfg.Interval.Std())) }); err != nil {
-				failed.set(err)
-				r.cancel() // the planner is not to go on
-				return
-			}
-			close(done)
-		})
-	}
-	running.Wait()
-	err := failed.get()
-	if planned := <-planner; err == nil {
-		err = planned
-	}
-	if err == nil {
-		err = r.ctx.Err()
-	}
-	return err
 }
 
 // failure keeps the first error of several batches; the echo of a cancelled
@@ -345,38 +295,6 @@ func (f *failure) get() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
-}
-
-func (r *run) planTicks() error {
-	clock := control.Queueing{Interval: r.cfg.Interval.Std()}
-	before, wallBefore := time.Now(), r.now()
-	for r.goOn(r.pause(clock.Due(r.now()))) {
-		wall, now := r.now(), time.Now()
-		if step := time.Duration(wall-wallBefore) - now.Sub(before); step.Abs() >= clock.Interval {
-			r.rt.Log.Warn("the clock was set", "job", r.job.Name, "by", step)
-			clock.Stepped(wall)
-		}
-		before, wallBefore = now, wall
-		switch {
-		case r.stopping():
-			r.queue.wait() // the ends of bounded sources are read batch by batch
-		case wall < clock.Due(wall):
-			continue // woken early: the wall clock was set back a little
-		}
-		due := time.Now().Add(time.Duration(clock.Due(wall) - wall))
-		clock.Ticked()
-		b, err := r.plan(due)
-		if err != nil {
-			return err
-		}
-		if b != nil {
-			r.queue.push(b)
-		}
-		if r.ended {
-			return nil
-		}
-	}
-	return nil
 }
 
 // hit passes a failpoint, in batches with records.
@@ -471,69 +389,5 @@ func (r *run) close() {
 }
 
 func millis(d time.Duration) float64 { return float64(d) / 1e6 }
-
-// batchQueue holds the batches that wait in the queueing clock's queue.
-type batchQueue struct {
-	mu      sync.Mutex
-	ready   *sync.Cond
-	waiting []*batch
-	running int // popped and not finished
-	closed  bool
-}
-
-func (q *batchQueue) init() { q.ready = sync.NewCond(&q.mu) }
-
-func (q *batchQueue) push(b *batch) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, b)
-	q.ready.Broadcast()
-}
-
-// pop waits for a batch; nil means that there will be none.
-func (q *batchQueue) pop() *batch {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.waiting) == 0 {
-		if q.closed {
-			return nil
-		}
-		q.ready.Wait()
-	}
-	b := q.waiting[0]
-	q.waiting = q.waiting[1:]
-	q.running++
-	return b
-}
-
-func (q *batchQueue) finished() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.running--
-	q.ready.Broadcast()
-}
-
-// wait returns when every batch that was planned has run.
-func (q *batchQueue) wait() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.waiting) > 0 || q.running > 0 {
-		q.ready.Wait()
-	}
-}
-
-func (q *batchQueue) close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	q.ready.Broadcast()
-}
-
-// idle reports whether every batch that was planned has run.
-func (q *batchQueue) idle() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting) == 0 && q.running == 0
-}
 
 const never = int64(math.MaxInt64)

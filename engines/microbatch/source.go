@@ -51,6 +51,12 @@ func openSource(r *run, n *pipeline.Node) (*source, error) {
 	return &source{run: r, node: n, enumerator: e, byID: map[connectors.SplitID]*split{}}, nil
 }
 
+// unanswered is the error of an outside system that did not say what there is. It may
+// when it is asked again.
+type unanswered struct{ error }
+
+func (u unanswered) Unwrap() error { return u.error }
+
 func (s *source) fail(err error) error { return fmt.Errorf("source %q: %w", s.node.Name, err) }
 
 // add begins to follow a split.
@@ -93,10 +99,13 @@ func (s *source) reached(positions engines.Positions) {
 func (s *source) discover(ctx context.Context, initial bool) error {
 	s.mu.Lock()
 	found, err := s.enumerator.Discover(ctx)
+	if err != nil {
+		err = unanswered{err}
+	}
 	s.looked = time.Now()
 	var fresh []connectors.Split
 	var ids []connectors.SplitID
-	var anew []connectors.Split
+	var anew, back []connectors.Split
 	exists := map[connectors.SplitID]bool{}
 	for _, sp := range found {
 		exists[sp.ID] = true
@@ -104,7 +113,9 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 		case x == nil:
 			fresh = append(fresh, sp)
 			ids = append(ids, sp.ID)
-		case !x.gone && another(x.incarnation, sp.Incarnation):
+		case x.gone:
+			back = append(back, sp)
+		case another(x.incarnation, sp.Incarnation):
 			anew = append(anew, sp)
 		}
 	}
@@ -122,9 +133,12 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 	if err := s.begunAnew(ctx, anew); err != nil {
 		return s.fail(err)
 	}
+	if err := s.cameBack(ctx, back); err != nil {
+		return s.fail(err)
+	}
 	for _, x := range s.splits {
 		if s.intake != nil && !exists[x.ID] { // its receiver would wait for it
-			return s.fail(fmt.Errorf("split %s is gone", x.ID))
+			return s.fail(fmt.Errorf("split %s is gone%s", x.ID, remedyGone))
 		}
 	}
 	for _, sp := range fresh {
@@ -155,7 +169,7 @@ func (s *source) fromEarliest(ctx context.Context, from map[connectors.SplitID]c
 	}
 	for id := range from {
 		if at := bounds[id].Earliest; at > 0 {
-			if err := s.lost(id, 0, at, "were deleted before the split was found"); err != nil {
+			if err := s.lost(id, 0, at, deletedUnfound); err != nil {
 				return err
 			}
 		}
@@ -171,7 +185,9 @@ func another(then, now string) bool { return then != "" && now != "" && then != 
 const (
 	madeAnew     = "went with their split: it was deleted and made anew"
 	deletedEarly = "were deleted before they were read"
-	behindEnd    = "are behind its end now: it was cut or made anew"
+	// Of a split that is new to the job.
+	deletedUnfound = "were deleted before the split was found"
+	behindEnd      = "are behind its end now: it was cut or made anew"
 )
 
 // begunAnew takes the splits that have been made anew from their first record, if
@@ -182,16 +198,52 @@ func (s *source) begunAnew(ctx context.Context, anew []connectors.Split) error {
 		if err := s.lost(sp.ID, x.position, max(x.position, x.latest), madeAnew); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		bounds, err := s.enumerator.Bounds(ctx, []connectors.SplitID{sp.ID})
-		s.mu.Unlock()
-		if err != nil {
+		if err := s.fromBeginning(ctx, x, sp); err != nil {
 			return err
 		}
-		x.incarnation, x.position = sp.Incarnation, bounds[sp.ID].Earliest
 	}
 	return nil
 }
+
+// cameBack reads splits on that were gone and are there again: where the job was if
+// it is known that they are the same, otherwise from their first record, as others
+// that are found.
+func (s *source) cameBack(ctx context.Context, back []connectors.Split) error {
+	for _, sp := range back {
+		x := s.byID[sp.ID]
+		if x.incarnation == "" || x.incarnation != sp.Incarnation {
+			if err := s.fromBeginning(ctx, x, sp); err != nil {
+				return err
+			}
+		}
+		x.gone = false
+		s.run.emit(engines.Discovered{Split: sp.ID, From: x.position})
+	}
+	return nil
+}
+
+// fromBeginning reads a split from its first record in the place of one that had its
+// name.
+func (s *source) fromBeginning(ctx context.Context, x *split, sp connectors.Split) error {
+	s.mu.Lock()
+	bounds, err := s.enumerator.Bounds(ctx, []connectors.SplitID{sp.ID})
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	at := bounds[sp.ID].Earliest
+	if at > 0 {
+		if err := s.lost(sp.ID, 0, at, deletedUnfound); err != nil {
+			return err
+		}
+	}
+	x.incarnation, x.position = sp.Incarnation, at
+	x.reached.Store(int64(at))
+	return nil
+}
+
+// remedyGone ends what is said of a split that is not there any more.
+const remedyGone = ": put it back, begin anew in an empty folder, or go on without it under source.mode: structured with failOnDataLoss: false"
 
 // mayLose reports whether the job may go on without records that are gone.
 func (s *source) mayLose() bool {
@@ -240,7 +292,7 @@ func (s *source) joined(ctx context.Context, looked bool) error {
 		if s.mayLose() {
 			return s.leave(ctx, err)
 		}
-		return s.fail(err)
+		return s.fail(unanswered{err})
 	}
 	for _, x := range s.splits {
 		if x.gone {
@@ -248,7 +300,7 @@ func (s *source) joined(ctx context.Context, looked bool) error {
 		}
 		b, ok := bounds[x.ID]
 		if !ok {
-			return s.fail(fmt.Errorf("split %s is gone", x.ID))
+			return s.fail(fmt.Errorf("split %s is gone%s", x.ID, remedyGone))
 		}
 		if x.position < b.Earliest {
 			if err := s.lost(x.ID, x.position, b.Earliest, deletedEarly); err != nil {
@@ -281,7 +333,7 @@ func (s *source) leave(ctx context.Context, cause error) error {
 	found, err := s.enumerator.Discover(ctx)
 	s.mu.Unlock()
 	if err != nil {
-		return s.fail(errors.Join(cause, err))
+		return s.fail(unanswered{errors.Join(cause, err)})
 	}
 	exists := map[connectors.SplitID]bool{}
 	for _, sp := range found {
@@ -297,7 +349,7 @@ func (s *source) leave(ctx context.Context, cause error) error {
 		}
 	}
 	if !left {
-		return s.fail(cause)
+		return s.fail(unanswered{cause})
 	}
 	return s.bounds(ctx)
 }

@@ -2,6 +2,8 @@ package microbatch
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -312,4 +314,159 @@ func FuzzBlock(f *testing.F) {
 			t.Errorf("not the same: %v", err)
 		}
 	})
+}
+
+// TestASplitComesBack: a split is deleted, which is allowed, and is there again later:
+// what it has then is read, from its first record where it is, or may be, another.
+func TestASplitComesBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after string // incarnations
+		rows          int    // of the split in all
+	}{
+		"made anew":  {"a", "b", 50 + 20},
+		"not told":   {"", "", 50 + 20},
+		"it was off": {"a", "a", 50 + 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, 2, connectors.AtLeastOnce)
+				b.config.Interval = Duration(100 * time.Millisecond)
+				b.config.Source.Mode, b.config.Source.FailOnDataLoss = Structured, false
+				b.discovery = time.Second
+				b.graph = func() *pipeline.Graph { return plainGraph(b.topic, b.store) }
+				b.topic.incarnation = c.before
+				b.topic.fill(100, 7)
+				p := b.start()
+				<-time.After(550 * time.Millisecond)
+				set := func(f func(*topic)) {
+					b.topic.mu.Lock()
+					defer b.topic.mu.Unlock()
+					f(b.topic)
+				}
+				set(func(x *topic) { x.deleted = map[int]bool{1: true} })
+				<-time.After(2 * time.Second)
+				set(func(x *topic) {
+					x.deleted, x.incarnation = nil, c.after
+					if c.after != "a" {
+						x.parts[1] = nil
+					}
+				})
+				for range c.rows - 50 {
+					b.topic.add(1, 3)
+				}
+				// Where partition 0 is another one too, that is noticed as any is.
+				<-time.After(3 * time.Second)
+				p.stopNow()
+				n := 0
+				for _, r := range b.store.rows() {
+					if r.partition == 1 {
+						n++
+					}
+				}
+				if n != c.rows {
+					t.Errorf("%d rows of the split, want %d", n, c.rows)
+				}
+			})
+		})
+	}
+}
+
+// TestReceiversShareTheLimit: it is the job's, however many sources there are.
+func TestReceiversShareTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := receiving(t, 2, true)
+		b.config.Cores = 8
+		b.config.Rate.Initial = 200
+		other := newTopic("other", 2)
+		b.graph = func() *pipeline.Graph {
+			g := pipeline.New("two")
+			both := pipeline.Union(pipeline.From(g, "in", b.topic, decodeEvent), pipeline.From(g, "other", other, decodeEvent))
+			pipeline.To(both, "out", b.store, encodeEvent)
+			return g
+		}
+		b.topic.fill(4000, 7)
+		other.fill(4000, 7)
+		p := b.start()
+		<-time.After(5*time.Second + 50*time.Millisecond)
+		got := p.Gauges().Consumed
+		p.stopNow()
+		if got < 950 || got > 1050 {
+			t.Errorf("%d records in 5 s at 200 a second", got)
+		}
+	})
+}
+
+// untold is a topic whose broker takes no positions.
+type untold struct{ *topic }
+
+type untoldEnumerator struct{ connectors.Enumerator }
+
+func (u untold) Enumerator(ctx context.Context, env connectors.Env) (connectors.Enumerator, error) {
+	e, err := u.topic.Enumerator(ctx, env)
+	return untoldEnumerator{e}, err
+}
+
+func (untoldEnumerator) Commit(context.Context, map[connectors.SplitID]connectors.Position) error {
+	return errors.New("the group is not known")
+}
+
+// TestReceivedButNotTold: under at-most-once no batch has a block before the outside
+// system knows that it was received: a restart would receive it again.
+func TestReceivedButNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := receiving(t, 2, false)
+		b.graph = func() *pipeline.Graph { return countGraph(untold{b.topic}, b.store) }
+		b.config.Interval = Duration(5 * time.Millisecond)
+		b.topic.fill(100, 7)
+		p := b.start()
+		err := p.Wait()
+		p.cancel()
+		if err == nil || !strings.Contains(err.Error(), "committing positions: the group is not known") {
+			t.Errorf("the job ended with %v", err)
+		}
+		b.graph = func() *pipeline.Graph { return countGraph(b.topic, b.store) }
+		p = b.start()
+		<-time.After(time.Second)
+		p.stopNow()
+		b.expect(0, 0)
+	})
+}
+
+// TestTheLogOfReceiversAndIncarnations: what a restart finds in the write-ahead log is
+// of the topic that there was, and behind it that topic is read on.
+func TestTheLogOfReceiversAndIncarnations(t *testing.T) {
+	for _, recreated := range []bool{false, true} {
+		t.Run(fmt.Sprint("made anew ", recreated), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := receiving(t, 2, true)
+				b.topic.incarnation = "a"
+				p := b.startArmed("M1", 2)
+				b.topic.fill(100, 7)
+				<-time.After(150 * time.Millisecond)
+				b.topic.fill(50, 7)
+				if p.Wait() == nil {
+					t.Fatal("no crash")
+				}
+				p.cancel()
+				if recreated {
+					b.topic.recreate(200, 777)
+				} else {
+					b.topic.fill(30, 7)
+				}
+				p, err := b.tryStart("", 0)
+				if recreated {
+					if err == nil || !strings.Contains(err.Error(), "went with their split: it was deleted and made anew: begin anew in an empty folder") {
+						t.Errorf("start: %v", err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(time.Second)
+				p.stopNow()
+				b.expect(0, 0)
+			})
+		})
+	}
 }

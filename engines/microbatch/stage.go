@@ -101,6 +101,7 @@ func (h *host) Writer(n *pipeline.Node) connectors.Writer {
 // watermark moves and fires what it has passed.
 func (t *task) process(ctx context.Context, b *batch) error {
 	t.assign(b)
+	t.state.shorten(t.State, b.entry.Batch, t.run.maintenance)
 	for _, s := range t.outputs {
 		s.begin(t.Subtask)
 	}
@@ -143,7 +144,7 @@ func (t *task) process(ctx context.Context, b *batch) error {
 			return schedule.Permanent{Err: err}
 		}
 		begun := time.Now()
-		n, err := t.state.write(t.State, b.entry.Batch+1, t.run.maintenance)
+		n, err := t.state.write(t.State, b.entry.Batch+1)
 		if err != nil {
 			return fmt.Errorf("%s, partition %d: %w", t.Fragment.Name, t.Subtask, err)
 		}

@@ -36,9 +36,8 @@ type partitionState struct {
 	shared  map[int64][]state.SharedFile
 }
 
-// write makes version durable and returns how many bytes it took. A full
-// snapshot, when one is due, is handed to later.
-func (p *partitionState) write(s *state.Set, version int64, later *maintenance) (int, error) {
+// write makes version durable and returns how many bytes it took.
+func (p *partitionState) write(s *state.Set, version int64) (int, error) {
 	prefix, whole := deltaPrefix, p.whole || p.backend != nil
 	if whole {
 		prefix = fullPrefix
@@ -52,15 +51,25 @@ func (p *partitionState) write(s *state.Set, version int64, later *maintenance) 
 		p.whole, p.deltas = false, 0
 		return len(b), nil
 	}
-	if p.deltas++; p.deltas >= p.every {
-		p.deltas = 0
-		full := s.SnapshotAsync(true)
-		later.do(func() error {
-			_, err := p.put(full, fullPrefix, version, nil)
-			return err
-		})
-	}
+	p.deltas++
 	return len(b), nil
+}
+
+// shorten hands a full snapshot of a version to later, if one is due. It is called
+// when the batch that starts from the version begins, and the version is known to be
+// a complete batch's. Taken when the version is written, the snapshot of an attempt
+// that then failed might come into the folder after what the attempt left there had
+// been discarded.
+func (p *partitionState) shorten(s *state.Set, version int64, later *maintenance) {
+	if p == nil || p.backend != nil || p.whole || p.deltas < p.every {
+		return
+	}
+	p.deltas = 0
+	full := s.SnapshotAsync(true)
+	later.do(func() error {
+		_, err := p.put(full, fullPrefix, version, nil)
+		return err
+	})
 }
 
 // put writes a snapshot into a version's file, by way of the buffer, which it

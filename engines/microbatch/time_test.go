@@ -410,6 +410,32 @@ func clockSteps(t *testing.T, kind ClockKind) {
 	}
 }
 
+// TestTheEstimatorLearnsAfterAStep: a wall clock that was set back by an hour does not
+// keep the rate as it was for an hour.
+func TestTheEstimatorLearnsAfterAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, 1, connectors.AtLeastOnce)
+		b.config.Interval = Duration(time.Second)
+		b.config.Rate.PID.Enabled = true
+		b.gate = connectors.NewGate()
+		b.gate.Throttle(2000)
+		p := b.start()
+		for second := range 12 {
+			if second == 5 {
+				b.clock.Step(-time.Hour)
+				b.gate.Throttle(1000)
+			}
+			b.topic.fill(500, 7)
+			<-time.After(time.Second)
+		}
+		rate := p.Gauges().RateLimit
+		p.stopNow()
+		if rate == nil || *rate > 1300 {
+			t.Errorf("the limit is %v where the sink takes 1000 a second", rate)
+		}
+	})
+}
+
 // TestQueueing: ticks never skip. A batch that takes three and a half intervals
 // is followed by those that waited, back to back, each with the time of its own
 // tick.
@@ -448,6 +474,50 @@ func TestQueueing(t *testing.T) {
 		}
 		if err := p.Stop(context.Background(), engines.StopNow); err != nil {
 			t.Error(err)
+		}
+		b.expect(0, 0)
+	})
+}
+
+// TestMissedTicks: a job that was down runs a batch for each tick that it missed, with
+// that tick's time, as far as there is something to do. Under a limit that is how it
+// comes back to where it would be.
+func TestMissedTicks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, 1, connectors.AtLeastOnce)
+		b.config.Interval = Duration(time.Second)
+		b.config.Clock = Queueing
+		b.config.Rate.MaxPerPartition = 10
+		b.topic.fill(75, 7)
+		p := b.start()
+		<-time.After(3500 * time.Millisecond)
+		p.stopNow()
+		<-time.After(time.Hour)
+		p = b.start()
+		<-time.After(500 * time.Millisecond) // no tick's
+		p.drained()
+		p.stopNow()
+		done := batches(p.all("batchCompleted"))
+		var last int64
+		for i, n := range []int64{10, 10, 10, 10, 10, 10, 10, 5} {
+			e, err := batchLogs{b.job().Folder}.readOffset(int64(i))
+			if err != nil || e.records() != n || i > 0 && e.Time-last != 1000 {
+				t.Errorf("batch %d: %d records at %d after %d, %v", i, e.records(), e.Time, last, err)
+			}
+			last = e.Time
+		}
+		for _, d := range done {
+			if d.SchedulingDelay > 10 {
+				t.Errorf("batch %d waited for %v ms", d.Batch, d.SchedulingDelay)
+			}
+		}
+		b.topic.fill(1, 7) // the ticks behind are those of the present again
+		p = b.start()
+		<-time.After(1100 * time.Millisecond)
+		p.drained()
+		p.stopNow()
+		if e, err := (batchLogs{b.job().Folder}).readOffset(8); err != nil || e.Time < time.Now().Add(-2*time.Second).UnixMilli() {
+			t.Errorf("the next batch: %+v, %v", e, err)
 		}
 		b.expect(0, 0)
 	})

@@ -381,7 +381,7 @@ func TestWayRefusals(t *testing.T) {
 		"other partitions": {OffsetRange, func(b *bed) { b.parallel = 3 },
 			`sink "out" ran with 2 output partitions and cannot go on with 3: the number is pinned at the first start`},
 		"another folder": {OutputPartition, func(b *bed) { b.dir = b.t.TempDir() },
-			"the commit log ends at -1: the sink or the folder is another one than before"},
+			"the commit log ends at no batch: the sink or the folder is another one than before"},
 		"another job's sink": {OutputPartition, func(b *bed) {
 			b.store.parts[0].metadata = strings.Replace(b.store.parts[0].metadata, `"job"`, `"other"`, 1)
 		}, `rows of partition 0 of job "other": the sink is another job's`},

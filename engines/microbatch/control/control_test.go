@@ -212,6 +212,7 @@ func TestTake(t *testing.T) {
 		{"a share below one is rounded up", []int64{1000, 1}, Limits{MaxRecords: 10}, []int64{9, 1}},
 		{"a cap above the backlog does nothing", []int64{3, 4}, Limits{MaxRecords: 10}, []int64{3, 4}},
 		{"the cap applies to what the rate leaves", []int64{900, 100}, Limits{Rate: 100, Seconds: 1, MaxRecords: 50, MinPerPartition: 1}, []int64{45, 5}},
+		{"a rate beyond all numbers", []int64{5, 7}, Limits{Rate: 1e300, Seconds: 1, MinPerPartition: 1}, []int64{5, 7}},
 		{"nothing waits", []int64{0, 0}, Limits{Rate: 10, Seconds: 1, MinPerPartition: 1}, []int64{0, 0}},
 	} {
 		if got := Take(c.lag, c.l); !slices.Equal(got, c.want) {

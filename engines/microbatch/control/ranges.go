@@ -51,7 +51,9 @@ func Take(lag []int64, l Limits) []int64 {
 		}
 		if sum > 0 {
 			for i, r := range rates {
-				take[i] = min(take[i], max(int64(math.Trunc(l.Seconds*r)), l.MinPerPartition))
+				if n := math.Trunc(l.Seconds * r); n < float64(take[i]) { // else the conversion may overflow
+					take[i] = min(take[i], max(int64(n), l.MinPerPartition))
+				}
 			}
 		}
 	}

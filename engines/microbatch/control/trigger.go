@@ -51,6 +51,13 @@ func (q *Queueing) Due(now int64) int64 {
 	return q.next
 }
 
+// After makes the first tick the one behind last, which may have passed: those missed
+// since then come back to back.
+func (q *Queueing) After(last int64) { q.next = Boundary(last, q.Interval) }
+
+// Pass leaves out the ticks before a time, at which there is nothing to do.
+func (q *Queueing) Pass(until int64) { q.next = max(q.next, Boundary(until-1, q.Interval)) }
+
 // Ticked tells that the tick has been taken.
 func (q *Queueing) Ticked() { q.next = Boundary(q.next, q.Interval) }
 
