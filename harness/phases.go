@@ -64,12 +64,14 @@ func (c *cell) beginPhase(p scenarios.Phase, at int64) {
 	c.phases = append(c.phases, runs.Phase{Name: p.Name, Start: c.seconds(at), Fault: p.Fault()})
 }
 
+// endPhase ends the last phase. One that was to begin a moment from now, when the
+// job died, has no length.
 func (c *cell) endPhase(at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.engine.setCalm(false)
 	if n := len(c.phases); n > 0 && c.phases[n-1].End == 0 {
-		c.phases[n-1].End = c.seconds(at)
+		c.phases[n-1].End = max(c.seconds(at), c.phases[n-1].Start)
 	}
 }
 

@@ -418,7 +418,11 @@ func environment(s *runs.Summary) []Fact {
 	if r.MemoryBytes > 0 {
 		add("Memory", size(float64(r.MemoryBytes)))
 	}
-	add("Broker", strings.TrimSpace(r.Broker.Kind+" "+r.Broker.Version))
+	broker := strings.TrimSpace(r.Broker.Kind + " " + r.Broker.Version)
+	if warm := r.Broker.WarmUpSeconds; warm > 0 {
+		broker += ", warmed up for " + seconds(warm) + " before anything was measured"
+	}
+	add("Broker", broker)
 	add("Seed", fmt.Sprint(r.Seed))
 	if r.Quick {
 		add("Mode", "quick: phases were shortened, which is right for checks and too short for figures to quote")
