@@ -1,6 +1,7 @@
 package dataflow
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -142,6 +143,14 @@ func (in *inlet) unblock() {
 		if in.channels[ch].ring.Len() > 0 {
 			in.enqueue(ch)
 		}
+	}
+}
+
+// beyond lets the buffers that come from other processes be more than there should
+// be while channels are blocked, where that could keep the others' barriers away.
+func (in *inlet) beyond(a *aligner) {
+	if in.gate != nil {
+		in.gate.Beyond(slices.Contains(a.blocked, true))
 	}
 }
 

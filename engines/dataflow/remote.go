@@ -18,11 +18,22 @@ import (
 // The exchange between task managers. Two that have channels of a region between
 // them share one connection, which lives and dies with the region's tasks: what
 // fails together is restarted together. The one with the lower index dials.
+//
+// With flow control by TCP each edge has a connection of its own, as in Flink before
+// 1.5 (the connection index of an intermediate result). Otherwise a connection that
+// is not read for want of a subtask's buffers could keep what that subtask waits for
+// from coming: the output of its output's reader.
 
 // conn is a connection to another task manager.
 type conn struct {
 	*remote.Conn
+	link
+}
+
+// link is what a connection is for.
+type link struct {
 	peer int
+	lane int // the edge's number, from 1; 0 for all edges
 }
 
 // peers takes the connections of others.
@@ -48,8 +59,17 @@ func newPeers(tm *taskManager) *peers {
 	}
 }
 
-// linkName names the connection that a task manager dials for a region's tasks.
-func linkName(a tenure, from int) string { return fmt.Sprintf("%d/%d/%d", a.Region, a.Epoch, from) }
+// linkName names a connection that a task manager dials for a region's tasks.
+func linkName(a tenure, from, lane int) string {
+	return fmt.Sprintf("%d/%d/%d/%d", a.Region, a.Epoch, from, lane)
+}
+
+// linked takes such a name apart.
+func linked(name string) (a tenure, err error) {
+	var from, lane int
+	_, err = fmt.Sscanf(name, "%d/%d/%d/%d", &a.Region, &a.Epoch, &from, &lane)
+	return a, err
+}
 
 func (p *peers) accept() {
 	self := remote.Greeting{Name: fmt.Sprintf("task manager %d", p.tm.from.Index+1), Token: p.tm.from.Token}
@@ -72,11 +92,10 @@ func (p *peers) accept() {
 }
 
 func (p *peers) put(c *remote.Conn) {
-	var a tenure
-	var from int
+	a, err := linked(c.Peer())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, err := fmt.Sscanf(c.Peer(), "%d/%d/%d", &a.Region, &a.Epoch, &from); err != nil || a.Epoch <= p.over[a.Region] {
+	if err != nil || a.Epoch <= p.over[a.Region] {
 		go c.Abort()
 		return
 	}
@@ -109,9 +128,7 @@ func (p *peers) forget(a tenure) {
 	defer p.mu.Unlock()
 	p.over[a.Region] = max(p.over[a.Region], a.Epoch)
 	for name, c := range p.got {
-		var b tenure
-		var from int
-		if _, err := fmt.Sscanf(name, "%d/%d/%d", &b.Region, &b.Epoch, &from); err == nil && b.Region == a.Region && b.Epoch <= a.Epoch {
+		if b, err := linked(name); err == nil && b.Region == a.Region && b.Epoch <= a.Epoch {
 			go c.Abort()
 			delete(p.got, name)
 		}
@@ -123,8 +140,8 @@ type remoteChannel struct {
 	id       uint32
 	edge     *pipeline.Edge
 	from, to schedule.Subtask
-	peer     int
-	out      bool // leads away from here
+	link
+	out bool // leads away from here
 }
 
 // channels lists the channels between a region's tasks here and elsewhere. Every
@@ -138,7 +155,7 @@ func (tm *taskManager) channels(g *region) (cs []remoteChannel) {
 	}
 	r.eachChannel(func(e *pipeline.Edge, from, to schedule.Subtask) {
 		id++
-		c := remoteChannel{id: id, edge: e, from: from, to: to}
+		c := remoteChannel{id: id, edge: e, from: from, to: to, link: link{lane: r.lane(e)}}
 		switch {
 		case here[from] && !here[to]:
 			c.out, c.peer = true, r.places[to].TaskManager
@@ -150,6 +167,22 @@ func (tm *taskManager) channels(g *region) (cs []remoteChannel) {
 		cs = append(cs, c)
 	})
 	return cs
+}
+
+// lane returns which of the connections between two task managers an edge's channels
+// share.
+func (r *run) lane(e *pipeline.Edge) (n int) {
+	if r.cfg.FlowControl != remote.TCP {
+		return 0
+	}
+	for _, f := range r.fragments {
+		for _, in := range f.In {
+			if n++; in == e {
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 // eachChannel calls f for all channels of the job.
@@ -178,21 +211,21 @@ func (r *run) eachChannel(f func(e *pipeline.Edge, from, to schedule.Subtask)) {
 func (d *deployment) dial(tm *taskManager, addresses map[int]string) error {
 	own := tm.from.Index
 	for _, c := range tm.channels(d.region) {
-		if d.conns[c.peer] != nil {
+		if d.conns[c.link] != nil {
 			continue
 		}
 		var rc *remote.Conn
 		var err error
 		if own < c.peer {
-			rc, err = remote.Dial(d.ctx, addresses[c.peer], remote.Greeting{Name: linkName(d.tenure, own), Token: tm.from.Token}, tm.peers.cfg)
+			rc, err = remote.Dial(d.ctx, addresses[c.peer], remote.Greeting{Name: linkName(d.tenure, own, c.lane), Token: tm.from.Token}, tm.peers.cfg)
 		} else {
-			rc, err = tm.peers.await(d.ctx, linkName(d.tenure, c.peer))
+			rc, err = tm.peers.await(d.ctx, linkName(d.tenure, c.peer, c.lane))
 		}
 		if err != nil {
 			return fmt.Errorf("connection to task manager %d: %w", c.peer+1, err)
 		}
-		d.conns[c.peer] = &conn{rc, c.peer}
-		go d.watch(tm, d.conns[c.peer])
+		d.conns[c.link] = &conn{rc, c.link}
+		go d.watch(tm, d.conns[c.link])
 	}
 	return nil
 }
@@ -250,10 +283,10 @@ func (d *deployment) connect(tm *taskManager, ts []*task) error {
 					promote(ring, b.id) // it was on its way when the word came
 				}
 			})
-			failed = d.conns[r.places[from].TaskManager].Receive(id, gates[to], ring)
+			failed = d.conns[link{r.places[from].TaskManager, r.lane(e)}].Receive(id, gates[to], ring)
 			return
 		case down == nil:
-			if ring, failed = d.conns[r.places[to].TaskManager].Send(id); failed != nil {
+			if ring, failed = d.conns[link{r.places[to].TaskManager, r.lane(e)}].Send(id); failed != nil {
 				return
 			}
 		}

@@ -47,7 +47,7 @@ type deployment struct {
 	region *region
 	ctx    context.Context
 	cancel context.CancelFunc
-	conns  map[int]*conn // by task manager
+	conns  map[link]*conn
 
 	mu      sync.Mutex // of opening and closing
 	opened  bool
@@ -275,7 +275,7 @@ const sealing = 10 * time.Second
 // deploy notes that a region is being opened; a close may come before it is.
 func (tm *taskManager) deploy(o opening) *deployment {
 	g := tm.run.regions[o.Region]
-	d := &deployment{tenure: o.tenure, region: g, conns: map[int]*conn{}}
+	d := &deployment{tenure: o.tenure, region: g, conns: map[link]*conn{}}
 	d.ctx, d.cancel = context.WithCancel(tm.run.ctx)
 	tm.mu.Lock()
 	defer tm.mu.Unlock()

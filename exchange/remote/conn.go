@@ -330,17 +330,26 @@ func (c *Conn) fill(b *batch) (closing bool, err error) {
 	return c.closing, nil
 }
 
+// patient reads from a connection and allows it so long a silence from each read
+// on. Time in which nobody reads, because a gate has no free buffer, is no silence.
+type patient struct {
+	net     net.Conn
+	silence time.Duration
+}
+
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.net.SetReadDeadline(time.Now().Add(p.silence)); err != nil {
+		return 0, err
+	}
+	return p.net.Read(b)
+}
+
 // read is the reader's loop.
 func (c *Conn) read() error {
-	in := bufio.NewReaderSize(c.net, 64<<10)
+	in := bufio.NewReaderSize(patient{c.net, c.cfg.Silence}, 64<<10)
 	var raw [headerSize]byte
 	var body []byte
 	for {
-		if in.Buffered() < headerSize {
-			if err := c.net.SetReadDeadline(time.Now().Add(c.cfg.Silence)); err != nil {
-				return err
-			}
-		}
 		if _, err := io.ReadFull(in, raw[:]); err != nil {
 			return c.readError(err)
 		}

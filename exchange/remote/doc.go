@@ -12,7 +12,9 @@
 // With tcp (Flink before 1.5) the sender sends what it has, and the receiver
 // stops reading from the connection while a gate has no free buffer: then TCP's
 // window closes, and every channel on the connection waits for the slow one.
-// It is there to be seen, not to be used.
+// It is there to be seen, not to be used. So that nobody waits for ever, channels
+// that feed each other must not share a connection, and a task that takes nothing
+// of one channel until something has come on another says so (Gate.Beyond).
 //
 // # On the wire
 //

@@ -19,7 +19,8 @@ type Gate struct {
 
 	// With flow control by TCP there is no account, only what is left.
 	total   int
-	left    int
+	left    int // below 0 where more are out than there should be
+	beyond  bool
 	waiting sync.Cond
 }
 
@@ -58,7 +59,7 @@ func (g *Gate) buffer(r *receiver) (*exchange.Buffer, error) {
 			return nil, err
 		}
 	} else {
-		for g.left == 0 {
+		for g.left <= 0 && !g.beyond {
 			if err := r.conn.Err(); err != nil {
 				return nil, err
 			}
@@ -90,7 +91,9 @@ func (g *Gate) backlog(r *receiver, n int) {
 // Take implements exchange.Owner: the task has read the buffer.
 func (g *Gate) Take(b *exchange.Buffer) {
 	g.mu.Lock()
-	g.free = append(g.free, b)
+	if len(g.free) < g.total { // else it was one beyond the bound
+		g.free = append(g.free, b)
+	}
 	if g.account == nil {
 		g.left++
 		g.waiting.Signal()
@@ -99,6 +102,21 @@ func (g *Gate) Take(b *exchange.Buffer) {
 		g.announce()
 	}
 	g.mu.Unlock()
+}
+
+// Beyond lets buffers come beyond the gate's bound, or ends that. It has an effect
+// with flow control by TCP only, where a task needs it while it takes nothing of
+// some channels until something has come on the others: what the former have sent
+// would fill the gate and keep the connection from the latter for ever. With credit
+// each channel has buffers of its own.
+func (g *Gate) Beyond(on bool) {
+	if g.account != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.beyond = on
+	g.waiting.Broadcast()
 }
 
 // announce hands the new grants to their connections. A gate's lock may be held

@@ -277,6 +277,42 @@ func TestHeadOfLineBlocking(t *testing.T) {
 	fast.next(t, b).Buffer.Release()
 }
 
+// TestBeyondTheBound: a task that takes nothing of one channel until something has
+// come on the other gets it, and the gate shrinks back.
+func TestBeyondTheBound(t *testing.T) {
+	a, b := pair(t, TCP)
+	blocked, awaited := newInlet(), newInlet()
+	g, err := NewGate(TCP, 2, 1, 1)
+	must(t, err)
+	must(t, b.Receive(0, g, blocked.ring))
+	must(t, b.Receive(1, g, awaited.ring))
+	first, err := a.Send(0)
+	must(t, err)
+	second, err := a.Send(1)
+	must(t, err)
+	fill(first, 10)
+	for blocked.ring.Len() < g.Bound() {
+		runtime.Gosched()
+	}
+	g.Beyond(true)
+	fill(second, 1)
+	awaited.next(t, b).Buffer.Release()
+	for range 10 {
+		blocked.next(t, b).Buffer.Release()
+	}
+	g.Beyond(false)
+	if len(g.free) > g.Bound() || g.InUse() != 0 {
+		t.Errorf("%d buffers are kept of %d, %d are in use", len(g.free), g.Bound(), g.InUse())
+	}
+	fill(first, 10)
+	for blocked.ring.Len() < g.Bound() {
+		runtime.Gosched()
+	}
+	if n := g.InUse(); n != g.Bound() {
+		t.Errorf("%d buffers are out, %d is the bound again", n, g.Bound())
+	}
+}
+
 func (c *Conn) mustHaveSent(bytes int64) bool { sent, _ := c.Bytes(); return sent < bytes }
 
 func TestPeerGone(t *testing.T) {
@@ -330,6 +366,37 @@ func TestIdleIsNotSilent(t *testing.T) {
 		a := newConn(here, "b", Config{Flow: Credit, Silence: 4 * time.Second})
 		b := newConn(there, "a", Config{Flow: Credit, Silence: 4 * time.Second})
 		time.Sleep(time.Hour) // virtual
+		if a.Err() != nil || b.Err() != nil {
+			t.Errorf("%v, %v", a.Err(), b.Err())
+		}
+		go a.Close()
+		<-b.Done()
+		<-a.Done()
+	})
+}
+
+// With flow control by TCP a receiver may not read for longer than silence is
+// allowed: in between two frames, and in between a frame's header and its body.
+func TestSlowIsNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		cfg := Config{Flow: TCP, Events: numbers{}, Silence: 4 * time.Second}
+		a, b := newConn(here, "b", cfg), newConn(there, "a", cfg)
+		in := newInlet()
+		g, err := NewGate(TCP, 1, 1, 0)
+		must(t, err)
+		must(t, b.Receive(0, g, in.ring))
+		out, err := a.Send(0)
+		must(t, err)
+		fill(out, 10)
+		for range 10 {
+			e := in.next(t, b)
+			time.Sleep(15 * time.Second)
+			if e.Buffer == nil {
+				break
+			}
+			e.Buffer.Release()
+		}
 		if a.Err() != nil || b.Err() != nil {
 			t.Errorf("%v, %v", a.Err(), b.Err())
 		}
