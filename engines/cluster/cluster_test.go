@@ -126,6 +126,44 @@ func TestMessagesInOrder(t *testing.T) {
 	}
 }
 
+// TestAStrangerTakesNoMembersPlace: whoever connects without the token, or with
+// nothing to say, while a member is being started.
+func TestAStrangerTakesNoMembersPlace(t *testing.T) {
+	var l *Leader
+	cfg := config("echo")
+	command := cfg.Command
+	cfg.Command = func() *exec.Cmd {
+		for _, hello := range []any{presentation{Token: "another", Index: 0}, "nothing"} {
+			nc, err := net.Dial("tcp", l.listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := Encode("join", hello)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWire(nc, time.Minute)
+			if err := w.send(m); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.receive(); err == nil {
+				t.Error("a stranger got an answer")
+			}
+		}
+		return command()
+	}
+	l, err := Lead(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := l.Start(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A killed member is lost, its neighbour is not, and its index can be taken
 // again.
 func TestLoss(t *testing.T) {

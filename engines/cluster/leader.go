@@ -81,12 +81,16 @@ func (l *Leader) greet(w *wire) {
 	if err == nil && subtle.ConstantTimeCompare([]byte(p.Token), []byte(l.token)) == 0 {
 		err = errors.New("a process of another leader")
 	}
+	if err != nil { // whoever it is, the member may still come
+		w.end(err)
+		return
+	}
 	l.mu.Lock()
 	to := l.waiting[p.Index]
 	delete(l.waiting, p.Index)
 	l.mu.Unlock()
-	if err != nil || to == nil {
-		w.end(err)
+	if to == nil {
+		w.end(errors.New("nobody waits for this member"))
 		return
 	}
 	to <- joined{w, p}
@@ -124,8 +128,16 @@ func (l *Leader) Start(ctx context.Context, index int) (*Member, error) {
 		return nil, fmt.Errorf("member %d: %w", index, err)
 	}
 	l.mu.Lock()
-	l.members[m] = true
+	closed := l.closed
+	if !closed {
+		l.members[m] = true
+	}
 	l.mu.Unlock()
+	if closed {
+		m.Kill()
+		<-m.exited
+		return nil, fmt.Errorf("member %d: the leader was closed meanwhile", index)
+	}
 	return m, nil
 }
 
