@@ -84,7 +84,7 @@ func (j *Job) Resolve() error {
 		return fmt.Errorf("job %q: maximum parallelism %d: at most %d is allowed", j.Name, j.MaxParallelism, state.MaxParallelismLimit)
 	}
 	if j.MaxParallelism < highest {
-		return fmt.Errorf("job %q: maximum parallelism %d is below the parallelism %d", j.Name, j.MaxParallelism, highest)
+		return fmt.Errorf("job %q: maximum parallelism %d is below the parallelism %d: raise the one or lower the other", j.Name, j.MaxParallelism, highest)
 	}
 	var errs []error
 	for _, n := range j.Graph.Nodes() {

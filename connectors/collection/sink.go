@@ -314,7 +314,7 @@ func (s *Sink) Recover(_ context.Context, env connectors.WriterEnv, cs []connect
 	}
 	maps.DeleteFunc(s.open, func(_ uint64, e *epoch) bool { return e.job == env.Job+"/"+env.Node })
 	if lost > 0 {
-		return fmt.Errorf("%w: %d of %d", ErrLost, lost, len(cs))
+		return fmt.Errorf("%w: %d of %d: %w", ErrLost, lost, len(cs), connectors.ErrLost)
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func (s *Sink) transactional(ctx context.Context, env connectors.WriterEnv, id s
 	}
 	cl.Close()
 	if errors.Is(err, kerr.InvalidTransactionTimeout) {
-		return nil, fmt.Errorf("kafka sink %s: transactionMillis %d is longer than the brokers allow (transaction.max.timeout.ms): %w",
+		return nil, fmt.Errorf("kafka sink %s: transactionMillis %d is longer than the brokers allow: lower it, or raise their transaction.max.timeout.ms: %w",
 			env.Node, s.cfg.TransactionMillis, err)
 	}
 	return nil, fmt.Errorf("kafka sink %s: transactional id %s: %w", env.Node, id, err)

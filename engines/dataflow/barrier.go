@@ -87,6 +87,7 @@ func (t *task) barrier(ch int, b barrier) error {
 	if v.aborted != 0 || v.complete || v.overtakes {
 		t.in.unblock()
 	}
+	t.in.beyond(t.align)
 	if v.overtakes {
 		if err := t.beginOvertaking(b); err != nil {
 			return err
@@ -161,6 +162,7 @@ func (t *task) overtake(id int64) error {
 		return nil
 	}
 	t.in.unblock()
+	t.in.beyond(t.align)
 	return t.beginOvertaking(barrier{id: id, started: t.since[id]})
 }
 
@@ -168,6 +170,7 @@ func (t *task) overtake(id int64) error {
 // before it and is not in it.
 func (t *task) beginOvertaking(b barrier) error {
 	b.unaligned = true
+	b.overtaken = nil // kept here: those behind the outputs have overtaken something else
 	p, err := t.part(b, t.since[b.id])
 	if err != nil {
 		return err
@@ -198,6 +201,7 @@ func (t *task) keep(ch int, b *exchange.Buffer) {
 func (t *task) abort(id int64) {
 	if t.align != nil && t.align.abort(id) {
 		t.in.unblock()
+		t.in.beyond(t.align)
 	}
 	t.drop(id)
 }

@@ -171,36 +171,24 @@ func (r *run) recover(from *checkpoints.Checkpoint) error {
 // nodes, aborts what else they have open, and notes that.
 func (r *run) recoverSinks(from *checkpoints.Checkpoint, nodes []*pipeline.Node) error {
 	done := map[string]bool{}
-	if r.job.Guarantee == connectors.ExactlyOnce {
+	for _, n := range nodes {
+		if n.Sink == nil {
+			continue
+		}
+		var cs []connectors.Committable
+		if from != nil {
+			cs = from.Committables(n.UID)
+		}
+		if r.job.Guarantee != connectors.ExactlyOnce && len(cs) == 0 {
+			continue // what it was exactly-once with before it still commits
+		}
 		if err := r.attempt.Check(); err != nil {
 			return err
 		}
-		for _, n := range nodes {
-			if n.Sink == nil {
-				continue
-			}
-			done[n.UID] = true
-			var cs []connectors.Committable
-			if from != nil {
-				cs = from.Committables(n.UID)
-			}
-			env := r.writerEnv(n, 0, pipeline.ParallelismOf(n, r.job.Parallelism))
-			if r.cfg.BreakRecovery {
-				// With nothing to commit it initializes all ids of the sink.
-				if err := n.Sink.(connectors.Recoverer).Recover(r.ctx, env, nil); err != nil {
-					return fmt.Errorf("sink %q: %w", n.Name, err)
-				}
-			}
-			err := n.Sink.(connectors.Recoverer).Recover(r.ctx, env, cs)
-			if r.cfg.AcceptLost && errors.Is(err, connectors.ErrLost) {
-				r.rt.Log.Error("going on without prepared output", "sink", n.Name, "checkpoint", from.ID, "error", err)
-				r.emit(engines.Lost{Checkpoint: from.ID, Error: err.Error()})
-				err = nil
-			}
-			if err != nil {
-				return fmt.Errorf("sink %q: recovering its transactions: %w", n.Name, err)
-			}
+		if err := r.recoverSink(from, n, cs); err != nil {
+			return fmt.Errorf("sink %q: recovering its transactions: %w", n.Name, err)
 		}
+		done[n.UID] = true
 	}
 	if from == nil {
 		return nil
@@ -215,6 +203,35 @@ func (r *run) recoverSinks(from *checkpoints.Checkpoint, nodes []*pipeline.Node)
 	return nil
 }
 
+func (r *run) recoverSink(from *checkpoints.Checkpoint, n *pipeline.Node, cs []connectors.Committable) error {
+	sink, ok := n.Sink.(connectors.Recoverer)
+	if !ok {
+		return fmt.Errorf("a sink of kind %s cannot commit what checkpoint %d lists", n.Sink.Describe().Kind, from.ID)
+	}
+	env := r.writerEnv(n, 0, pipeline.ParallelismOf(n, r.job.Parallelism))
+	if r.cfg.BreakRecovery {
+		// With nothing to commit it initializes all ids of the sink.
+		if err := sink.Recover(r.ctx, env, nil); err != nil {
+			return err
+		}
+	}
+	err := sink.Recover(r.ctx, env, cs)
+	if r.cfg.AcceptLost && errors.Is(err, connectors.ErrLost) {
+		r.rt.Log.Error("going on without prepared output", "sink", n.Name, "checkpoint", from.ID, "error", err)
+		r.emit(engines.Lost{Checkpoint: from.ID, Error: err.Error()})
+		return nil
+	}
+	if errors.Is(err, connectors.ErrLost) {
+		return fmt.Errorf("%w; acceptLost: true goes on without it", err)
+	}
+	return err
+}
+
+// elsewhere is how many checkpoints in a row may be given up because regions that a
+// sink is not in are restarted: it prepares an epoch for each, and nothing tells it
+// before. Ids that are not used cost nothing.
+const elsewhere = 64
+
 func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.WriterEnv {
 	env := connectors.WriterEnv{
 		Env: r.env(n), Subtask: subtask, Parallelism: parallelism, Guarantee: r.job.Guarantee,
@@ -224,6 +241,9 @@ func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.W
 	}
 	if r.broken {
 		env.Pool++ // commits run ahead of the metadata, so releases lag by one
+	}
+	if len(r.execution.regions) > 1 {
+		env.Pool += elsewhere
 	}
 	if r.rt.Acks != nil {
 		env.Acked = r.rt.Acks.Acked
@@ -350,8 +370,10 @@ func (r *run) allHaveOperators(from *checkpoints.Checkpoint) error {
 			known[n.UID] = true
 		}
 	}
-	for _, e := range r.sources {
-		known[e.node.UID] = true
+	for _, n := range r.job.Graph.Nodes() {
+		if n.Source != nil || n.Sink != nil {
+			known[n.UID] = true
+		}
 	}
 	var errs []error
 	refuse := func(what, operator string) {
@@ -370,6 +392,9 @@ func (r *run) allHaveOperators(from *checkpoints.Checkpoint) error {
 	}
 	for _, s := range from.Sources {
 		refuse("positions", s.Operator)
+	}
+	for _, s := range from.Sinks {
+		refuse("prepared output", s.Operator)
 	}
 	return errors.Join(errs...)
 }

@@ -117,7 +117,7 @@ func (c *coordinator) loop() (err error) {
 			err = c.begin(false, savepoint{})
 		case <-c.timeout.C:
 			if p := c.gathering(); p != nil {
-				err = c.fail(p, fmt.Errorf("it took longer than %v", time.Duration(c.run.cfg.Checkpoint.Timeout)))
+				err = c.fail(p, c.tooLong(p))
 			}
 		case <-c.switches.C:
 			c.overtake()

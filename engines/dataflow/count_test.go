@@ -64,6 +64,15 @@ func counting(src connectors.Source, sink connectors.Sink) *pipeline.Graph {
 	return g
 }
 
+// countingTwice is counting behind one more exchange.
+func countingTwice(src connectors.Source, sink connectors.Sink) *pipeline.Graph {
+	g := pipeline.New("two exchanges")
+	in := pipeline.From(g, "in", src, decodeItem).Codec(itemCodec)
+	again := pipeline.Map(in.Rebalance(), "again", func(v item) item { return v }).Codec(itemCodec)
+	pipeline.To(countBy(again), "out", sink, encodeItem)
+	return g
+}
+
 func countBy(in *pipeline.Stream[item]) *pipeline.Stream[item] {
 	return pipeline.Process(pipeline.KeyBy(in, func(v item) int64 { return v.key }), "count", countFunction).Codec(itemCodec)
 }

@@ -12,6 +12,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/pipeline"
 )
 
 // crashed runs the job until it dies at a point.
@@ -101,6 +102,51 @@ func lost(t *testing.T, point string, before func(*world)) {
 		got := w.tally("in")
 		expect(t, []int{got.copies, got.losses}, []int{0, want})
 		expect(t, w.b.open(), []string(nil))
+	})
+}
+
+// TestPreparedOutputIsCommittedWhateverTheJobIsNow: a job that was exactly-once when it
+// died and is at-least-once when it goes on loses nothing of what was prepared, and one
+// that has lost the sink is refused unless it may drop it.
+func TestPreparedOutputIsCommittedWhateverTheJobIsNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.b.grow("in", 4)
+		if w.uncommitted(w.crashed("D5", 3, 1)) == 0 {
+			t.Fatal("nothing is prepared at this point")
+		}
+		graph := w.job.Graph
+		w.job.Graph = pipeline.New("counting")
+		in := pipeline.From(w.job.Graph, "in", topic{w.b, "in"}, decodeItem).Codec(itemCodec)
+		pipeline.To(countBy(in), "renamed", output{w.b}, encodeItem)
+		_, err := New().Start(context.Background(), w.job, w.cfg, w.rt)
+		if err == nil || !strings.Contains(err.Error(), `has prepared output of operator "out", the job has not; allowNonRestored: true drops it`) {
+			t.Errorf("started with %v", err)
+		}
+		w.job.Graph, w.job.Guarantee = graph, connectors.AtLeastOnce
+		w.restartAndDrain()
+		expect(t, w.tally("in").losses, 0)
+		expect(t, w.b.open(), []string(nil))
+	})
+}
+
+// TestLostOutputIsNoReasonToTryAgain: a commit that is refused fails the job whatever
+// the restart strategy, because the next recovery would be refused as well.
+func TestLostOutputIsNoReasonToTryAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.cfg.Restart.Strategy = RestartExponential
+		w.b.grow("in", 4)
+		w.rt.Failpoints.Arm("D5", 3, func(engines.FailpointReached, func() engines.Recovery) { w.b.expire() })
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		r := w.start(ctx)
+		w.feed("in", 100)
+		err := r.Wait()
+		if err == nil || !errors.Is(err, connectors.ErrLost) || !strings.Contains(err.Error(), `sink "out"`) {
+			t.Errorf("ended with %v", err)
+		}
+		expect(t, len(w.kinds("restarting")), 1)
 	})
 }
 

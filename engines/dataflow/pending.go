@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"streamduel/clock"
@@ -40,6 +41,23 @@ func (c *coordinator) pending(id int64) *pending {
 		}
 	}
 	return nil
+}
+
+// tooLong is the reason of a checkpoint whose time is up: who has not answered, and
+// what can be done.
+func (c *coordinator) tooLong(p *pending) error {
+	var missing []string
+	for _, s := range c.run.seats {
+		if !p.acked[s] {
+			missing = append(missing, s.name)
+		}
+	}
+	of := strings.Join(missing[:min(len(missing), 3)], ", ")
+	if more := len(missing) - 3; more > 0 {
+		of += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Errorf("it took longer than %v: nothing came from %s: raise checkpoint.timeout, or see what holds the barrier up there",
+		time.Duration(c.run.cfg.Checkpoint.Timeout), of)
 }
 
 // gathering returns the oldest checkpoint of which parts are missing.

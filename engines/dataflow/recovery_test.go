@@ -226,7 +226,7 @@ func TestACheckpointThatTakesTooLongFails(t *testing.T) {
 		r := w.start(context.Background())
 		defer w.feeding("in", 50)()
 		err := r.Wait()
-		if err == nil || !strings.Contains(err.Error(), "checkpoint 4 failed") || !strings.Contains(err.Error(), "longer than 1s") {
+		if err == nil || !strings.Contains(err.Error(), "checkpoint 4 failed") || !strings.Contains(err.Error(), "longer than 1s: nothing came from count → out (1/1): raise checkpoint.timeout") {
 			t.Errorf("ended with %v", err)
 		}
 		expect(t, len(w.kinds("checkpointFailed")), 1)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/pipeline"
 	"streamduel/state"
@@ -205,8 +206,8 @@ func (c *coordinator) takeDown(g *region, reason error) error {
 func (c *coordinator) restart(g *region) error {
 	id, err := c.reopen(g)
 	if err != nil {
-		if errors.Is(err, state.ErrSuperseded) {
-			return err
+		if errors.Is(err, state.ErrSuperseded) || errors.Is(err, connectors.ErrLost) {
+			return err // it will not be otherwise the next time
 		}
 		return c.takeDown(g, err)
 	}
@@ -252,6 +253,9 @@ func (c *coordinator) reopen(g *region) (checkpoint int64, err error) {
 		return 0, err
 	}
 	r.settle(from.Positions())
+	if r.job.Guarantee != connectors.AtMostOnce {
+		r.advance(from.Positions()) // behind where it was when the newest could not be used
+	}
 	ts, err := r.openRegion(g, from)
 	if err != nil {
 		return 0, err

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,6 +142,108 @@ func TestOnlyTheFailedRegionRestarts(t *testing.T) {
 
 // offsetOf tells two topics' outputs apart by their partitions.
 var offsetOf = map[string]int32{"a": 0, "b": 100}
+
+// TestARestartFromAnOlderCheckpoint: where the newest is torn, positions and state
+// are both those of the one before.
+func TestARestartFromAnOlderCheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.AtLeastOnce, 2)
+		w.fixedDelay(1)
+		w.cfg.Checkpoint.Retained = 2
+		w.b.grow("in", 4)
+		r := w.start(context.Background())
+		w.feed("in", 100)
+		w.b.mu.Lock()
+		w.b.writeHook = func(connectors.WriterEnv, *connectors.Record) error {
+			w.b.writeHook = nil
+			ids, err := w.folder.Numbered("checkpoint-")
+			if err != nil {
+				return err
+			}
+			newest := filepath.Join(w.folder.Path(), fmt.Sprint("checkpoint-", ids[len(ids)-1]))
+			return errors.Join(errors.New("failure"), os.Truncate(newest, 10))
+		}
+		w.b.mu.Unlock()
+		w.feed("in", 100)
+		w.stop(r, engines.StopDrain)
+		expect(t, len(w.kinds("restarted")), 1)
+		inputs, counts := map[int64]int64{}, map[int64]int64{}
+		for _, rs := range w.b.input["in"] {
+			for i := range rs {
+				v, err := decodeItem(&rs[i])
+				if err != nil {
+					t.Fatal(err)
+				}
+				inputs[v.key]++
+			}
+		}
+		for i := range w.b.visible {
+			v, _, err := itemCodec.Decode(w.b.visible[i].Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts[v.key] = max(counts[v.key], v.count)
+		}
+		expect(t, counts, inputs)
+	})
+}
+
+// refusing is a sink whose first prepares fail, when all others have prepared.
+type refusing struct {
+	output
+	left *atomic.Int32
+}
+
+type refusingWriter struct {
+	connectors.Writer
+	left *atomic.Int32
+}
+
+func (r refusing) Writer(ctx context.Context, env connectors.WriterEnv) (connectors.Writer, error) {
+	w, err := r.output.Writer(ctx, env)
+	return refusingWriter{w, r.left}, err
+}
+
+func (w refusingWriter) Prepare(ctx context.Context) (connectors.Committable, error) {
+	if w.left.Add(-1) < 0 {
+		return w.Writer.Prepare(ctx)
+	}
+	time.Sleep(20 * time.Millisecond)
+	return nil, errors.New("refused")
+}
+
+// TestARegionThatFailsAgainAndAgainLeavesTheOthersAlone, also where each time a
+// checkpoint is given up that they have prepared for.
+func TestARegionThatFailsAgainAndAgainLeavesTheOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 1)
+		w.fixedDelay(20)
+		graph := pipeline.New("two")
+		left := &atomic.Int32{}
+		left.Store(8)
+		for i, sink := range []connectors.Sink{refusing{output{w.b}, left}, output{w.b}} {
+			name := string('a' + rune(i))
+			w.b.grow(name, 1)
+			in := pipeline.From(graph, name, topic{w.b, name}, decodeItem).Codec(itemCodec)
+			pipeline.To(in, "out "+name, sink, func(v item, r *connectors.Record) { v.partition += offsetOf[name]; encodeItem(v, r) })
+		}
+		w.job.Graph = graph
+		r := w.start(context.Background())
+		fed := w.feeding("a", 500)
+		w.feed("b", 500)
+		fed()
+		time.Sleep(time.Second)
+		w.stop(r, engines.StopDrain)
+		expect(t, len(w.kinds("restarting")), 8)
+		for _, e := range w.kinds("restarting") {
+			if got := e.(engines.Restarting); len(got.Tasks) != 1 || !strings.HasPrefix(got.Tasks[0], "a") {
+				t.Errorf("%v restarts: %s", got.Tasks, got.Error)
+			}
+		}
+		expect(t, w.distinct(), 2*500*13)
+		expect(t, w.copies()["a"]+w.copies()["b"], 0)
+	})
+}
 
 // copies counts outputs beyond the first of each input, by topic.
 func (w *world) copies() map[string]int {

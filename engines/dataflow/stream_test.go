@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -326,20 +327,8 @@ func TestProcessingTimeTimers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, connectors.AtLeastOnce, 2)
 		w.b.grow("in", 2)
-		g := pipeline.New("processing time")
-		in := pipeline.From(g, "in", topic{w.b, "in"}, decodeItem).Codec(itemCodec)
-		late := pipeline.Process(pipeline.KeyBy(in, func(v item) int64 { return v.key }), "later", func(s *pipeline.Setup[int64]) pipeline.Function[int64, item, item] {
-			return pipeline.Function[int64, item, item]{
-				Element: func(v item, c *pipeline.KeyedCtx[int64], emit func(item)) {
-					c.ProcessingTimer(c.ProcessingTime() + 1000)
-				},
-				ProcessingTimer: func(ts int64, c *pipeline.KeyedCtx[int64], emit func(item)) {
-					emit(item{key: c.Key(), sequence: time.Now().UnixMilli() - ts})
-				},
-			}
-		}).Codec(itemCodec)
-		pipeline.To(late, "out", output{w.b}, encodeItem)
-		w.job.Graph = g
+		w.job.Graph = pipeline.New("processing time")
+		w.later()
 		r := w.start(context.Background())
 		time.Sleep(time.Second)
 		w.b.append("in", 0, input(0, 1, 100), input(0, 2, 100))
@@ -348,6 +337,57 @@ func TestProcessingTimeTimers(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		expect(t, w.results(), "14@0=0 7@0=0") // on the millisecond
 		w.stop(r, engines.StopDrain)
+	})
+}
+
+// later adds to the job's graph what answers each record a second after it.
+func (w *world) later() {
+	in := pipeline.From(w.job.Graph, "in", topic{w.b, "in"}, decodeItem).Codec(itemCodec)
+	late := pipeline.Process(pipeline.KeyBy(in, func(v item) int64 { return v.key }), "later", func(s *pipeline.Setup[int64]) pipeline.Function[int64, item, item] {
+		return pipeline.Function[int64, item, item]{
+			Element: func(v item, c *pipeline.KeyedCtx[int64], emit func(item)) {
+				c.ProcessingTimer(c.ProcessingTime() + 1000)
+			},
+			ProcessingTimer: func(ts int64, c *pipeline.KeyedCtx[int64], emit func(item)) {
+				emit(item{key: c.Key(), sequence: time.Now().UnixMilli() - ts})
+			},
+		}
+	}).Codec(itemCodec)
+	pipeline.To(late, "out", output{w.b}, encodeItem)
+}
+
+// TestTimersThatTheEndComesBefore stay in the last checkpoint, also where the rest of
+// the job takes longer to its end than they would have.
+func TestTimersThatTheEndComesBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.b.grow("in", 2)
+		w.b.grow("long", 1)
+		w.job.Graph = pipeline.New("processing time")
+		w.later()
+		long := pipeline.From(w.job.Graph, "long", topic{w.b, "long"}, decodeItem).Codec(itemCodec)
+		pipeline.To(long, "none", output{w.b}, func(v item, r *connectors.Record) { time.Sleep(100 * time.Millisecond) })
+		r := w.start(context.Background())
+		time.Sleep(time.Second)
+		w.fill("long", 50, 37)
+		w.b.append("in", 0, input(0, 1, 100), input(0, 2, 100))
+		time.Sleep(500 * time.Millisecond)
+		before := time.Now()
+		w.stop(r, engines.StopDrain)
+		if time.Since(before) < 2*time.Second {
+			t.Fatal("the end came before the timers")
+		}
+		answers := func() string {
+			w.b.mu.Lock()
+			w.b.visible = slices.DeleteFunc(w.b.visible, func(r connectors.Record) bool { return len(r.Value) == 0 })
+			w.b.mu.Unlock()
+			return w.results()
+		}
+		expect(t, answers(), "")
+		r = w.start(context.Background())
+		time.Sleep(time.Second)
+		w.stop(r, engines.StopDrain)
+		expect(t, strings.Count(answers(), "="), 2)
 	})
 }
 

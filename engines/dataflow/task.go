@@ -209,7 +209,7 @@ func (t *task) handle(message any) error {
 // wait sleeps until there is mail, or until the next processing-time timer.
 func (t *task) wait(reason waitReason) {
 	var due <-chan time.Time
-	if reason == waitIdle {
+	if reason == waitIdle && !t.closing {
 		if next := t.pipe.NextProcessingTimer(); next != math.MaxInt64 {
 			d := time.Duration(next-t.run.rt.Clock.Millis()) * time.Millisecond
 			if t.timer == nil {
@@ -232,7 +232,9 @@ func (t *task) wait(reason waitReason) {
 
 // step is the default action.
 func (t *task) step() (progressed bool, err error) {
-	if now := t.run.rt.Clock.Millis(); now != t.now || t.timing {
+	// Behind the end nobody expects anything any more: timers that are not due by
+	// then stay in the state, as in Flink.
+	if now := t.run.rt.Clock.Millis(); !t.closing && (now != t.now || t.timing) {
 		t.now = now
 		done, err := t.pipe.ProcessingTime(now)
 		if t.timing = !done; t.timing || err != nil {

@@ -96,6 +96,31 @@ func TestCrashesWithRecordsOnTheirWay(t *testing.T) {
 	}
 }
 
+// TestRecordsOnTheirWayThroughTwoExchanges: what a barrier has overtaken before a
+// subtask is that subtask's, and none of those that it goes on to.
+func TestRecordsOnTheirWayThroughTwoExchanges(t *testing.T) {
+	for _, timeout := range []time.Duration{0, 700 * time.Millisecond} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, connectors.ExactlyOnce, 2)
+				w.cfg.Checkpoint.Interval = Duration(time.Second)
+				w.cfg.Checkpoint.Unaligned, w.cfg.Checkpoint.AlignedTimeout = true, Duration(timeout)
+				w.job.Graph = countingTwice(topic{w.b, "in"}, output{w.b})
+				r := w.behind()
+				time.Sleep(10 * time.Second)
+				done := w.completed()
+				if len(done) < 5 || done[len(done)-1].InFlightBytes < 64<<10 {
+					t.Fatalf("%d checkpoints were done in 15 s; the last: %+v", len(done), done[max(len(done)-1, 0):])
+				}
+				w.stop(r, engines.StopNow)
+				w.rt.Gate.Throttle(0)
+				w.restartAndDrain()
+				expect(t, w.tally("in"), tally{})
+			})
+		})
+	}
+}
+
 // TestRecordsInPartsOnTheirWay: a barrier may overtake half of a record that
 // spans buffers.
 func TestRecordsInPartsOnTheirWay(t *testing.T) {
