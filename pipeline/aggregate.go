@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"fmt"
 
 	"streamduel/codec"
 )
@@ -30,18 +31,39 @@ func (f *AggregateFunction[T, A, R]) create() (acc A) {
 // check refuses a function with a part missing.
 func (f *AggregateFunction[T, A, R]) check(g *Graph, name string) {
 	if f.Add == nil || f.Result == nil {
-		g.fail("operator %q: its aggregate function needs Add and Result", name)
+		g.fail("%w", errAggregate(name))
 	}
+}
+
+func errAggregate(operator string) error {
+	return fmt.Errorf("operator %q: its aggregate function needs Add and Result", operator)
 }
 
 // Aggregate keeps an accumulator for each key and emits the result so far: one
 // output an input, unless the job has an output mode.
 func Aggregate[K comparable, T, A, R any](k *Keyed[K, T], name string, f AggregateFunction[T, A, R], accumulators codec.Codec[A]) *Stream[R] {
 	f.check(k.s.g, name)
+	return aggregated(k, name, f.Merge != nil, func(*RuntimeContext) AggregateFunction[T, A, R] { return f }, accumulators)
+}
+
+// RichAggregate is Aggregate with a function that is made once per subtask. It is
+// not combined before an exchange, where it would be made too.
+func RichAggregate[K comparable, T, A, R any](k *Keyed[K, T], name string, open func(r *RuntimeContext) AggregateFunction[T, A, R], accumulators codec.Codec[A]) *Stream[R] {
+	return aggregated(k, name, false, func(r *RuntimeContext) AggregateFunction[T, A, R] {
+		f := open(r)
+		if f.Add == nil || f.Result == nil {
+			r.Fail(errAggregate(name))
+		}
+		return f
+	}, accumulators)
+}
+
+func aggregated[K comparable, T, A, R any](k *Keyed[K, T], name string, merges bool, open func(r *RuntimeContext) AggregateFunction[T, A, R], accumulators codec.Codec[A]) *Stream[R] {
 	if accumulators == nil {
 		accumulators, _ = codec.Of[A]()
 	}
-	return aggregation(k, name, "accumulator", accumulators, f.Merge != nil, func() running[T, A, R] {
+	return aggregation(k, name, "accumulator", accumulators, merges, func(c *RuntimeContext) running[T, A, R] {
+		f := open(c)
 		r := running[T, A, R]{
 			add: func(acc *A, fresh bool, v T) int {
 				if fresh {
@@ -52,7 +74,7 @@ func Aggregate[K comparable, T, A, R any](k *Keyed[K, T], name string, f Aggrega
 			},
 			rows: func(acc *A, _ int, next Receiver[R], c *Ctx) { next(f.Result(*acc), c) },
 		}
-		if f.Merge != nil {
+		if merges {
 			r.merge = func(acc *A, fresh bool, part A) int {
 				if fresh {
 					*acc = accumulators.Clone(part)
@@ -151,7 +173,7 @@ func Sum[K comparable, T any, F Number](k *Keyed[K, T], name string, field func(
 // several records is one like them, so that it goes in as they do.
 func keep[K comparable, T any](k *Keyed[K, T], name string, make func() func(acc *T, v T)) *Stream[T] {
 	values := k.Values()
-	out := aggregation(k, name, "value", values, true, func() running[T, T, T] {
+	out := aggregation(k, name, "value", values, true, func(*RuntimeContext) running[T, T, T] {
 		update := make()
 		add := func(acc *T, fresh bool, v T) int {
 			if fresh {

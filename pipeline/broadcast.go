@@ -123,20 +123,33 @@ func broadcastPort[B, R any](b *builder, n *Node, f func(v B, c *BroadcastCtx, e
 }
 
 // MapBroadcast is ProcessBroadcast for a stream that is not keyed: it has
-// neither keyed state nor timers. ofElement and ofBroadcast are made once per
-// subtask.
+// neither keyed state nor timers.
 func MapBroadcast[BK comparable, BV, T, B, R any](s *Stream[T], rules *Stream[B], name string, keys codec.Codec[BK], values codec.Codec[BV],
 	ofElement func(v T, state *BroadcastState[BK, BV], emit func(R)), ofBroadcast func(v B, state *BroadcastState[BK, BV], c *BroadcastCtx)) *Stream[R] {
+	return RichMapBroadcast(s, rules, name, keys, values, func(*RuntimeContext) BroadcastMap[BK, BV, T, B, R] {
+		return BroadcastMap[BK, BV, T, B, R]{ofElement, ofBroadcast}
+	})
+}
+
+// BroadcastMap is what MapBroadcast does with a record of either stream.
+type BroadcastMap[BK comparable, BV, T, B, R any] struct {
+	Element   func(v T, state *BroadcastState[BK, BV], emit func(R))
+	Broadcast func(v B, state *BroadcastState[BK, BV], c *BroadcastCtx)
+}
+
+// RichMapBroadcast is MapBroadcast with functions that are made once per subtask.
+func RichMapBroadcast[BK comparable, BV, T, B, R any](s *Stream[T], rules *Stream[B], name string, keys codec.Codec[BK], values codec.Codec[BV], open func(r *RuntimeContext) BroadcastMap[BK, BV, T, B, R]) *Stream[R] {
 	n := s.g.add(&Node{Name: name, Kind: KindOperator, StartsChain: true})
 	join(s, n, 0, Forward, nil)
 	join(rules, n, 1, Broadcast, nil)
 	n.build = func(b *builder, n *Node) any {
 		next, x := outputOf[R](b, n, ""), &b.task.ctx
+		f := open(&RuntimeContext{b, n})
 		emit := func(v R) { next(v, x) }
 		st := Broadcasted(&Setup[struct{}]{b: b, node: n}, "table", keys, values)
 		return ports{
-			Receiver[T](func(v T, _ *Ctx) { ofElement(v, st, emit) }),
-			broadcastPort(b, n, func(v B, c *BroadcastCtx, _ func(R)) { ofBroadcast(v, st, c) }, emit),
+			Receiver[T](func(v T, _ *Ctx) { f.Element(v, st, emit) }),
+			broadcastPort(b, n, func(v B, c *BroadcastCtx, _ func(R)) { f.Broadcast(v, st, c) }, emit),
 		}
 	}
 	return streamOf[R](n)

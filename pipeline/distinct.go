@@ -85,7 +85,7 @@ func TopN[K comparable, T any](k *Keyed[K, T], name string, n int, better func(a
 		k.s.g.fail("operator %q: the best %d: at least 1", name, n)
 	}
 	values := k.Values()
-	out := aggregation(k, name, "best", List(values), true, func() running[T, []T, Ranked[T]] {
+	out := aggregation(k, name, "best", List(values), true, func(*RuntimeContext) running[T, []T, Ranked[T]] {
 		add := func(best *[]T, _ bool, v T) (from int) {
 			at := len(*best)
 			for at > 0 && better(v, (*best)[at-1]) {

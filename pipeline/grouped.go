@@ -18,13 +18,15 @@ type running[T, A, R any] struct {
 
 // aggregation runs a running aggregation over a keyed stream. All of them are
 // made of this, so that output modes and the combining before an exchange are
-// done here for all. make is called once a subtask; table is the state's name.
-func aggregation[K comparable, T, A, R any](k *Keyed[K, T], name, table string, accs codec.Codec[A], merges bool, make func() running[T, A, R]) *Stream[R] {
+// done here for all. make is called once a subtask, without a context
+// where it is for what combines before the exchange (merges); table is the state's
+// name.
+func aggregation[K comparable, T, A, R any](k *Keyed[K, T], name, table string, accs codec.Codec[A], merges bool, make func(r *RuntimeContext) running[T, A, R]) *Stream[R] {
 	n := attach(k.s, &Node{Name: name, Kind: KindKeyed, Role: Role{Does: Aggregates}}, Hash, hashKey(k))
 	n.build = func(b *builder, n *Node) any {
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
 		next, key, c := outputOf[R](b, n, ""), k.key, &b.task.ctx
-		accumulators, f := Table(s, table, accs), make()
+		accumulators, f := Table(s, table, accs), make(s.Runtime())
 		add, rows := f.add, f.rows
 		results := ResultsOf(s, ResultTable[K]{
 			Clone: func(g K) K { return k.codec.Clone(g) },
@@ -71,7 +73,7 @@ func aggregation[K comparable, T, A, R any](k *Keyed[K, T], name, table string, 
 	out := streamOf[R](n)
 	if merges && k.codec != nil && accs != nil && k.Values() != nil {
 		CombineBefore(k, out, Combining[K, T, A]{Accumulators: accs, Add: func() func(acc *A, fresh bool, v T, c *Ctx) {
-			add := make().add
+			add := make(nil).add
 			return func(acc *A, fresh bool, v T, _ *Ctx) { add(acc, fresh, v) }
 		}})
 	}

@@ -15,6 +15,8 @@ type StateSpec[K comparable, T, S, R any] struct {
 	// is over it is called once more, with the zero value and a state whose
 	// TimingOut is true, and the state is gone behind it.
 	Function func(key K, v T, s *MappedState[K, S], emit func(R))
+	// Open, if set, makes Function once per subtask.
+	Open func(r *RuntimeContext) func(key K, v T, s *MappedState[K, S], emit func(R))
 	// Timeout in processing time since the key's last record; 0 is none.
 	Timeout time.Duration
 	// Initial is the state that a job begins with. Its keys time out too.
@@ -84,8 +86,8 @@ func MapWithState[K comparable, T, S, R any](k *Keyed[K, T], name string, states
 	if states == nil {
 		states, _ = codec.Of[S]()
 	}
-	if spec.Function == nil {
-		k.s.g.fail("operator %q: mapWithState needs its function", name)
+	if (spec.Function == nil) == (spec.Open == nil) {
+		k.s.g.fail("operator %q: mapWithState needs its function: set either Function or Open", name)
 	}
 	if spec.Timeout < 0 || spec.Timeout > 0 && spec.Timeout < time.Millisecond {
 		k.s.g.fail("operator %q: a timeout of %v: allowed are 0 and 1 ms or more", name, spec.Timeout)
@@ -95,6 +97,9 @@ func MapWithState[K comparable, T, S, R any](k *Keyed[K, T], name string, states
 		next := outputOf[R](b, n, "")
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
 		w := &withState[K, T, S, R]{spec: spec, task: b.task, timeout: spec.Timeout.Milliseconds()}
+		if spec.Open != nil {
+			w.spec.Function = spec.Open(s.Runtime())
+		}
 		var fire func(ts int64, c *KeyedCtx[K], emit func(R))
 		if w.timeout > 0 {
 			fire = w.due

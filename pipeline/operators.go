@@ -27,6 +27,11 @@ type sourceConfig[T any] struct {
 
 // From reads a source.
 func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T], opts ...SourceOption[T]) *Stream[T] {
+	return RichFrom(g, name, src, func(*RuntimeContext) Decode[T] { return decode }, opts...)
+}
+
+// RichFrom is From with a decoder that is made once per subtask.
+func RichFrom[T any](g *Graph, name string, src connectors.Source, open func(r *RuntimeContext) Decode[T], opts ...SourceOption[T]) *Stream[T] {
 	var cfg sourceConfig[T]
 	n := g.add(&Node{Name: name, Kind: KindSource, Source: src})
 	for _, o := range opts {
@@ -34,7 +39,7 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 	}
 	cfg.check(g, n)
 	n.build = func(b *builder, n *Node) any {
-		h := &sourceHead[T]{task: b.task, node: n, decode: decode, sourceConfig: cfg, dead: outputOf[BadRecord](b, n, deadSide), splits: map[connectors.SplitID]*splitTime[T]{}}
+		h := &sourceHead[T]{task: b.task, node: n, decode: open(&RuntimeContext{b, n}), sourceConfig: cfg, dead: outputOf[BadRecord](b, n, deadSide), splits: map[connectors.SplitID]*splitTime[T]{}}
 		var chained []*Node
 		next := outputOf[T](b, n, "")
 		for _, e := range n.Out {
@@ -53,9 +58,14 @@ func From[T any](g *Graph, name string, src connectors.Source, decode Decode[T],
 
 // To writes a stream to a sink.
 func To[T any](s *Stream[T], name string, sink connectors.Sink, encode Encode[T]) {
+	RichTo(s, name, sink, func(*RuntimeContext) Encode[T] { return encode })
+}
+
+// RichTo is To with an encoder that is made once per subtask.
+func RichTo[T any](s *Stream[T], name string, sink connectors.Sink, open func(r *RuntimeContext) Encode[T]) {
 	n := attach(s, &Node{Name: name, Kind: KindSink, Sink: sink}, Forward, nil)
 	n.build = func(b *builder, n *Node) any {
-		o := sinkOf(b, n)
+		o, encode := sinkOf(b, n), open(&RuntimeContext{b, n})
 		return Receiver[T](func(v T, c *Ctx) {
 			encode(v, o.empty())
 			o.write(c)
@@ -237,8 +247,19 @@ func (k *Keyed[K, T]) KeyCodec(c codec.Codec[K]) *Keyed[K, T] {
 // Where values are combined before the exchange v may be a result, too: f must be
 // associative.
 func Reduce[K comparable, T any](k *Keyed[K, T], name string, f func(acc, v T) T) *Stream[T] {
+	return reduced(k, name, true, func(*RuntimeContext) func(acc, v T) T { return f })
+}
+
+// RichReduce is Reduce with a function that is made once per subtask. It is not
+// combined before an exchange, where it would be made too.
+func RichReduce[K comparable, T any](k *Keyed[K, T], name string, open func(r *RuntimeContext) func(acc, v T) T) *Stream[T] {
+	return reduced(k, name, false, open)
+}
+
+func reduced[K comparable, T any](k *Keyed[K, T], name string, merges bool, open func(r *RuntimeContext) func(acc, v T) T) *Stream[T] {
 	values := k.Values()
-	out := aggregation(k, name, "value", values, true, func() running[T, T, T] {
+	out := aggregation(k, name, "value", values, merges, func(r *RuntimeContext) running[T, T, T] {
+		f := open(r)
 		add := func(acc *T, fresh bool, v T) int {
 			if fresh {
 				*acc = values.Clone(v)

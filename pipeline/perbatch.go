@@ -22,6 +22,12 @@ func UpdateStateByKey[K comparable, T, S any](k *Keyed[K, T], name string, state
 	if update == nil {
 		k.s.g.fail("operator %q: updateStateByKey needs its function", name)
 	}
+	return RichUpdateStateByKey(k, name, states, func(*RuntimeContext) func(K, []T, S, bool) (S, bool) { return update })
+}
+
+// RichUpdateStateByKey is UpdateStateByKey with a function that is made once per
+// subtask.
+func RichUpdateStateByKey[K comparable, T, S any](k *Keyed[K, T], name string, states codec.Codec[S], open func(r *RuntimeContext) func(key K, values []T, state S, exists bool) (S, bool)) *Stream[KeyState[K, S]] {
 	if states == nil {
 		states, _ = codec.Of[S]()
 	}
@@ -34,7 +40,7 @@ func UpdateStateByKey[K comparable, T, S any](k *Keyed[K, T], name string, state
 	n.build = func(b *builder, n *Node) any {
 		next := outputOf[KeyState[K, S]](b, n, "")
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
-		u := &batchUpdate[K, T, S]{task: b.task, table: Table(s, "state", states), update: update, next: next, values: map[K][]T{}}
+		u := &batchUpdate[K, T, S]{task: b.task, table: Table(s, "state", states), update: open(s.Runtime()), next: next, values: map[K][]T{}}
 		op := idle(n)
 		op.endBatch = u.end
 		b.task.operators = append(b.task.operators, op)

@@ -25,6 +25,13 @@ func (r *RuntimeContext) Subtask() (index, parallelism int) {
 // Metrics returns the operator's metrics in this subtask.
 func (r *RuntimeContext) Metrics() *metrics.Group { return r.b.metrics(r.node) }
 
+// Fail makes the job be refused with err while its tasks are being built, and the
+// task fail later.
+func (r *RuntimeContext) Fail(err error) { r.b.refuse(err) }
+
+// Runtime returns the context with which functions without a key are made.
+func (s *Setup[K]) Runtime() *RuntimeContext { return &RuntimeContext{s.b, s.node} }
+
 // RichMap is Map with a function that is made once per subtask, so that it can keep
 // memory and metrics of its own.
 func RichMap[A, B any](s *Stream[A], name string, open func(r *RuntimeContext) func(A) B) *Stream[B] {
@@ -54,17 +61,16 @@ func RichFlatMap[A, B any](s *Stream[A], name string, open func(r *RuntimeContex
 	return streamOf[B](n)
 }
 
-// metrics returns an operator's metrics in the task. One that cannot be refuses the
-// job while the task is being built, and fails the task later.
-func (b *builder) metrics(n *Node) *metrics.Group {
-	t := b.task
-	return t.metrics.Group(n.UID, func(err error) {
-		if t.built {
-			t.ctx.Fail(err)
-		} else {
-			b.fail(err)
-		}
-	})
+// metrics returns an operator's metrics in the task.
+func (b *builder) metrics(n *Node) *metrics.Group { return b.task.metrics.Group(n.UID, b.refuse) }
+
+// refuse refuses the job while the task is being built, and fails the task later.
+func (b *builder) refuse(err error) {
+	if b.task.built {
+		b.task.ctx.Fail(err)
+	} else {
+		b.fail(err)
+	}
 }
 
 // metricKinds remembers of which kind the metrics of a job are: whoever collects

@@ -86,7 +86,7 @@ func AggregateTwoStage[K comparable, T, A, R any](k *Keyed[K, T], name string, o
 	}).As(Role{Does: Prepares}).Codec(partCodec(k.codec, accumulators))
 	byKey := KeyBy(parts, func(p part[K, A]) K { return p.key }).KeyCodec(k.codec)
 	// What comes is combined already: merges is false.
-	return aggregation(byKey, name, "accumulator", accumulators, false, func() running[part[K, A], A, R] {
+	return aggregation(byKey, name, "accumulator", accumulators, false, func(*RuntimeContext) running[part[K, A], A, R] {
 		return running[part[K, A], A, R]{
 			add: func(acc *A, fresh bool, p part[K, A]) int {
 				if fresh {

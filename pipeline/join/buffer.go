@@ -1,6 +1,7 @@
 package join
 
 import (
+	"fmt"
 	"sort"
 
 	"streamduel/codec"
@@ -15,6 +16,28 @@ type Functions[A, B, R any] struct {
 	Both  func(left A, right B) R
 	Left  func(left A) R
 	Right func(right B) R
+	// Open, if set, makes the functions once per subtask, in place of those above,
+	// so that they can keep memory and metrics of their own.
+	Open func(r *pipeline.RuntimeContext) Functions[A, B, R]
+}
+
+// makes returns what makes the functions in a subtask. wrong says what is wrong
+// with some, nothing if they will do; fail refuses them by name.
+func (f Functions[A, B, R]) makes(name string, fail func(format string, a ...any), wrong func(f *Functions[A, B, R]) string) func(r *pipeline.RuntimeContext) Functions[A, B, R] {
+	const refused = "operator %q: %s"
+	if f.Open == nil {
+		if w := wrong(&f); w != "" {
+			fail(refused, name, w)
+		}
+		return func(*pipeline.RuntimeContext) Functions[A, B, R] { return f }
+	}
+	return func(r *pipeline.RuntimeContext) Functions[A, B, R] {
+		opened := f.Open(r)
+		if w := wrong(&opened); w != "" {
+			r.Fail(fmt.Errorf(refused, name, w))
+		}
+		return opened
+	}
 }
 
 // LateLeft is the side output of left rows behind the watermark.

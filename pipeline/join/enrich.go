@@ -12,22 +12,29 @@ import (
 //
 // For a table that lies outside the job, use pipeline.AsyncMap.
 func Enrich[K comparable, A, B, R any](s *pipeline.Stream[A], table *pipeline.Stream[B], name string, keyOf func(A) K, keyOfRow func(B) K, deleted func(B) bool, keys codec.Codec[K], rows codec.Codec[B], f Functions[A, B, R]) *pipeline.Stream[R] {
-	if f.Both == nil || f.Right != nil {
-		s.Fail("operator %q: an enrichment has the functions Both and, if wanted, Left", name)
-	}
-	return pipeline.MapBroadcast(s, table, name, keys, rows,
-		func(v A, t *pipeline.BroadcastState[K, B], emit func(R)) {
-			if row, ok := t.Get(keyOf(v)); ok {
-				emit(f.Both(v, row))
-			} else if f.Left != nil {
-				emit(f.Left(v))
-			}
-		},
-		func(row B, t *pipeline.BroadcastState[K, B], c *pipeline.BroadcastCtx) {
-			if deleted != nil && deleted(row) {
-				t.Delete(c, keyOfRow(row))
-			} else {
-				t.Put(c, keyOfRow(row), row)
-			}
-		})
+	functions := f.makes(name, s.Fail, func(f *Functions[A, B, R]) string {
+		if f.Both == nil || f.Right != nil {
+			return "an enrichment has the functions Both and, if wanted, Left"
+		}
+		return ""
+	})
+	return pipeline.RichMapBroadcast(s, table, name, keys, rows, func(r *pipeline.RuntimeContext) pipeline.BroadcastMap[K, B, A, B, R] {
+		f := functions(r)
+		return pipeline.BroadcastMap[K, B, A, B, R]{
+			Element: func(v A, t *pipeline.BroadcastState[K, B], emit func(R)) {
+				if row, ok := t.Get(keyOf(v)); ok {
+					emit(f.Both(v, row))
+				} else if f.Left != nil {
+					emit(f.Left(v))
+				}
+			},
+			Broadcast: func(row B, t *pipeline.BroadcastState[K, B], c *pipeline.BroadcastCtx) {
+				if deleted != nil && deleted(row) {
+					t.Delete(c, keyOfRow(row))
+				} else {
+					t.Put(c, keyOfRow(row), row)
+				}
+			},
+		}
+	})
 }

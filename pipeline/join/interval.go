@@ -35,13 +35,16 @@ func Between[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipel
 	if lower > upper {
 		left.Fail("operator %q: the interval from %v to %v is empty", name, in.Lower, in.Upper)
 	}
-	if f.Both == nil {
-		left.Fail("operator %q: an interval join needs the function Both", name)
-	}
+	functions := f.makes(name, left.Fail, func(f *Functions[A, B, R]) string {
+		if f.Both == nil {
+			return "an interval join needs the function Both"
+		}
+		return ""
+	})
 	values := sidesOf(left, right, name)
 	return pipeline.CoProcess(pipeline.Connect(left, right), name, func(s *pipeline.Setup[K]) pipeline.CoFunction[K, A, B, R] {
 		j := &interval[K, A, B, R]{
-			lower: lower, upper: upper, f: f, table: pipeline.Table(s, "rows", values), a: left.Values(), b: right.Values(), name: name,
+			lower: lower, upper: upper, f: functions(s.Runtime()), table: pipeline.Table(s, "rows", values), a: left.Values(), b: right.Values(), name: name,
 			lateLeft: pipeline.Emitter(s, LateLeft[A]()), lateRight: pipeline.Emitter(s, LateRight[B]()),
 		}
 		return pipeline.CoFunction[K, A, B, R]{First: j.left, Second: j.right, EventTimer: j.expire}

@@ -12,15 +12,20 @@ import (
 // time; 0 keeps all rows for ever. It is an inner join: an outer one would have
 // to take back what it has said.
 func Regular[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipeline.Keyed[K, B], name string, ttl time.Duration, both func(left A, right B) R) *pipeline.Stream[R] {
-	if ttl < 0 || ttl > 0 && ttl < time.Millisecond {
-		left.Fail("operator %q: a time to live of %v: allowed are 0 and 1 ms or more", name, ttl)
-	}
 	if both == nil {
 		left.Fail("operator %q: a join needs a function", name)
 	}
+	return RichRegular(left, right, name, ttl, func(*pipeline.RuntimeContext) func(A, B) R { return both })
+}
+
+// RichRegular is Regular with a function that is made once per subtask.
+func RichRegular[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipeline.Keyed[K, B], name string, ttl time.Duration, open func(r *pipeline.RuntimeContext) func(left A, right B) R) *pipeline.Stream[R] {
+	if ttl < 0 || ttl > 0 && ttl < time.Millisecond {
+		left.Fail("operator %q: a time to live of %v: allowed are 0 and 1 ms or more", name, ttl)
+	}
 	values := sidesOf(left, right, name)
 	return pipeline.CoProcess(pipeline.Connect(left, right), name, func(s *pipeline.Setup[K]) pipeline.CoFunction[K, A, B, R] {
-		j := &regular[K, A, B, R]{ttl: ttl.Milliseconds(), both: both, table: pipeline.Table(s, "rows", values), a: left.Values(), b: right.Values()}
+		j := &regular[K, A, B, R]{ttl: ttl.Milliseconds(), both: open(s.Runtime()), table: pipeline.Table(s, "rows", values), a: left.Values(), b: right.Values()}
 		f := pipeline.CoFunction[K, A, B, R]{First: j.left, Second: j.right}
 		if ttl > 0 {
 			f.ProcessingTimer = j.expire

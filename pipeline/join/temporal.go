@@ -16,12 +16,15 @@ import (
 // let go, the newest of a key never. Left rows behind the watermark go to the
 // side output LateLeft.
 func AsOf[K comparable, A, B, R any](left *pipeline.Keyed[K, A], versions *pipeline.Keyed[K, B], name string, deleted func(B) bool, f Functions[A, B, R]) *pipeline.Stream[R] {
-	if f.Both == nil || f.Right != nil {
-		left.Fail("operator %q: a join with a versioned table has the functions Both and, if wanted, Left", name)
-	}
+	functions := f.makes(name, left.Fail, func(f *Functions[A, B, R]) string {
+		if f.Both == nil || f.Right != nil {
+			return "a join with a versioned table has the functions Both and, if wanted, Left"
+		}
+		return ""
+	})
 	values := sidesOf(left, versions, name)
 	return pipeline.CoProcess(pipeline.Connect(left, versions), name, func(s *pipeline.Setup[K]) pipeline.CoFunction[K, A, B, R] {
-		j := &asOf[K, A, B, R]{f: f, deleted: deleted, table: pipeline.Table(s, "rows", values), a: left.Values(), b: versions.Values(), name: name, late: pipeline.Emitter(s, LateLeft[A]())}
+		j := &asOf[K, A, B, R]{f: functions(s.Runtime()), deleted: deleted, table: pipeline.Table(s, "rows", values), a: left.Values(), b: versions.Values(), name: name, late: pipeline.Emitter(s, LateLeft[A]())}
 		return pipeline.CoFunction[K, A, B, R]{First: j.left, Second: j.right, EventTimer: j.due}
 	})
 }

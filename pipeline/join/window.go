@@ -18,6 +18,14 @@ type Either[A, B any] struct {
 // sets trigger, evictor, allowed lateness or the late side output of the windows,
 // which then see rows of both streams.
 func CoGroup[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipeline.Keyed[K, B], name string, a window.Assigner, configure func(*window.Windowed[K, Either[A, B]]) *window.Windowed[K, Either[A, B]], f func(c *window.Context[K], left []A, right []B, emit func(R))) *pipeline.Stream[R] {
+	if f == nil {
+		left.Fail("operator %q: a cogroup needs a function", name)
+	}
+	return RichCoGroup(left, right, name, a, configure, func(*pipeline.RuntimeContext) func(*window.Context[K], []A, []B, func(R)) { return f })
+}
+
+// RichCoGroup is CoGroup with a function that is made once per subtask.
+func RichCoGroup[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipeline.Keyed[K, B], name string, a window.Assigner, configure func(*window.Windowed[K, Either[A, B]]) *window.Windowed[K, Either[A, B]], open func(r *pipeline.RuntimeContext) func(c *window.Context[K], left []A, right []B, emit func(R))) *pipeline.Stream[R] {
 	values := eitherOf(left, right, name)
 	put := pipeline.CoMap(left.Stream(), right.Stream(), name+" both",
 		func(v A) Either[A, B] { return Either[A, B]{Left: v} },
@@ -39,19 +47,19 @@ func CoGroup[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipel
 	if configure != nil {
 		w = configure(w)
 	}
-	if f == nil {
-		left.Fail("operator %q: a cogroup needs a function", name)
-	}
-	return window.Process(w, name, func(c *window.Context[K], rows []Either[A, B], emit func(R)) {
-		ls, rs := make([]A, 0, len(rows)), make([]B, 0, len(rows))
-		for _, e := range rows {
-			if e.IsRight {
-				rs = append(rs, e.Right)
-			} else {
-				ls = append(ls, e.Left)
+	return window.RichProcess(w, name, func(r *pipeline.RuntimeContext) func(*window.Context[K], []Either[A, B], func(R)) {
+		f := open(r)
+		return func(c *window.Context[K], rows []Either[A, B], emit func(R)) {
+			ls, rs := make([]A, 0, len(rows)), make([]B, 0, len(rows))
+			for _, e := range rows {
+				if e.IsRight {
+					rs = append(rs, e.Right)
+				} else {
+					ls = append(ls, e.Left)
+				}
 			}
+			f(c, ls, rs, emit)
 		}
-		f(c, ls, rs, emit)
 	}).As(pipeline.Role{Does: pipeline.Joins})
 }
 
@@ -59,21 +67,27 @@ func CoGroup[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipel
 // result's event time is the window's last millisecond. f.Left and f.Right, if
 // set, are for rows whose window has none of the other side.
 func Window[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipeline.Keyed[K, B], name string, a window.Assigner, configure func(*window.Windowed[K, Either[A, B]]) *window.Windowed[K, Either[A, B]], f Functions[A, B, R]) *pipeline.Stream[R] {
-	if f.Both == nil {
-		left.Fail("operator %q: a window join needs the function Both", name)
-	}
-	return CoGroup(left, right, name, a, configure, func(_ *window.Context[K], ls []A, rs []B, emit func(R)) {
-		for _, l := range ls {
-			for _, r := range rs {
-				emit(f.Both(l, r))
-			}
-			if len(rs) == 0 && f.Left != nil {
-				emit(f.Left(l))
-			}
+	functions := f.makes(name, left.Fail, func(f *Functions[A, B, R]) string {
+		if f.Both == nil {
+			return "a window join needs the function Both"
 		}
-		if len(ls) == 0 && f.Right != nil {
-			for _, r := range rs {
-				emit(f.Right(r))
+		return ""
+	})
+	return RichCoGroup(left, right, name, a, configure, func(r *pipeline.RuntimeContext) func(*window.Context[K], []A, []B, func(R)) {
+		f := functions(r)
+		return func(_ *window.Context[K], ls []A, rs []B, emit func(R)) {
+			for _, l := range ls {
+				for _, r := range rs {
+					emit(f.Both(l, r))
+				}
+				if len(rs) == 0 && f.Left != nil {
+					emit(f.Left(l))
+				}
+			}
+			if len(ls) == 0 && f.Right != nil {
+				for _, r := range rs {
+					emit(f.Right(r))
+				}
 			}
 		}
 	})

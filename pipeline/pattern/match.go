@@ -19,6 +19,20 @@ type Functions[T, R any] struct {
 	// TimedOut, if not nil, is called for a sequence that was not complete when
 	// Within ended; a result's event time is that end.
 	TimedOut func(s *Sequence[T], emit func(R))
+	// Open, if set, makes the functions once per subtask, in place of those above,
+	// so that they can keep memory and metrics of their own.
+	Open func(r *pipeline.RuntimeContext) Functions[T, R]
+}
+
+// wrong says what is wrong with a pattern's functions, nothing if they will do.
+func (f *Functions[T, R]) wrong(p *Pattern[T]) string {
+	switch {
+	case f.Match == nil:
+		return "a pattern needs the function Match"
+	case f.TimedOut != nil && p.within == 0:
+		return "its pattern never times out: it has no Within"
+	}
+	return ""
 }
 
 // Late is the side output of records behind the watermark.
@@ -29,11 +43,10 @@ func Match[K comparable, T, R any](k *pipeline.Keyed[K, T], name string, p *Patt
 	for _, e := range p.check() {
 		k.Fail("operator %q: its pattern: %s", name, e)
 	}
-	if f.Match == nil {
-		k.Fail("operator %q: a pattern needs the function Match", name)
-	}
-	if f.TimedOut != nil && p.within == 0 {
-		k.Fail("operator %q: its pattern never times out: it has no Within", name)
+	if f.Open == nil {
+		if w := f.wrong(p); w != "" {
+			k.Fail("operator %q: %s", name, w)
+		}
 	}
 	values := k.Values()
 	if values == nil {
@@ -41,6 +54,12 @@ func Match[K comparable, T, R any](k *pipeline.Keyed[K, T], name string, p *Patt
 		return pipeline.Process(k, name, func(*pipeline.Setup[K]) (none pipeline.Function[K, T, R]) { return none })
 	}
 	return pipeline.Process(k, name, func(s *pipeline.Setup[K]) pipeline.Function[K, T, R] {
+		f, p := f, p.opened(s.Runtime())
+		if f.Open != nil {
+			if f = f.Open(s.Runtime()); f.wrong(p) != "" {
+				s.Runtime().Fail(fmt.Errorf("operator %q: %s", name, f.wrong(p)))
+			}
+		}
 		m := &matcher[K, T, R]{
 			name: name, p: p, within: p.within.Milliseconds(), f: f, values: values, late: pipeline.Emitter(s, Late[T]()),
 			table: pipeline.Table(s, "sequences", codec.Codec[keyState[T]](stateCodec[T]{p.String(), values})),

@@ -19,6 +19,8 @@ package pattern
 import (
 	"slices"
 	"time"
+
+	"streamduel/pipeline"
 )
 
 // kind says how a step follows the one before it.
@@ -38,7 +40,8 @@ type step[T any] struct {
 	name  string
 	kind  kind
 	where func(v T, so *Sequence[T]) bool
-	again bool // a further one of Times
+	open  func(r *pipeline.RuntimeContext) func(v T, so *Sequence[T]) bool // makes where in a subtask, if set
+	again bool                                                             // a further one of Times
 }
 
 // Pattern is a sequence of steps. Its methods return changed copies.
@@ -112,11 +115,40 @@ func (p *Pattern[T]) Given(where func(v T, so *Sequence[T]) bool) *Pattern[T] {
 	name := c.steps[len(c.steps)-1].name
 	for i := range c.steps {
 		if c.steps[i].name == name {
-			c.steps[i].where = where
+			c.steps[i].where, c.steps[i].open = where, nil
 		}
 	}
 	if where == nil {
 		c.errs = append(c.errs, "a step needs a name and a condition")
+	}
+	return c
+}
+
+// RichGiven is Given with a condition that is made once per subtask, so that it
+// can keep memory and metrics of its own.
+func (p *Pattern[T]) RichGiven(open func(r *pipeline.RuntimeContext) func(v T, so *Sequence[T]) bool) *Pattern[T] {
+	c := p.clone()
+	name := c.steps[len(c.steps)-1].name
+	for i := range c.steps {
+		if c.steps[i].name == name {
+			c.steps[i].open = open
+		}
+	}
+	return c
+}
+
+// opened returns the pattern with the conditions of a subtask. Steps of one name
+// are one condition.
+func (p *Pattern[T]) opened(r *pipeline.RuntimeContext) *Pattern[T] {
+	c := p.clone()
+	for i := range c.steps {
+		switch s := &c.steps[i]; {
+		case s.open == nil:
+		case s.again:
+			s.where = c.steps[i-1].where
+		default:
+			s.where = s.open(r)
+		}
 	}
 	return c
 }
@@ -138,7 +170,7 @@ func (p *Pattern[T]) times(n int, k kind) *Pattern[T] {
 		c.errs = append(c.errs, "the step "+last.name+" cannot be repeated")
 	}
 	for range n - 1 {
-		c.steps = append(c.steps, step[T]{name: last.name, kind: k, where: last.where, again: true})
+		c.steps = append(c.steps, step[T]{name: last.name, kind: k, where: last.where, open: last.open, again: true})
 	}
 	return c
 }

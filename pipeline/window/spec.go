@@ -133,13 +133,30 @@ func ReduceInverse[K comparable, T any](w *Windowed[K, T], name string, f, inver
 	if inverse == nil {
 		w.k.Fail("operator %q: ReduceInverse has no inverse", name)
 	}
-	return typed(w, reduce(w, name, f, inverse, func(_ *Context[K], v T, emit func(T)) { emit(v) }))
+	return typed(w, reduce(w, name, f, inverse, always(func(_ *Context[K], v T, emit func(T)) { emit(v) })))
 }
 
 // ReduceWith is Reduce with a function that gets the result and the window:
 // Flink's reduce(ReduceFunction, ProcessWindowFunction).
 func ReduceWith[K comparable, T, R any](w *Windowed[K, T], name string, f func(acc, v T) T, apply func(c *Context[K], v T, emit func(R))) *pipeline.Stream[R] {
-	return reduce(w, name, f, nil, apply)
+	return reduce(w, name, f, nil, always(apply))
+}
+
+// RichReduceWith is ReduceWith with an apply that is made once per subtask. f is
+// not, as in Flink: it also runs before an exchange, where records are combined.
+func RichReduceWith[K comparable, T, R any](w *Windowed[K, T], name string, f func(acc, v T) T, open func(r *pipeline.RuntimeContext) func(c *Context[K], v T, emit func(R))) *pipeline.Stream[R] {
+	return reduce(w, name, f, nil, open)
+}
+
+// opens makes, once a subtask, what is done with what a window holds.
+type opens[K comparable, A, R any] func(r *pipeline.RuntimeContext) func(c *Context[K], a A, emit func(R))
+
+// always is one function for all subtasks, nil for none.
+func always[K comparable, A, R any](f func(c *Context[K], a A, emit func(R))) opens[K, A, R] {
+	if f == nil {
+		return nil
+	}
+	return func(*pipeline.RuntimeContext) func(*Context[K], A, func(R)) { return f }
 }
 
 func typed[K comparable, T any](w *Windowed[K, T], s *pipeline.Stream[T]) *pipeline.Stream[T] {
@@ -149,21 +166,24 @@ func typed[K comparable, T any](w *Windowed[K, T], s *pipeline.Stream[T]) *pipel
 	return s
 }
 
-func reduce[K comparable, T, R any](w *Windowed[K, T], name string, f, inverse func(acc, v T) T, apply func(*Context[K], T, func(R))) *pipeline.Stream[R] {
-	if f == nil || apply == nil {
+func reduce[K comparable, T, R any](w *Windowed[K, T], name string, f, inverse func(acc, v T) T, open opens[K, T, R]) *pipeline.Stream[R] {
+	if f == nil || open == nil {
 		w.k.Fail("operator %q: the window has no function", name)
 	}
 	values := w.k.Values()
 	if w.evictor != nil {
-		return elements(w, name, func(c *Context[K], vs []T, emit func(R)) {
-			if len(vs) == 0 {
-				return
+		return elements(w, name, func(r *pipeline.RuntimeContext) func(*Context[K], []T, func(R)) {
+			apply := open(r)
+			return func(c *Context[K], vs []T, emit func(R)) {
+				if len(vs) == 0 {
+					return
+				}
+				acc := values.Clone(vs[0]) // f may change it
+				for _, v := range vs[1:] {
+					acc = f(acc, v)
+				}
+				apply(c, acc, emit)
 			}
-			acc := values.Clone(vs[0]) // f may change it
-			for _, v := range vs[1:] {
-				acc = f(acc, v)
-			}
-			apply(c, acc, emit)
 		})
 	}
 	cs := &contents[T, T]{codec: values, keeps: true, merges: true}
@@ -187,7 +207,10 @@ func reduce[K comparable, T, R any](w *Windowed[K, T], name string, f, inverse f
 	if inverse != nil {
 		cs.remove = func(a *T, gone T) { *a = inverse(*a, gone) }
 	}
-	return run(w, name, cs, func(c *Context[K], a *T, emit func(R)) { apply(c, *a, emit) })
+	return run(w, name, cs, func(r *pipeline.RuntimeContext) func(*Context[K], *T, func(R)) {
+		apply := open(r)
+		return func(c *Context[K], a *T, emit func(R)) { apply(c, *a, emit) }
+	})
 }
 
 // Aggregate aggregates the records of each window and emits the result.
@@ -198,7 +221,14 @@ func Aggregate[K comparable, T, A, R any](w *Windowed[K, T], name string, g Aggr
 // AggregateWith is Aggregate with a function that gets the result and the
 // window: Flink's aggregate(AggregateFunction, ProcessWindowFunction).
 func AggregateWith[K comparable, T, A, R, O any](w *Windowed[K, T], name string, g Aggregator[T, A, R], apply func(c *Context[K], r R, emit func(O))) *pipeline.Stream[O] {
-	if g.Add == nil || g.Result == nil || apply == nil {
+	return RichAggregateWith(w, name, g, always(apply))
+}
+
+// RichAggregateWith is AggregateWith with an apply that is made once per subtask.
+// The aggregator is not, as in Flink: it also runs before an exchange, where
+// records are combined.
+func RichAggregateWith[K comparable, T, A, R, O any](w *Windowed[K, T], name string, g Aggregator[T, A, R], open func(r *pipeline.RuntimeContext) func(c *Context[K], r R, emit func(O))) *pipeline.Stream[O] {
+	if g.Add == nil || g.Result == nil || open == nil {
 		w.k.Fail("operator %q: an aggregation needs Add and Result", name)
 	}
 	if g.Merge == nil && w.evictor == nil && (w.assigner.kind == session || w.assigner.kind == sliding) {
@@ -208,12 +238,15 @@ func AggregateWith[K comparable, T, A, R, O any](w *Windowed[K, T], name string,
 		g.Create = func() (a A) { return a }
 	}
 	if w.evictor != nil {
-		return elements(w, name, func(c *Context[K], vs []T, emit func(O)) {
-			a := g.Create()
-			for _, v := range vs {
-				a = g.Add(a, v)
+		return elements(w, name, func(r *pipeline.RuntimeContext) func(*Context[K], []T, func(O)) {
+			apply := open(r)
+			return func(c *Context[K], vs []T, emit func(O)) {
+				a := g.Create()
+				for _, v := range vs {
+					a = g.Add(a, v)
+				}
+				apply(c, g.Result(a), emit)
 			}
-			apply(c, g.Result(a), emit)
 		})
 	}
 	if g.Codec == nil {
@@ -242,19 +275,28 @@ func AggregateWith[K comparable, T, A, R, O any](w *Windowed[K, T], name string,
 	if inverse := g.Inverse; inverse != nil {
 		cs.remove = func(a *A, gone A) { *a = inverse(*a, gone) }
 	}
-	return run(w, name, cs, func(c *Context[K], a *A, emit func(O)) { apply(c, g.Result(*a), emit) })
+	return run(w, name, cs, func(r *pipeline.RuntimeContext) func(*Context[K], *A, func(O)) {
+		apply := open(r)
+		return func(c *Context[K], a *A, emit func(O)) { apply(c, g.Result(*a), emit) }
+	})
 }
 
 // Process keeps all records of a window and evaluates them at once: Flink's
 // ProcessWindowFunction. The slice is the operator's.
 func Process[K comparable, T, R any](w *Windowed[K, T], name string, apply func(c *Context[K], vs []T, emit func(R))) *pipeline.Stream[R] {
-	if apply == nil {
-		w.k.Fail("operator %q: the window has no function", name)
-	}
-	return elements(w, name, apply)
+	return RichProcess(w, name, always(apply))
 }
 
-func elements[K comparable, T, R any](w *Windowed[K, T], name string, apply func(*Context[K], []T, func(R))) *pipeline.Stream[R] {
+// RichProcess is Process with a function that is made once per subtask, so that it
+// can keep memory and metrics of its own.
+func RichProcess[K comparable, T, R any](w *Windowed[K, T], name string, open func(r *pipeline.RuntimeContext) func(c *Context[K], vs []T, emit func(R))) *pipeline.Stream[R] {
+	if open == nil {
+		w.k.Fail("operator %q: the window has no function", name)
+	}
+	return elements(w, name, open)
+}
+
+func elements[K comparable, T, R any](w *Windowed[K, T], name string, open opens[K, []T, R]) *pipeline.Stream[R] {
 	values := w.k.Values()
 	cs := &contents[T, Elements[T]]{
 		whole: true, keeps: true,
@@ -278,13 +320,16 @@ func elements[K comparable, T, R any](w *Windowed[K, T], name string, apply func
 	if w.evictor != nil {
 		before, after = w.evictor.Before, w.evictor.After
 	}
-	return run(w, name, cs, func(c *Context[K], e *Elements[T], emit func(R)) {
-		if before != nil {
-			before(e)
-		}
-		apply(c, e.values, emit)
-		if after != nil {
-			after(e)
+	return run(w, name, cs, func(r *pipeline.RuntimeContext) func(*Context[K], *Elements[T], func(R)) {
+		apply := open(r)
+		return func(c *Context[K], e *Elements[T], emit func(R)) {
+			if before != nil {
+				before(e)
+			}
+			apply(c, e.values, emit)
+			if after != nil {
+				after(e)
+			}
 		}
 	})
 }
@@ -337,12 +382,13 @@ func (w *Windowed[K, T]) check(name string, keeps bool) {
 }
 
 // run adds the operator that fits.
-func run[K comparable, T, A, R any](w *Windowed[K, T], name string, cs *contents[T, A], fire func(*Context[K], *A, func(R))) *pipeline.Stream[R] {
+func run[K comparable, T, A, R any](w *Windowed[K, T], name string, cs *contents[T, A], open opens[K, *A, R]) *pipeline.Stream[R] {
 	w.check(name, cs.keeps)
 	a := w.assigner
 	aligned := a.kind == tumbling || a.kind == sliding
 	panes := aligned && w.trigger == nil && !cs.whole
 	out := pipeline.Operate(w.k, name, func(s *pipeline.Setup[K], next pipeline.Receiver[R]) pipeline.Operator[T] {
+		fire := open(s.Runtime())
 		if panes {
 			return newPaned(s, w, cs, fire, next)
 		}
