@@ -126,6 +126,35 @@ type (
 		Stages []StageMetrics `json:"stages"`
 		// Sources where the job has several.
 		Sources []SourceProgress `json:"sources,omitempty"`
+		// StateOperators of the job, none under the trigger continuous.
+		StateOperators []StateOperatorProgress `json:"stateOperators,omitempty"`
+		Sinks          []SinkProgress          `json:"sinks,omitempty"`
+	}
+	// StateOperatorProgress is what StreamingQueryProgress tells of one state operator,
+	// under the names of Spark's StateOperatorProgress. Rows are those of all its tables,
+	// its timers among them. Times are milliseconds, summed over its tasks, and those of
+	// all operators that share them.
+	StateOperatorProgress struct {
+		Operator      string           `json:"operatorName"`
+		RowsTotal     int64            `json:"numRowsTotal"`
+		RowsUpdated   int64            `json:"numRowsUpdated"`
+		UpdatesTime   float64          `json:"allUpdatesTimeMs"` // taking in rows
+		RowsRemoved   int64            `json:"numRowsRemoved"`
+		RemovalsTime  float64          `json:"allRemovalsTimeMs"` // timers and the watermark
+		CommitTime    float64          `json:"commitTimeMs"`
+		MemoryBytes   int64            `json:"memoryUsedBytes"` // of its tables, see StateUsage
+		RowsLate      int64            `json:"numRowsDroppedByWatermark"`
+		Partitions    int              `json:"numShufflePartitions"`
+		Instances     int              `json:"numStateStoreInstances"`  // its tables in all partitions
+		CustomMetrics map[string]int64 `json:"customMetrics,omitempty"` // "rows: <table>", where it has several
+	}
+	// SinkProgress is what StreamingQueryProgress tells of a sink.
+	SinkProgress struct {
+		Sink        string `json:"sink"` // the operator's name
+		Description string `json:"description"`
+		// Rows given to it in the batch; -1 where that is not known, under the trigger
+		// continuous, as in Spark.
+		Rows int64 `json:"numOutputRows"`
 	}
 	// SourceProgress is what StreamingQueryProgress tells of one source: its share of
 	// the batch, and the ends that were seen when the batch was planned.

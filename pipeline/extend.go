@@ -73,6 +73,35 @@ func Operate[K comparable, T, R any](k *Keyed[K, T], name string, make func(s *S
 	return &Stream[R]{g: k.s.g, from: []output{{node: n}}}
 }
 
+// LateEmitter is Emitter for an operator's late rows, which the task counts (see
+// Task.Late). Without a tag they are dropped.
+func LateEmitter[K comparable, T any](s *Setup[K], tag *Tag[T]) func(T) {
+	n := new(int64)
+	s.b.task.late = append(s.b.task.late, lateRows{s.node, n})
+	if tag == nil {
+		return func(T) { *n++ }
+	}
+	emit := Emitter(s, *tag)
+	return func(v T) {
+		*n++
+		emit(v)
+	}
+}
+
+// lateRows is how many rows of an operator have been late, at one of its inputs.
+type lateRows struct {
+	node *Node
+	n    *int64
+}
+
+// Late tells for each operator that tells late rows from others how many there
+// have been since the task was made. One with two inputs is told of twice.
+func (t *Task) Late(yield func(operator *Node, rows int64)) {
+	for _, l := range t.late {
+		yield(l.node, *l.n)
+	}
+}
+
 // Name returns the operator's name.
 func (s *Setup[K]) Name() string { return s.node.Name }
 

@@ -104,6 +104,7 @@ type Task struct {
 	gathered  []gatherer // what is combined before exchanges
 	builder   *builder
 	metrics   *metrics.Set
+	late      []lateRows
 	built     bool
 
 	mail    mail

@@ -41,6 +41,7 @@ type table interface {
 	limitCache(bytes int64)
 	Len() int
 	bytes() int64
+	changes() (updated, removed int64)
 }
 
 // NewSet returns an empty set for a subtask that owns the given key groups and
@@ -110,13 +111,19 @@ type Usage struct {
 	// Bytes is the memory of the table's slots and index, without what its keys
 	// and values point to.
 	Bytes int64
+	// Updated is how many keys have been put or changed since the set was made and
+	// are there, Removed how many of those before have gone: a key counts once
+	// between two snapshots, with a backend also each time that it has left the
+	// table's cache in between.
+	Updated, Removed int64
 }
 
 // Usage returns what each table takes.
 func (s *Set) Usage() []Usage {
 	us := make([]Usage, len(s.tables))
 	for i, n := range s.tables {
-		us[i] = Usage{n.operator, n.name, n.table.Len(), n.table.bytes()}
+		us[i] = Usage{Operator: n.operator, Name: n.name, Keys: n.table.Len(), Bytes: n.table.bytes()}
+		us[i].Updated, us[i].Removed = n.table.changes()
 	}
 	return us
 }

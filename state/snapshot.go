@@ -184,6 +184,8 @@ func (t *Table[K, V]) codecs() (keys, values string) { return t.keys.ID(), t.val
 
 func (t *Table[K, V]) aged() bool { return t.ttl != nil }
 
+func (t *Table[K, V]) changes() (updated, removed int64) { return t.updated, t.removed }
+
 // entryBytes is what an entry takes at most, without what it points to.
 func (t *Table[K, V]) entryBytes() int64 {
 	return t.slotBytes() + indexBytes

@@ -93,5 +93,6 @@ func (t *Table[K, V]) expire(key []byte, now int64) {
 	}
 	t.set.fail(t.stored.store.Delete(key, t.stored.scanned))
 	t.live--
+	t.removed++
 	t.counted(GroupOf(t.hash(k), t.set.MaxParallelism), -1)
 }

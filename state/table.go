@@ -34,7 +34,9 @@ type Table[K comparable, V any] struct {
 	next    uint32   // slots ever used
 	free    []uint32 // slots to be used again
 	live    int
-	epoch   uint32
+	// updated and removed count keys, see Usage.
+	updated, removed int64
+	epoch            uint32
 	changed []uint32 // slots touched in this epoch
 	graves  []uint32 // slots deleted in this epoch
 	reclaim []uint32 // slots deleted in earlier epochs, not yet freed
@@ -234,6 +236,7 @@ func (t *Table[K, V]) insert(k K, changed bool) (slot uint32, e *entry[K, V]) {
 	e.state = slotLive
 	e.born = changed
 	if changed {
+		t.updated++
 		t.list(e, slot)
 	}
 	t.index.put(e.key, slot)
@@ -289,6 +292,9 @@ func (t *Table[K, V]) touch(slot uint32) *entry[K, V] {
 	}
 	// A mark from an earlier epoch has been told of.
 	e.born = e.state == slotDead
+	if e.state == slotLive {
+		t.updated++
+	}
 	t.list(e, slot)
 	return e
 }
@@ -297,6 +303,10 @@ func (t *Table[K, V]) revive(e *entry[K, V]) {
 	var zero V
 	e.value, e.state = zero, slotLive
 	t.live++
+	t.updated++
+	if !e.born { // it was removed in this epoch
+		t.removed--
+	}
 	t.counted(e.group, 1)
 }
 
@@ -307,6 +317,10 @@ func (t *Table[K, V]) remove(slot uint32) {
 	}
 	e := t.touch(slot)
 	t.live--
+	t.updated--
+	if !e.born {
+		t.removed++
+	}
 	t.counted(e.group, -1)
 	if e.born {
 		t.release(slot, e)

@@ -34,22 +34,29 @@ func (MetricsServed) Kind() string { return "metricsServed" }
 type exporter struct {
 	job Job
 
-	mu      sync.Mutex
-	gauges  engines.Gauges
-	attempt int
-	batch   *engines.BatchCompleted
-	batches int64
-	records int64
-	phases  map[string]float64 // milliseconds
-	failed  map[string]int64   // attempts, by stage
-	spilled map[string]int64   // bytes, by stage
-	limits  int64
-	flink   flink
-	counted []metrics.Value // by the job's functions
+	mu                          sync.Mutex
+	gauges                      engines.Gauges
+	attempt                     int
+	batch                       *engines.BatchCompleted
+	batches                     int64
+	records                     int64
+	phases                      map[string]float64    // milliseconds
+	failed                      map[string]int64      // attempts, by stage
+	spilled                     map[string]int64      // bytes, by stage
+	shuffled                    map[string]int64      // rows, by stage
+	states                      map[string]*stateRows // by operator
+	sinks                       map[string]int64      // rows, by operator
+	executorsLost, splits, gone int64
+	limits                      int64
+	flink                       flink
+	counted                     []metrics.Value // by the job's functions
 }
 
+// stateRows sums up what batches have done to a state operator's rows.
+type stateRows struct{ updated, removed, late int64 }
+
 func newExporter(j Job) *exporter {
-	return &exporter{job: j, flink: newFlink(), phases: map[string]float64{}, failed: map[string]int64{}, spilled: map[string]int64{}}
+	return &exporter{job: j, flink: newFlink(), phases: map[string]float64{}, failed: map[string]int64{}, spilled: map[string]int64{}, shuffled: map[string]int64{}, states: map[string]*stateRows{}, sinks: map[string]int64{}}
 }
 
 // observe takes in an event.
@@ -64,6 +71,12 @@ func (m *exporter) observe(e engines.Event) {
 		m.gauges = e.Gauges
 	case engines.RateLimited:
 		m.limits++
+	case engines.Discovered:
+		m.splits++
+	case engines.DataLost:
+		m.gone += int64(e.Until - e.From)
+	case engines.ExecutorLost:
+		m.executorsLost++
 	case engines.BatchCompleted:
 		m.batch = &e
 		m.batches++
@@ -74,6 +87,20 @@ func (m *exporter) observe(e engines.Event) {
 		for _, s := range e.Stages {
 			m.failed[s.Name] += int64(s.Failed)
 			m.spilled[s.Name] += s.Spilled
+			m.shuffled[s.Name] += s.Shuffled
+		}
+		for _, o := range e.StateOperators {
+			rows := m.states[o.Operator]
+			if rows == nil {
+				rows = &stateRows{}
+				m.states[o.Operator] = rows
+			}
+			rows.updated += o.RowsUpdated
+			rows.removed += o.RowsRemoved
+			rows.late += o.RowsLate
+		}
+		for _, s := range e.Sinks {
+			m.sinks[s.Sink] += max(s.Rows, 0)
 		}
 	}
 }
@@ -143,6 +170,8 @@ func (m *exporter) text() []byte {
 	p.single("streamduel_records_consumed_total", "counter", "Records taken from the sources.", float64(g.Consumed))
 	p.single("streamduel_records_written_total", "counter", "Records given to the sinks.", float64(g.Written))
 	p.single("streamduel_bad_records_total", "counter", "Records that could not be used.", float64(g.BadRecords))
+	p.single("streamduel_splits_discovered_total", "counter", "Splits that the job has begun to read.", float64(m.splits))
+	p.single("streamduel_lost_records_total", "counter", "Records that were gone before they were read.", float64(m.gone))
 	p.single("streamduel_queued_records", "gauge", "Records taken in and not yet written.", float64(g.QueuedRecords))
 	p.single("streamduel_queued_bytes", "gauge", "Bytes in buffers between tasks.", float64(g.QueuedBytes))
 	p.single("streamduel_source_lag_records", "gauge", "Records behind the end of the sources.", float64(g.Lag))
@@ -212,6 +241,12 @@ func (m *exporter) batchText(p *page, b *engines.BatchCompleted) {
 	for _, stage := range slices.Sorted(maps.Keys(m.spilled)) {
 		p.sample(of+"stage_spilled_bytes_total", float64(m.spilled[stage]), "stage", stage)
 	}
+	p.family(of+"stage_shuffled_records_total", "counter", "Rows written to shuffles.")
+	for _, stage := range slices.Sorted(maps.Keys(m.shuffled)) {
+		p.sample(of+"stage_shuffled_records_total", float64(m.shuffled[stage]), "stage", stage)
+	}
+	p.single(of+"executors_lost_total", "counter", "Executors whose process was lost.", float64(m.executorsLost))
+	m.stateText(p, b)
 	if len(b.Sources) == 0 {
 		return
 	}
@@ -222,5 +257,49 @@ func (m *exporter) batchText(p *page, b *engines.BatchCompleted) {
 	p.family(of+"source_lag_records", "gauge", "Records that the last batch left, by source where there are several.")
 	for _, s := range b.Sources {
 		p.sample(of+"source_lag_records", float64(s.Lag), "source", s.Source)
+	}
+}
+
+// stateText tells of each state operator and each sink.
+func (m *exporter) stateText(p *page, b *engines.BatchCompleted) {
+	const of = "streamduel_microbatch_"
+	if len(b.Sinks) > 0 {
+		p.family(of+"sink_rows_total", "counter", "Rows given to each sink in committed batches.")
+		for _, sink := range slices.Sorted(maps.Keys(m.sinks)) {
+			p.sample(of+"sink_rows_total", float64(m.sinks[sink]), "sink", sink)
+		}
+	}
+	if len(b.StateOperators) == 0 {
+		return
+	}
+	const op = of + "state_operator_"
+	for _, f := range []struct {
+		name, help string
+		of         func(engines.StateOperatorProgress) float64
+	}{
+		{"rows", "Rows of each state operator.", func(o engines.StateOperatorProgress) float64 { return float64(o.RowsTotal) }},
+		{"memory_bytes", "Memory of its tables.", func(o engines.StateOperatorProgress) float64 { return float64(o.MemoryBytes) }},
+		{"updates_seconds", "Time in which its tasks took in rows, in the last batch.", func(o engines.StateOperatorProgress) float64 { return o.UpdatesTime / 1e3 }},
+		{"removals_seconds", "Time of its tasks' timers and watermarks, in the last batch.", func(o engines.StateOperatorProgress) float64 { return o.RemovalsTime / 1e3 }},
+		{"commit_seconds", "Time of writing its tasks' state, in the last batch.", func(o engines.StateOperatorProgress) float64 { return o.CommitTime / 1e3 }},
+		{"instances", "Its tables in all partitions.", func(o engines.StateOperatorProgress) float64 { return float64(o.Instances) }},
+	} {
+		p.family(op+f.name, "gauge", f.help)
+		for _, o := range b.StateOperators {
+			p.sample(op+f.name, f.of(o), "operator", o.Operator)
+		}
+	}
+	for _, f := range []struct {
+		name, help string
+		of         func(*stateRows) int64
+	}{
+		{"updated_rows_total", "Rows of each state operator that batches have put or changed.", func(r *stateRows) int64 { return r.updated }},
+		{"removed_rows_total", "Rows of each state operator that batches have removed.", func(r *stateRows) int64 { return r.removed }},
+		{"late_rows_total", "Rows that were late for each state operator.", func(r *stateRows) int64 { return r.late }},
+	} {
+		p.family(op+f.name, "counter", f.help)
+		for _, o := range slices.Sorted(maps.Keys(m.states)) {
+			p.sample(op+f.name, float64(f.of(m.states[o])), "operator", o)
+		}
 	}
 }

@@ -21,13 +21,18 @@ func sampled() *exporter {
 	limit, wm := 1500.0, int64(12_500)
 	m.observe(engines.Sampled{Gauges: engines.Gauges{Consumed: 300, Written: 200, Lag: 7, RateLimit: &limit, WatermarkMs: &wm, Tasks: []engines.Task{{Name: `a "quoted" \ task`, Busy: 0.25, Idle: 0.75}}}})
 	m.observe(engines.RateLimited{RecordsPerSecond: limit})
+	m.observe(engines.Discovered{Split: "in/0"})
+	m.observe(engines.DataLost{Split: "in/0", From: 2, Until: 7})
+	m.observe(engines.ExecutorLost{Executor: 1})
 	for n := range int64(2) {
 		m.observe(engines.BatchCompleted{
 			Batch: n, Records: 100, SchedulingDelay: 5, ProcessingDelay: 20, TotalDelay: 25, Lag: 7, StateUsage: engines.StateUsage{StateKeys: 3}, StateBytes: 128,
 			InputRowsPerSecond: 1000, ProcessedRowsPerSecond: 5000,
 			Durations: map[string]float64{"latestOffset": 1, "walCommit": 2, "queryPlanning": 0.5, "addBatch": 10, "stateCommit": 3, "commitOffsets": 4, "triggerExecution": 20},
 			End:       map[connectors.SplitID]connectors.Position{"in/0": connectors.Position(50 * (n + 1))},
-			Stages:    []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9, Spilled: 500}},
+			Stages:    []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9, Spilled: 500, Shuffled: 90}},
+			StateOperators: []engines.StateOperatorProgress{{Operator: "count", RowsTotal: 3, RowsUpdated: 2, RowsRemoved: 1, RowsLate: 4, CommitTime: 3, MemoryBytes: 512, Instances: 2}},
+			Sinks:          []engines.SinkProgress{{Sink: "out", Description: "kafka", Rows: 60}},
 			Sources:   []engines.SourceProgress{{Source: "in", Records: 80, Lag: 5}, {Source: "more", Records: 20, Lag: 2}},
 		})
 	}
@@ -75,6 +80,11 @@ func TestMetricsAreServed(t *testing.T) {
 		`streamduel_microbatch_total_delay_seconds 0.025`, `streamduel_microbatch_state_rows 3`, `streamduel_microbatch_end_offset{split="in/0"} 100`,
 		`streamduel_microbatch_stage_task_seconds{stage="in",quantile="1"} 0.009`, `streamduel_microbatch_stage_failed_attempts_total{stage="in"} 2`,
 		`streamduel_microbatch_rate_limit_changes_total 1`, `streamduel_microbatch_stage_spilled_bytes_total{stage="in"} 1000`,
+		`streamduel_microbatch_stage_shuffled_records_total{stage="in"} 180`, `streamduel_microbatch_sink_rows_total{sink="out"} 120`,
+		`streamduel_microbatch_state_operator_rows{operator="count"} 3`, `streamduel_microbatch_state_operator_updated_rows_total{operator="count"} 4`,
+		`streamduel_microbatch_state_operator_removed_rows_total{operator="count"} 2`, `streamduel_microbatch_state_operator_late_rows_total{operator="count"} 8`,
+		`streamduel_microbatch_state_operator_commit_seconds{operator="count"} 0.003`, `streamduel_microbatch_state_operator_memory_bytes{operator="count"} 512`,
+		`streamduel_microbatch_executors_lost_total 1`, `streamduel_splits_discovered_total 1`, `streamduel_lost_records_total 5`,
 		`streamduel_microbatch_source_records{source="more"} 20`, `streamduel_microbatch_source_lag_records{source="in"} 5`,
 		`streamduel_user_cents{job="job",operator="rule",subtask="1",quantile="0.999"} 6`, `streamduel_user_cents_count{job="job",operator="rule",subtask="1"} 7`,
 		"# TYPE streamduel_user_cents summary", "# TYPE streamduel_user_dropped gauge",

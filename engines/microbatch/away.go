@@ -106,6 +106,7 @@ type outcome struct {
 	Shuffled        int64         `json:"shuffled,omitempty"`
 	Spilled         int64         `json:"spilled,omitempty"` // bytes of the output
 	Seen            []seen        `json:"seen,omitempty"`
+	taskProgress
 	// Counted by the functions in the attempt.
 	Counted metrics.Update `json:"counted,omitempty"`
 }
@@ -129,6 +130,7 @@ func (t *task) outcome() outcome {
 	o := outcome{
 		StateBytes: t.stateBytes, StateTime: t.stateTime,
 		EventTimer: t.NextEventTimer(), ProcessingTimer: t.NextProcessingTimer(), Taken: t.taken, Took: t.took, Shuffled: t.shuffled, Spilled: t.spilled(),
+		taskProgress: t.progress,
 	}
 	o.Add(t.State.Footprint())
 	for i, s := range t.sources {

@@ -232,10 +232,12 @@ func (r *run) completed(b *batch, begun time.Time) {
 	r.watermark.Store(r.lastCommit().Next)
 	r.storeTimers()
 	var usage engines.StateUsage
+	var outcomes []outcome
 	bytes, slowest := int64(0), time.Duration(0)
 	for _, s := range b.slot.generation.Load().stages {
 		for _, t := range s.tasks {
 			o := t.outcome()
+			outcomes = append(outcomes, o)
 			usage.Sum(o.StateUsage)
 			bytes += int64(o.StateBytes)
 			slowest = max(slowest, o.StateTime)
@@ -264,6 +266,7 @@ func (r *run) completed(b *batch, begun time.Time) {
 		done.WatermarkMs = &wm
 	}
 	done.Sources = r.perSource(b.entry, b.latest, &done)
+	done.StateOperators, done.Sinks = r.perOperator(outcomes)
 	r.emit(done)
 	if rate, changed := r.limit.completed(b.records, processing, scheduling); changed {
 		r.emit(engines.RateLimited{RecordsPerSecond: rate})
@@ -352,7 +355,7 @@ func (r *run) attemptBatch(b *batch, try int) (next int64, err error) {
 	for _, s := range g.stages {
 		for _, t := range s.tasks {
 			for _, w := range t.writers {
-				w.half, w.before = half, w.written.Load()
+				w.half, w.before = half, w.n
 				if r.way == BatchTransaction {
 					tx := r.transactionOf(w)
 					if w.skip = tx.holds.Batch == b.entry.Batch; !w.skip {

@@ -264,6 +264,14 @@ func TestTwoExecutors(t *testing.T) {
 			if n := p.rowsSeen(); n != 2100 {
 				t.Errorf("%v rows seen, say its functions", n)
 			}
+			var rows, keys int64
+			for _, b := range batches(p.all("batchCompleted")) {
+				rows += b.Sinks[0].Rows
+				keys = b.StateOperators[0].RowsTotal
+			}
+			if rows != 2100 || keys != farKeys {
+				t.Errorf("%d rows given to the sink and %d keys, say the batches", rows, keys)
+			}
 		}
 		f.read()
 		f.expect(0, 0)

@@ -61,10 +61,13 @@ func (r *run) Metrics() []metrics.Value { return r.counts.Values(clock.Mono()) }
 func (r *run) planned(b *batch) { r.waiting.Add(b.records) }
 func (r *run) unplan(b *batch)  { r.waiting.Add(-b.records) }
 
+// written counts what the sinks have taken, up to when they were last asked where
+// they are writing.
 func (g *generation) written() (n int64) {
 	for _, s := range g.stages {
 		for _, t := range s.tasks {
 			for _, w := range t.writers {
+				w.asked.Store(true)
 				n += w.written.Load()
 			}
 		}

@@ -193,6 +193,7 @@ func (t *task) take(ctx context.Context, in taskInput, up int, b *exchange.Buffe
 	if err := t.until(ctx, func() (bool, error) { return in.from[up].Feed(b) }); err != nil {
 		return err
 	}
+	t.publishWritten()
 	in.live.release(b)
 	return nil
 }
@@ -209,6 +210,7 @@ func (t *task) finish(g *generation, b *batch) error {
 		return err
 	}
 	t.Flush()
+	t.progressed(0, 0) // taking in and letting go are one with waiting here
 	t.countShuffled()
 	for _, e := range t.Fragment.Out {
 		g.live[e].end(t.Subtask)

@@ -18,8 +18,14 @@ type sinkWriter struct {
 	connectors.Writer
 	node    *pipeline.Node
 	subtask int
-	written atomic.Int64
-	before  int64 // written before the batch
+	// n is what it has written, before that before the batch, and reported what
+	// progress has told of. They are the task's; written is what others see: it
+	// follows when they ask, between two polls of the source, when the writer is
+	// flushed and when the task has ended. To tell them of each record would cost
+	// more than to count it.
+	n, before, reported int64
+	written             atomic.Int64
+	asked               atomic.Bool
 	// skip drops the rows of a batch that this sink holds already.
 	skip bool
 	half *halfway
@@ -63,14 +69,31 @@ func (w *sinkWriter) Write(ctx context.Context, r *connectors.Record, o *connect
 	if err := w.Writer.Write(ctx, r, o); err != nil {
 		return fmt.Errorf("sink %q, subtask %d: %w", w.node.Name, w.subtask, err)
 	}
-	w.written.Add(1)
+	w.n++
+	if w.asked.Load() {
+		w.publish()
+	}
 	if w.half != nil {
 		return w.half.wrote(ctx, w)
 	}
 	return nil
 }
 
+// publish shows others what has been written.
+func (w *sinkWriter) publish() {
+	w.asked.Store(false)
+	w.written.Store(w.n)
+}
+
+// publishWritten does so in all of the task's sinks.
+func (t *task) publishWritten() {
+	for _, w := range t.writers {
+		w.publish()
+	}
+}
+
 func (w *sinkWriter) Flush(ctx context.Context) error {
+	w.publish()
 	if w.skip || w.Writer == nil {
 		return nil
 	}
@@ -104,7 +127,7 @@ func (h *halfway) wrote(ctx context.Context, w *sinkWriter) error {
 	if err := w.Flush(ctx); err != nil {
 		return err
 	}
-	if h.fails(w.written.Load() - w.before) {
+	if h.fails(w.n - w.before) {
 		return errFailpoint
 	}
 	return nil

@@ -47,8 +47,11 @@ type task struct {
 	took       time.Duration // by the last attempt
 	shuffled   int64         // rows written to shuffles in this batch, and in all
 	everySent  int64
-	failed     int        // attempts in this batch before it
-	consumed   []consumed // buffers to be released when the batch's attempt has succeeded
+	progress   taskProgress     // of this batch
+	usage      []state.Usage    // when it ended
+	late       map[string]int64 // rows by operator, then
+	failed     int              // attempts in this batch before it
+	consumed   []consumed       // buffers to be released when the batch's attempt has succeeded
 	closed     bool
 	wake       chan struct{} // somebody has something for it; where tasks run at the same time
 }
@@ -100,6 +103,7 @@ func (h *host) Writer(n *pipeline.Node) connectors.Writer {
 // which see the watermark of the batch before and may be late by it; then the
 // watermark moves and fires what it has passed.
 func (t *task) process(ctx context.Context, b *batch) error {
+	defer t.publishWritten()
 	t.assign(b)
 	t.state.shorten(t.State, b.entry.Batch, t.run.maintenance)
 	for _, s := range t.outputs {
@@ -108,9 +112,11 @@ func (t *task) process(ctx context.Context, b *batch) error {
 	if err := t.beginRows(ctx, b); err != nil {
 		return err
 	}
+	times := [4]time.Time{time.Now()}
 	if _, err := t.ProcessingTime(b.entry.Time); err != nil {
 		return err
 	}
+	times[1] = time.Now()
 	for _, s := range t.sources {
 		if err := t.read(ctx, s, b); err != nil {
 			return err
@@ -127,13 +133,16 @@ func (t *task) process(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
+	times[2] = time.Now()
 	if _, err := t.Watermark(b.watermark); err != nil {
 		return err
 	}
+	times[3] = time.Now()
 	if _, err := t.EndBatch(); err != nil {
 		return err
 	}
 	t.Flush()
+	t.progressed(times[2].Sub(times[1]), times[1].Sub(times[0])+times[3].Sub(times[2]))
 	t.countShuffled()
 	if err := t.wrote(); err != nil {
 		return err
@@ -248,6 +257,7 @@ func (t *task) read(ctx context.Context, s *taskSource, into *batch) error {
 			if err := t.wrote(); err != nil {
 				return err
 			}
+			t.publishWritten()
 			t.taken += int64(n)
 		}
 		if b.Done {

@@ -158,6 +158,7 @@ func (s *reading) push(ctx context.Context, b *connectors.Batch) error {
 		}
 	}
 	t.Flush()
+	t.publishWritten()
 	s.at[b.Split.ID], s.latest[b.Split.ID] = b.Next, max(b.Latest, b.Next)
 	s.src.source.passed(s.splits[b.Split.ID], b.Next, n > 0)
 	return nil
@@ -278,6 +279,7 @@ func (r *run) longRunning(g *generation, id int64, body func(s *stage, t *task) 
 			began := time.Now()
 			err := guard(func() error { return body(s, t) })
 			t.took = time.Since(began)
+			t.publishWritten()
 			if p, ok := errors.AsType[*panicked](err); ok {
 				p.at = t.At()
 			}
@@ -426,15 +428,18 @@ func (r *run) told(b *batch, lag int64, stages []engines.StageMetrics, began tim
 		done.ProcessedRowsPerSecond = done.InputRowsPerSecond
 	}
 	done.Sources = r.perSource(b.entry, nil, &done)
+	var outcomes []outcome
 	for _, s := range r.slots[0].generation.Load().stages {
 		if r.cfg.Trigger == Continuous {
 			break // no state, and the tasks run
 		}
 		for _, t := range s.tasks {
+			outcomes = append(outcomes, outcome{taskProgress: t.progress, StateTime: t.stateTime})
 			done.Add(t.State.Footprint())
 			done.StateBytes += int64(t.stateBytes)
 		}
 	}
+	done.StateOperators, done.Sinks = r.perOperator(outcomes)
 	usage := done.StateUsage
 	r.stateUsage.Store(&usage)
 	if b.watermark != noTime && b.watermark != math.MaxInt64 {

@@ -42,10 +42,12 @@ func Between[K comparable, A, B, R any](left *pipeline.Keyed[K, A], right *pipel
 		return ""
 	})
 	values := sidesOf(left, right, name)
+	a, b := left.Values(), right.Values()
 	return pipeline.CoProcess(pipeline.Connect(left, right), name, func(s *pipeline.Setup[K]) pipeline.CoFunction[K, A, B, R] {
+		left, right := LateLeft[A](), LateRight[B]()
 		j := &interval[K, A, B, R]{
-			lower: lower, upper: upper, f: functions(s.Runtime()), table: pipeline.Table(s, "rows", values), a: left.Values(), b: right.Values(), name: name,
-			lateLeft: pipeline.Emitter(s, LateLeft[A]()), lateRight: pipeline.Emitter(s, LateRight[B]()),
+			lower: lower, upper: upper, f: functions(s.Runtime()), table: pipeline.Table(s, "rows", values), a: a, b: b, name: name,
+			lateLeft: pipeline.LateEmitter(s, &left), lateRight: pipeline.LateEmitter(s, &right),
 		}
 		return pipeline.CoFunction[K, A, B, R]{First: j.left, Second: j.right, EventTimer: j.expire}
 	})

@@ -24,7 +24,8 @@ func AsOf[K comparable, A, B, R any](left *pipeline.Keyed[K, A], versions *pipel
 	})
 	values := sidesOf(left, versions, name)
 	return pipeline.CoProcess(pipeline.Connect(left, versions), name, func(s *pipeline.Setup[K]) pipeline.CoFunction[K, A, B, R] {
-		j := &asOf[K, A, B, R]{f: functions(s.Runtime()), deleted: deleted, table: pipeline.Table(s, "rows", values), a: left.Values(), b: versions.Values(), name: name, late: pipeline.Emitter(s, LateLeft[A]())}
+		late := LateLeft[A]()
+		j := &asOf[K, A, B, R]{f: functions(s.Runtime()), deleted: deleted, table: pipeline.Table(s, "rows", values), a: left.Values(), b: versions.Values(), name: name, late: pipeline.LateEmitter(s, &late)}
 		return pipeline.CoFunction[K, A, B, R]{First: j.left, Second: j.right, EventTimer: j.due}
 	})
 }

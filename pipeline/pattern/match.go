@@ -54,6 +54,7 @@ func Match[K comparable, T, R any](k *pipeline.Keyed[K, T], name string, p *Patt
 		return pipeline.Process(k, name, func(*pipeline.Setup[K]) (none pipeline.Function[K, T, R]) { return none })
 	}
 	return pipeline.Process(k, name, func(s *pipeline.Setup[K]) pipeline.Function[K, T, R] {
+		late := Late[T]()
 		f, p := f, p.opened(s.Runtime())
 		if f.Open != nil {
 			if f = f.Open(s.Runtime()); f.wrong(p) != "" {
@@ -61,7 +62,7 @@ func Match[K comparable, T, R any](k *pipeline.Keyed[K, T], name string, p *Patt
 			}
 		}
 		m := &matcher[K, T, R]{
-			name: name, p: p, within: p.within.Milliseconds(), f: f, values: values, late: pipeline.Emitter(s, Late[T]()),
+			name: name, p: p, within: p.within.Milliseconds(), f: f, values: values, late: pipeline.LateEmitter(s, &late),
 			table: pipeline.Table(s, "sequences", codec.Codec[keyState[T]](stateCodec[T]{p.String(), values})),
 			seen:  Sequence[T]{steps: p.steps},
 		}

@@ -70,10 +70,7 @@ func (w *Windowed[K, T]) SideOutputLate(tag pipeline.Tag[T]) *Windowed[K, T] {
 }
 
 func (w *Windowed[K, T]) lateOutput(s *pipeline.Setup[K]) func(T) {
-	if w.late == nil {
-		return func(T) {}
-	}
-	return pipeline.Emitter(s, *w.late)
+	return pipeline.LateEmitter(s, w.late)
 }
 
 // Context is what a window's function sees beside its contents. It is one value
