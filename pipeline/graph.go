@@ -108,9 +108,9 @@ type Node struct {
 	// Grid are the size, slide and offset of windows in processing time; an engine
 	// whose processing time moves in steps can only close them on its own grid.
 	Grid []time.Duration
-	// PerBatch says that the operator does its work at a batch's end, so that an
-	// engine without batches cannot run it.
-	PerBatch bool
+	// PerBatch names what the operator does at a batch's end, with data or without, so
+	// that an engine without batches cannot run it; "" is nothing.
+	PerBatch string
 	// Role is what a stateful operator is to output modes.
 	Role Role
 
@@ -125,6 +125,9 @@ type Node struct {
 	// Receiver[T] of the input's type, a ports of several, or its *sourceHead.
 	build func(b *builder, n *Node) any
 	g     *Graph
+	// snapshots is the codec of a stream of its whole state, a
+	// codec.Codec[KeyState[K, S]]; nil if there is no such stream.
+	snapshots any
 	// combining is how its records can be combined before the exchange; nil if not.
 	combining combining
 }

@@ -93,6 +93,9 @@ func MapWithState[K comparable, T, S, R any](k *Keyed[K, T], name string, states
 		k.s.g.fail("operator %q: a timeout of %v: allowed are 0 and 1 ms or more", name, spec.Timeout)
 	}
 	n := attach(k.s, &Node{Name: name, Kind: KindKeyed, Role: Role{Does: MapsGroups}}, Hash, hashKey(k))
+	if k.codec != nil && states != nil {
+		n.snapshots = keyStateCodec(k.codec, states)
+	}
 	n.build = func(b *builder, n *Node) any {
 		next := outputOf[R](b, n, "")
 		s := &Setup[K]{b: b, node: n, keys: k.codec}
@@ -107,12 +110,16 @@ func MapWithState[K comparable, T, S, R any](k *Keyed[K, T], name string, states
 		c, emit := keyed(s, next, nil, fire)
 		w.c, w.emit = c, emit
 		w.m = MappedState[K, S]{ctx: c.Ctx, node: n, table: Table(s, "state", timedStateCodec(states))}
+		op := &b.task.operators[len(b.task.operators)-1]
+		if n.PerBatch != "" {
+			shots := &snapshots[K, S]{task: b.task, table: w.m.table, next: outputOf[KeyState[K, S]](b, n, snapshotSide)}
+			op.endBatch = shots.end
+		}
 		if len(spec.Initial) > 0 {
 			w.loaded = UnionList(s, "initial state is loaded", codec.Codec[int64](codec.Int64{}))
 			if err := w.own(b, s); err != nil {
 				b.fail(err)
 			}
-			op := &b.task.operators[len(b.task.operators)-1]
 			timers, move := op.nextTimer, op.processingTime
 			op.nextTimer = func() int64 {
 				if w.initial != nil {
@@ -132,6 +139,70 @@ func MapWithState[K comparable, T, S, R any](k *Keyed[K, T], name string, states
 		})
 	}
 	return streamOf[R](n)
+}
+
+// snapshotSide is the side output of StateSnapshots.
+const snapshotSide = "state snapshots"
+
+// StateSnapshots returns a stream of the whole state of the mapWithState that s came
+// out of: with each batch every key that there is then, as Spark's does. K and S are
+// its types of key and state. It costs what all keys cost, and makes the engine run
+// a batch each interval, with data or without; an engine that has no batches refuses
+// it by name.
+func StateSnapshots[K comparable, S, R any](s *Stream[R]) *Stream[KeyState[K, S]] {
+	t := Side(s, NewTag[KeyState[K, S]](snapshotSide))
+	for _, o := range s.from {
+		c, ok := o.node.snapshots.(codec.Codec[KeyState[K, S]])
+		if !ok {
+			why := "it is no mapWithState of such keys and states"
+			if o.node.Role.Does == MapsGroups && o.node.snapshots == nil {
+				why = "its key or its state has no codec"
+			}
+			var v KeyState[K, S]
+			s.g.fail("operator %q: StateSnapshots of %T: %s", o.node.Name, v, why)
+			continue
+		}
+		o.node.PerBatch = "stateSnapshots"
+		t.codec = c
+	}
+	return t
+}
+
+// snapshots emits the whole state at a batch's end. What it holds lives within that.
+type snapshots[K comparable, S any] struct {
+	task   *Task
+	table  *state.Table[K, timedState[S]]
+	next   Receiver[KeyState[K, S]]
+	keys   []K // still to be told of
+	ending bool
+}
+
+// end pauses where an output is starved.
+func (x *snapshots[K, S]) end() (done bool) {
+	if !x.ending {
+		x.ending, x.keys = true, x.keys[:0]
+		x.table.Each(func(k K, _ timedState[S]) bool {
+			x.keys = append(x.keys, k)
+			return true
+		})
+	}
+	t := x.task
+	for len(x.keys) > 0 {
+		if t.pressure.Starved > 0 {
+			return false
+		}
+		if t.err != nil {
+			return true
+		}
+		k := x.keys[len(x.keys)-1]
+		x.keys = x.keys[:len(x.keys)-1]
+		if v, ok := x.table.Get(k); ok {
+			t.ctx.AtTimer(NoTime)
+			x.next(KeyState[K, S]{k, v.s}, &t.ctx)
+		}
+	}
+	x.ending = false
+	return true
 }
 
 // withState is the operator in a task.

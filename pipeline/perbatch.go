@@ -36,7 +36,7 @@ func RichUpdateStateByKey[K comparable, T, S any](k *Keyed[K, T], name string, s
 		k.s.g.fail("operator %q: updateStateByKey keeps a batch's values: set their codec", name)
 		return &Stream[KeyState[K, S]]{g: k.s.g, from: k.s.from}
 	}
-	n := attach(k.s, &Node{Name: name, Kind: KindKeyed, PerBatch: true, Role: Role{Does: UpdatesAll}}, Hash, hashKey(k))
+	n := attach(k.s, &Node{Name: name, Kind: KindKeyed, PerBatch: "updateStateByKey", Role: Role{Does: UpdatesAll}}, Hash, hashKey(k))
 	n.build = func(b *builder, n *Node) any {
 		next := outputOf[KeyState[K, S]](b, n, "")
 		s := &Setup[K]{b: b, node: n, keys: k.codec}

@@ -27,19 +27,19 @@ type Table[K comparable, V any] struct {
 	// copying does.
 	isolate func(v V) V
 
-	index   index[K]
-	chunks  []*chunk[K, V]
-	shift   uint
-	mask    uint32
-	next    uint32   // slots ever used
-	free    []uint32 // slots to be used again
-	live    int
+	index  index[K]
+	chunks []*chunk[K, V]
+	shift  uint
+	mask   uint32
+	next   uint32   // slots ever used
+	free   []uint32 // slots to be used again
+	live   int
 	// updated and removed count keys, see Usage.
 	updated, removed int64
 	epoch            uint32
-	changed []uint32 // slots touched in this epoch
-	graves  []uint32 // slots deleted in this epoch
-	reclaim []uint32 // slots deleted in earlier epochs, not yet freed
+	changed          []uint32 // slots touched in this epoch
+	graves           []uint32 // slots deleted in this epoch
+	reclaim          []uint32 // slots deleted in earlier epochs, not yet freed
 
 	freeze  uint32        // chunks of earlier versions may be in a snapshot being written
 	writers *atomic.Int32 // snapshots being written

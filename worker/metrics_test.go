@@ -28,12 +28,12 @@ func sampled() *exporter {
 		m.observe(engines.BatchCompleted{
 			Batch: n, Records: 100, SchedulingDelay: 5, ProcessingDelay: 20, TotalDelay: 25, Lag: 7, StateUsage: engines.StateUsage{StateKeys: 3}, StateBytes: 128,
 			InputRowsPerSecond: 1000, ProcessedRowsPerSecond: 5000,
-			Durations: map[string]float64{"latestOffset": 1, "walCommit": 2, "queryPlanning": 0.5, "addBatch": 10, "stateCommit": 3, "commitOffsets": 4, "triggerExecution": 20},
-			End:       map[connectors.SplitID]connectors.Position{"in/0": connectors.Position(50 * (n + 1))},
-			Stages:    []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9, Spilled: 500, Shuffled: 90}},
+			Durations:      map[string]float64{"latestOffset": 1, "walCommit": 2, "queryPlanning": 0.5, "addBatch": 10, "stateCommit": 3, "commitOffsets": 4, "triggerExecution": 20},
+			End:            map[connectors.SplitID]connectors.Position{"in/0": connectors.Position(50 * (n + 1))},
+			Stages:         []engines.StageMetrics{{Name: "in", Tasks: 2, Failed: 1, P50: 4, Max: 9, Spilled: 500, Shuffled: 90}},
 			StateOperators: []engines.StateOperatorProgress{{Operator: "count", RowsTotal: 3, RowsUpdated: 2, RowsRemoved: 1, RowsLate: 4, CommitTime: 3, MemoryBytes: 512, Instances: 2}},
 			Sinks:          []engines.SinkProgress{{Sink: "out", Description: "kafka", Rows: 60}},
-			Sources:   []engines.SourceProgress{{Source: "in", Records: 80, Lag: 5}, {Source: "more", Records: 20, Lag: 2}},
+			Sources:        []engines.SourceProgress{{Source: "in", Records: 80, Lag: 5}, {Source: "more", Records: 20, Lag: 2}},
 		})
 	}
 	m.counted = []metrics.Value{

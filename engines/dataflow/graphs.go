@@ -55,9 +55,14 @@ func lay(job engines.Job, cfg Config) (*execution, error) {
 		return nil, err
 	}
 	for _, n := range job.Graph.Nodes() {
-		if n.PerBatch {
-			return nil, fmt.Errorf("job %q: operator %q works batch by batch (updateStateByKey), and dataflow has no batches: take mapWithState or a process function, or the micro-batch engine", job.Graph.Name, n.Name)
+		if n.PerBatch == "" {
+			continue
 		}
+		remedy := "take mapWithState or a process function"
+		if n.Role.Does == pipeline.MapsGroups {
+			remedy = "emit what its function changes, or read the state from a savepoint"
+		}
+		return nil, fmt.Errorf("job %q: operator %q works batch by batch (%s), and dataflow has no batches: %s, or take the micro-batch engine", job.Graph.Name, n.Name, n.PerBatch, remedy)
 	}
 	x := &execution{fragments: fs, vertices: vertices(fs, job.Parallelism, job.Guarantee)}
 	_, needed := schedule.Groups(x.vertices)

@@ -189,7 +189,7 @@ func newRun(ctx context.Context, job engines.Job, cfg *Config, rt engines.Runtim
 		r.slots = append(r.slots, &slot{})
 	}
 	for _, n := range job.Graph.Nodes() {
-		r.everyTick = r.everyTick || n.PerBatch
+		r.everyTick = r.everyTick || n.PerBatch != ""
 	}
 	for range fragments {
 		r.meters, r.blocked = append(r.meters, &meter{}), append(r.blocked, &meter{})

@@ -86,6 +86,8 @@ func refusal(n *pipeline.Node, mode pipeline.OutputMode, nodes map[pipeline.Does
 		}
 	case pipeline.MapsGroups:
 		switch first := nodes[pipeline.MapsGroups][0]; {
+		case n.PerBatch != "": // ours: discretized streams have no output modes
+			why = fmt.Sprintf("gives its whole state with each batch (%s), and outputMode is %s, which says what leaves: leave that stream out, or take each-input", n.PerBatch, mode)
 		case first != n:
 			why = fmt.Sprintf("is a second mapWithState beside %q, and outputMode is %s: Spark takes one mapGroupsWithState a query; put both into one function, or take each-input", first.Name, mode)
 		case mode != pipeline.Update:

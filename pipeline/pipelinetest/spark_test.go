@@ -40,6 +40,14 @@ func ofSpark() []pipelinetest.Case {
 			text(pipeline.MapWithState(byKey(in, g), "with", states, spec))
 		}
 	}
+	load := func(in input) steps {
+		at := func(ts int64, r row) steps { return steps{in.At(ts, r), wm(ts)} }
+		var all steps
+		for i, r := range []row{{"a", 3, "x"}, {"b", 7, "x"}, {"a", 5, "y"}, {"a", 0, "z"}, {"b", -1, "y"}, {"a", 2, "x"}} {
+			all = append(all, at(int64(i+1), r)...)
+		}
+		return all
+	}
 	update := one("updateStateByKey", "a=3 a=8 b=7 b=6 a=2", func(in input, g *pipeline.Graph) {
 		totals := pipeline.UpdateStateByKey(byKey(in, g), "update", states, func(_ string, values []row, sum int64, _ bool) (int64, bool) {
 			for _, r := range values {
@@ -54,17 +62,24 @@ func ofSpark() []pipelinetest.Case {
 		// engine's to say: each state counts once.
 		told := pipeline.Map(totals, "text", func(t pipeline.KeyState[string, int64]) string { return fmt.Sprint(t.Key, "=", t.State) })
 		text(pipeline.Dedupe(pipeline.KeyBy(told, func(s string) string { return s }), "once", 0, pipeline.EventTimeDomain))
-	}, func(in input) steps {
-		at := func(ts int64, r row) steps { return steps{in.At(ts, r), wm(ts)} }
-		var all steps
-		for i, r := range []row{{"a", 3, "x"}, {"b", 7, "x"}, {"a", 5, "y"}, {"a", 0, "z"}, {"b", -1, "y"}, {"a", 2, "x"}} {
-			all = append(all, at(int64(i+1), r)...)
-		}
-		return all
-	})
+	}, load)
 	update.Batches = true
+	snapshots := one("mapWithState, state snapshots", "a=3 a=8 b=7 b=6 a=2", func(in input, g *pipeline.Graph) {
+		with := pipeline.MapWithState(byKey(in, g), "with", states, pipeline.StateSpec[string, row, int64, string]{
+			Function: func(_ string, r row, s *pipeline.MappedState[string, int64], _ func(string)) {
+				if sum, _ := s.Get(); r.n == 0 {
+					s.Remove()
+				} else {
+					s.Update(sum + r.n)
+				}
+			},
+		})
+		told := pipeline.Map(pipeline.StateSnapshots[string, int64](with), "text", func(t pipeline.KeyState[string, int64]) string { return fmt.Sprint(t.Key, "=", t.State) })
+		text(pipeline.Dedupe(pipeline.KeyBy(told, func(s string) string { return s }), "once", 0, pipeline.EventTimeDomain))
+	}, load)
+	snapshots.Batches = true
 	return []pipelinetest.Case{
-		update,
+		update, snapshots,
 		one("mapWithState", "a:3:false a:8:true b:7:false a:9:true a:10:true a:19:true b:14:true", sums(false, nil), some),
 		one("mapWithState, state removed", "a:3:false a:gone:true:false a:4:false", sums(false, nil), func(in input) steps {
 			return steps{in.At(1, row{"a", 3, "x"}), wm(1), in.At(2, row{"a", 0, "x"}), wm(2), in.At(3, row{"a", 4, "x"})}
@@ -103,7 +118,7 @@ func TestUpdateStateByKeyNeedsBatches(t *testing.T) {
 			t.Errorf("start: %v\nwant %s", err, want)
 		}
 	}
-	refused(dataflow.New(), dataflow.New().Config(), `operator "update" works batch by batch (updateStateByKey), and dataflow has no batches: take mapWithState`)
+	refused(dataflow.New(), dataflow.New().Config(), `operator "update" works batch by batch (updateStateByKey), and dataflow has no batches: take mapWithState or a process function, or take the micro-batch engine`)
 	continuous := microbatch.Default()
 	continuous.Trigger = microbatch.Continuous
 	refused(microbatch.New(), continuous, `operator "update" keeps state, and trigger continuous runs map-like operators only`)
@@ -120,5 +135,41 @@ func TestAStateThatTimesOutIsOver(t *testing.T) {
 	h.Do(now(1), in.At(1, row{"a", 1, "x"}))
 	if err := h.Try(now(100)); err == nil || !strings.Contains(err.Error(), `operator "with": a state that is timing out cannot be updated`) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestStateSnapshotsRefused where there are no batches, under an output mode, and of
+// what has no such state.
+func TestStateSnapshotsRefused(t *testing.T) {
+	in := pipelinetest.NewInput[row]("in")
+	job := func(of func(*pipeline.Stream[string]) *pipeline.Stream[string]) engines.Job {
+		g := pipeline.New("test")
+		with := pipeline.MapWithState(byKey(in, g), "with", codec.Codec[int64](codec.Int64{}), pipeline.StateSpec[string, row, int64, string]{
+			Function: func(string, row, *pipeline.MappedState[string, int64], func(string)) {},
+		})
+		text(of(with))
+		return engines.Job{Name: "job", Graph: g, Parallelism: 1, Guarantee: connectors.AtLeastOnce}
+	}
+	whole := func(s *pipeline.Stream[string]) *pipeline.Stream[string] {
+		return pipeline.Map(pipeline.StateSnapshots[string, int64](s), "text", func(k pipeline.KeyState[string, int64]) string { return k.Key })
+	}
+	others := func(s *pipeline.Stream[string]) *pipeline.Stream[string] {
+		return pipeline.Map(pipeline.StateSnapshots[string, bool](s), "text", func(k pipeline.KeyState[string, bool]) string { return k.Key })
+	}
+	update := microbatch.Default()
+	update.OutputMode = pipeline.Update
+	for _, c := range []struct {
+		engine engines.Engine
+		config any
+		of     func(*pipeline.Stream[string]) *pipeline.Stream[string]
+		want   string
+	}{
+		{dataflow.New(), dataflow.New().Config(), whole, `operator "with" works batch by batch (stateSnapshots), and dataflow has no batches: emit what its function changes, or read the state from a savepoint, or take the micro-batch engine`},
+		{microbatch.New(), update, whole, `operator "with" gives its whole state with each batch (stateSnapshots), and outputMode is update, which says what leaves: leave that stream out, or take each-input`},
+		{microbatch.New(), microbatch.Default(), others, `operator "with": StateSnapshots of pipeline.KeyState[string,bool]: it is no mapWithState of such keys and states`},
+	} {
+		if _, err := c.engine.Plan(job(c.of), c.config); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v\nwant %s", err, c.want)
+		}
 	}
 }
