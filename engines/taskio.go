@@ -36,4 +36,22 @@ type TaskIO struct {
 	EstimatedMillis float64 `json:"estimatedTimeToConsumeBuffersMillis,omitempty"`
 	// Pending are the records that a source's splits are behind; nil of others.
 	Pending *int64 `json:"pending,omitempty"`
+	// Splits of a source with event time.
+	Splits []SplitIO `json:"splits,omitempty"`
+	// MailboxSize is how much mail waits, Mails how much has been handled, and
+	// MailboxMillis how long it has waited, by metrics.Quantiles over the last
+	// minute's looks, of which there is one a second; nil before the first.
+	MailboxSize   int       `json:"mailboxSize,omitempty"`
+	Mails         int64     `json:"mails,omitempty"`
+	MailboxMillis []float64 `json:"mailboxMillis,omitempty"`
+}
+
+// SplitIO is the event time of one split that a source's subtask reads. Times are
+// milliseconds since it was begun, to the watermark interval.
+type SplitIO struct {
+	Split     string `json:"split"`
+	Watermark *int64 `json:"watermarkMillis,omitempty"` // Unix; nil before there is one
+	Active    int64  `json:"activeMillis,omitempty"`
+	Paused    int64  `json:"pausedMillis,omitempty"` // by the alignment of watermarks
+	Idle      int64  `json:"idleMillis,omitempty"`
 }

@@ -89,6 +89,9 @@ var perSecond = []struct {
 	{"Shuffle.Netty.Input.numBuffersInRemote", func(io *engines.TaskIO) int64 { return io.BuffersInRemote }},
 }
 
+// mails is what Flink shows as a rate alone.
+const mails = "mailboxMails"
+
 func (f *flink) rate(task string, io *engines.TaskIO) {
 	of := f.rates[task]
 	if of == nil {
@@ -102,6 +105,10 @@ func (f *flink) rate(task string, io *engines.TaskIO) {
 		}
 		of[c.name].Observe(c.count(io), now)
 	}
+	if of[mails] == nil {
+		of[mails] = &metrics.Rate{}
+	}
+	of[mails].Observe(io.Mails, now)
 }
 
 // flinkTask are the gauges of a task, which are absent where the function says so.
@@ -134,6 +141,8 @@ var flinkTask = []struct {
 	{"currentInputWatermark", func(_ *flink, t *engines.Task) (float64, bool) {
 		return watermark(t.IO.InputWatermark), t.IO.Pending == nil // nothing comes into a source
 	}},
+	{"mailboxQueueSize", ioOf(func(io *engines.TaskIO) float64 { return float64(io.MailboxSize) })},
+	{"mailboxMailsPerSecond", func(f *flink, t *engines.Task) (float64, bool) { return f.rates[t.Name][mails].PerSecond(), true }},
 	{"debloatedBufferSize", debloatedOf(func(io *engines.TaskIO) float64 { return float64(io.DebloatedSize) })},
 	{"estimatedTimeToConsumeBuffersMs", debloatedOf(func(io *engines.TaskIO) float64 { return io.EstimatedMillis })},
 	{"checkpointStartDelayNanos", lifeOf(func(s engines.SubtaskCheckpoint) float64 { return s.StartDelay * 1e6 })},
@@ -223,6 +232,11 @@ func (f *flink) text(p *page, job string, tasks []engines.Task) {
 			p.sample(family, v, t.labels...)
 		}
 	}
+	f.mailboxText(p, task, func(yield func(*engines.Task, []string)) {
+		for _, t := range all {
+			yield(t.Task, t.labels)
+		}
+	})
 	const operator = task + ".operator"
 	family := f.family(p, operator, "currentOutputWatermark")
 	for _, t := range all {
@@ -236,6 +250,44 @@ func (f *flink) text(p *page, job string, tasks []engines.Task) {
 			p.sample(family, float64(*t.IO.Pending), append(t.labels, "operator_name", flinkLabel(t.stage.Operators[0]))...)
 		}
 	}
+	for _, g := range splitTimes {
+		family := ""
+		for _, t := range all {
+			for _, s := range t.IO.Splits {
+				if family == "" {
+					family = f.family(p, operator, "split.watermark."+g.name)
+				}
+				p.sample(family, g.value(s), append(t.labels, "operator_name", flinkLabel(t.stage.Operators[0]), "split", flinkLabel(s.Split))...)
+			}
+		}
+	}
+}
+
+// mailboxText writes the one histogram, which the reporter shows as a summary.
+func (f *flink) mailboxText(p *page, scope string, tasks func(yield func(*engines.Task, []string))) {
+	name := ""
+	tasks(func(t *engines.Task, labels []string) {
+		if len(t.IO.MailboxMillis) == 0 {
+			return
+		}
+		if name == "" {
+			name = f.familyOf(p, "summary", scope, "mailboxLatencyMs")
+		}
+		for i, v := range t.IO.MailboxMillis {
+			p.sample(name, v, append(labels[:len(labels):len(labels)], "quantile", strconv.FormatFloat(metrics.Quantiles[i], 'g', -1, 64))...)
+		}
+	})
+}
+
+// splitTimes are the gauges of a source's split.
+var splitTimes = []struct {
+	name  string
+	value func(engines.SplitIO) float64
+}{
+	{"currentWatermark", func(s engines.SplitIO) float64 { return watermark(s.Watermark) }},
+	{"accumulatedActiveTimeMs", func(s engines.SplitIO) float64 { return float64(s.Active) }},
+	{"accumulatedPausedTimeMs", func(s engines.SplitIO) float64 { return float64(s.Paused) }},
+	{"accumulatedIdleTimeMs", func(s engines.SplitIO) float64 { return float64(s.Idle) }},
 }
 
 func (f *flink) jobText(p *page, job string) {
@@ -277,9 +329,13 @@ func (f *flink) jobText(p *page, job string) {
 // family begins a metric and returns its name: the scope and the name with "_" in
 // place of "." behind "flink_".
 func (f *flink) family(p *page, scope, name string) string {
+	return f.familyOf(p, "gauge", scope, name)
+}
+
+func (f *flink) familyOf(p *page, kind, scope, name string) string {
 	scope, name = strings.ReplaceAll(scope, ".", "_"), strings.ReplaceAll(name, ".", "_")
 	full := "flink_" + scope + "_" + name
-	p.family(full, "gauge", name+" (scope: "+scope+")")
+	p.family(full, kind, name+" (scope: "+scope+")")
 	return full
 }
 

@@ -45,6 +45,8 @@ func flinkSampled() *exporter {
 				IO: &engines.TaskIO{
 					RecordsIn: 600 * n, RecordsOut: 600 * n, BytesOut: 6000 * n, BuffersOut: 6 * n, OutputQueue: 4, OutputQueueBytes: 4000,
 					BuffersOutInUse: 12, OutPoolUsage: 1.5, BackPressured: true, OutputWatermark: &in, Pending: &pending,
+					Splits:      []engines.SplitIO{{Split: "in/0", Watermark: &in, Active: 900, Paused: 90, Idle: 10}, {Split: "in/1"}},
+					MailboxSize: 1, Mails: 60 * n, MailboxMillis: []float64{0.1, 0.2, 0.5, 0.8, 0.9, 1},
 				},
 			},
 			{Name: "count → out (1/2)", IO: &engines.TaskIO{

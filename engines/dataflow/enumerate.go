@@ -133,6 +133,7 @@ func (s *enumeration) start(ctx context.Context, restored *checkpoints.Checkpoin
 
 func (s *enumeration) assignment(sp connectors.Split, from connectors.Position, watermark *int64) assignment {
 	v := &splitView{}
+	v.watermark.Store(pipeline.NoTime)
 	v.position.Store(int64(from))
 	v.reached.Store(int64(from))
 	v.latest.Store(int64(from))

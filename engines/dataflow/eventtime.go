@@ -85,6 +85,7 @@ func (s *sourceReader) tick() {
 		if sp.timer != nil && sp.timer.Idle(now) {
 			idle = true
 		}
+		sp.shown.tick(now, sp.splitTime.watermark, sp.paused, idle)
 		high = max(high, sp.splitTime.watermark)
 		if idle {
 			continue

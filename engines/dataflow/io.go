@@ -50,6 +50,10 @@ func (t *task) view() *engines.TaskIO {
 		v.RecordsIn = s.consumed.Load() - s.in.consumedBefore
 		pending := e.pending(t.seat)
 		v.Pending = &pending
+		v.Splits = e.splitTimes(t.seat)
+	}
+	if t.alive.Load() {
+		t.box.show(v)
 	}
 	if t.in != nil {
 		for i := range t.in.channels {
@@ -108,4 +112,23 @@ func (s *enumeration) pending(of *seat) (n int64) {
 		}
 	}
 	return n
+}
+
+// splitTimes returns the event time of a subtask's splits, nothing of a source
+// without.
+func (s *enumeration) splitTimes(of *seat) (out []engines.SplitIO) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, seat := range s.seats {
+		if seat != of || i >= len(s.dealt) || s.node.Watermarks == nil {
+			continue
+		}
+		for _, a := range s.dealt[i] {
+			out = append(out, engines.SplitIO{
+				Split: string(a.Split.ID), Watermark: known(a.view.watermark.Load()),
+				Active: a.view.active.Load() / 1e6, Paused: a.view.paused.Load() / 1e6, Idle: a.view.idle.Load() / 1e6,
+			})
+		}
+	}
+	return out
 }

@@ -1,10 +1,15 @@
 package dataflow
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"streamduel/clock"
+	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/metrics"
 )
 
 // signal is mail without content: however often it is sent, it is handled once.
@@ -25,7 +30,22 @@ type mailbox struct {
 	wake     chan struct{}
 	mu       sync.Mutex
 	messages []any
+	handled  int64 // messages taken out
+	// How long the last looks have waited, circular, and when there was one.
+	looked int64
+	waited [lookSpan]int64
+	looks  int
 }
+
+// Flink measures how long mail waits by a mail of its own, once a second, and
+// shows the last 60.
+const (
+	lookEvery = int64(time.Second)
+	lookSpan  = 60
+)
+
+// look is a message that only measures how long it waits.
+type look struct{ at int64 } // monotonic nanoseconds
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 
@@ -63,7 +83,38 @@ func (m *mailbox) receive() []any {
 	defer m.mu.Unlock()
 	ms := m.messages
 	m.messages = nil
+	m.handled += int64(len(ms))
 	return ms
+}
+
+// measured notes how long a look has waited.
+func (m *mailbox) measured(l look) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waited[m.looks%lookSpan] = clock.Mono() - l.at
+	m.looks++
+}
+
+// show fills in what waits and has waited, and sends a look when it is time.
+func (m *mailbox) show(v *engines.TaskIO) {
+	now := clock.Mono()
+	m.mu.Lock()
+	v.MailboxSize, v.Mails = len(m.messages), m.handled
+	waited := slices.Clone(m.waited[:min(m.looks, lookSpan)])
+	due := now-m.looked >= lookEvery
+	if due {
+		m.looked = now
+	}
+	m.mu.Unlock()
+	if due {
+		m.send(look{now})
+	}
+	slices.Sort(waited)
+	for _, q := range metrics.Quantiles {
+		if n := len(waited); n > 0 {
+			v.MailboxMillis = append(v.MailboxMillis, float64(waited[int(q*float64(n-1))])/1e6)
+		}
+	}
 }
 
 // The messages of the coordinator to a subtask.

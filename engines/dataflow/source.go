@@ -52,6 +52,28 @@ type splitView struct {
 	position atomic.Int64
 	reached  atomic.Int64 // behind what the subtask was handed, pushed or not
 	latest   atomic.Int64
+	// Of its event time: its watermark, and how long it has been read, was paused and
+	// was idle, in monotonic nanoseconds, as the last tick has found it.
+	watermark            atomic.Int64
+	active, paused, idle atomic.Int64
+	ticked               int64 // the source's own
+}
+
+// tick shows the split's event time; the time since the tick before is that of what
+// the split is found in.
+func (v *splitView) tick(now, watermark int64, paused, idle bool) {
+	v.watermark.Store(watermark)
+	spent := &v.active
+	switch {
+	case paused:
+		spent = &v.paused
+	case idle:
+		spent = &v.idle
+	}
+	if v.ticked != 0 {
+		spent.Add(now - v.ticked)
+	}
+	v.ticked = now
 }
 
 // assign is mail: splits for this subtask.

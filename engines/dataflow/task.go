@@ -200,6 +200,8 @@ func (t *task) handle(message any) error {
 		return t.checkpoint(m.barrier, clock.Mono())
 	case drain:
 		t.source.fetch.stop()
+	case look:
+		t.box.measured(m)
 	default:
 		panic(fmt.Sprintf("unknown mail %T", m))
 	}
