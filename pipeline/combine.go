@@ -72,7 +72,7 @@ type combiner[K comparable, T, A any] struct {
 }
 
 func (x *combiner[K, T, A]) unseen(m OutputMode) bool {
-	return m == Update || m == Complete || x.Fires && m == Append
+	return m == Update || m == Complete || x.Fires
 }
 
 // combined crosses the exchange: an accumulator, or a record as it is.

@@ -72,7 +72,8 @@ type Config struct {
 	OutputMode pipeline.OutputMode `json:"outputMode" jsonschema:"enum=each-input,enum=append,enum=update,enum=complete"`
 	// MapSideCombine adds up the records of a key that a task has for a batch before
 	// they are shuffled into an aggregation that can merge, where nobody can tell:
-	// with the output modes append (windows), update and complete.
+	// windows with their default trigger, and with the output modes update and complete
+	// running results too.
 	MapSideCombine bool `json:"mapSideCombine"`
 	// BreakExactlyOnce is the negative control: the offsets are committed apart
 	// from the output. A crash between the two then repeats a batch, which the

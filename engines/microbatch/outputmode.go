@@ -29,10 +29,10 @@ func (c *Config) taskMode() pipeline.OutputMode {
 	return c.OutputMode
 }
 
-// combine reports whether tasks combine before a shuffle, where that is possible.
-// Where results answer each input nothing does.
+// combine reports whether tasks combine before a shuffle, where that is possible and
+// nobody can tell.
 func (c *Config) combine() bool {
-	return c.MapSideCombine && !c.Trigger.streaming() && c.OutputMode != pipeline.EachInput
+	return c.MapSideCombine && !c.Trigger.streaming()
 }
 
 // checkOutputMode refuses, by the operator's name, what the mode cannot be given.

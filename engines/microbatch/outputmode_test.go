@@ -193,6 +193,13 @@ var aggregations = map[string]func(k *pipeline.Keyed[int64, event]) *pipeline.St
 	"sliding, inverse": func(k *pipeline.Keyed[int64, event]) *pipeline.Stream[event] {
 		return window.AggregateWith(window.On(k, window.SlidingEventTime(8*time.Second, 2*time.Second)), "x", window.Count[event](), windowRow)
 	},
+	// Here late records fire a window once more, each by itself.
+	"tumbling, lateness": func(k *pipeline.Keyed[int64, event]) *pipeline.Stream[event] {
+		return window.AggregateWith(window.On(k, window.TumblingEventTime(4*time.Second)).AllowedLateness(3*time.Second), "x", window.Count[event](), windowRow)
+	},
+	"sliding, inverse, lateness": func(k *pipeline.Keyed[int64, event]) *pipeline.Stream[event] {
+		return window.AggregateWith(window.On(k, window.SlidingEventTime(8*time.Second, 2*time.Second)).AllowedLateness(3*time.Second), "x", window.Count[event](), windowRow)
+	},
 	"window reduce": func(k *pipeline.Keyed[int64, event]) *pipeline.Stream[event] {
 		return window.ReduceWith(window.On(k, window.TumblingEventTime(4*time.Second)), "x", func(a, b event) event {
 			a.time = max(a.time, b.time)
@@ -211,10 +218,13 @@ func windowRow(c *window.Context[int64], n int64, emit func(event)) {
 // aggregation in any mode, late records and restarts included.
 func TestCombineIsUnseen(t *testing.T) {
 	for name, aggregate := range aggregations {
-		for _, mode := range []pipeline.OutputMode{pipeline.Append, pipeline.Update, pipeline.Complete} {
+		for _, mode := range []pipeline.OutputMode{pipeline.EachInput, pipeline.Append, pipeline.Update, pipeline.Complete} {
 			windows := strings.Contains(name, "ing") || strings.Contains(name, "window")
-			if mode == pipeline.Append && !windows {
+			switch {
+			case mode == pipeline.Append && (!windows || strings.Contains(name, "lateness")):
 				continue // refused
+			case mode == pipeline.EachInput && !windows:
+				continue // nothing is combined
 			}
 			t.Run(name+"/"+string(mode), func(t *testing.T) {
 				rows := map[bool][]string{}
