@@ -16,7 +16,7 @@ func TestTheExamplesOfTheReadmeLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := block.FindAllStringSubmatch(string(readme), -1)
-	if len(found) != 6 {
+	if len(found) != 7 {
 		t.Fatalf("%d examples", len(found))
 	}
 	// A fragment stands in for the same field of a whole scenario that suits
