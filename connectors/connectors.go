@@ -129,7 +129,7 @@ type Enumerator interface {
 	// Discover lists all splits that exist now, sorted by ID.
 	Discover(ctx context.Context) ([]Split, error)
 	// Bounds returns the bounds of the given splits. A split that is gone is an
-	// error that names it.
+	// error that names it, ErrGone where the outside system says so.
 	Bounds(ctx context.Context, splits []SplitID) (map[SplitID]Bounds, error)
 	// Start returns where each split begins when no checkpoint says otherwise.
 	// initial is true only for the splits found at the job's very first start.

@@ -9,6 +9,10 @@ import "errors"
 // opening the transaction anew, and asking Committed, tells which.
 var ErrRetriable = errors.New("nothing of the transaction is visible")
 
+// ErrGone marks an error of an Enumerator that says that a split is not there any more:
+// asking again does not help.
+var ErrGone = errors.New("the split is gone")
+
 // ErrLost marks an error of a Recoverer after which it is certain that what a
 // checkpoint lists as prepared will never be visible: the outside system has
 // given it up. Everything else has been recovered.

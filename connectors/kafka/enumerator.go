@@ -24,12 +24,13 @@ type enumerator struct {
 	cl      *kgo.Client
 	pattern *regexp.Regexp
 	metas   map[string]*topicMeta // as last seen; a hint, refreshed on errors
+	missed  map[string]bool       // topics that were not there, of which the log has told
 }
 
 var _ connectors.Enumerator = (*enumerator)(nil)
 
 func newEnumerator(cfg SourceConfig, env connectors.Env, cl *kgo.Client) *enumerator {
-	e := &enumerator{cfg: cfg, env: env, cl: cl, metas: make(map[string]*topicMeta)}
+	e := &enumerator{cfg: cfg, env: env, cl: cl, metas: make(map[string]*topicMeta), missed: make(map[string]bool)}
 	if cfg.Pattern != "" {
 		e.pattern = regexp.MustCompile("^(?:" + cfg.Pattern + ")$") // setDefaults has compiled it
 	}
@@ -42,6 +43,13 @@ func (e *enumerator) Discover(ctx context.Context) ([]connectors.Split, error) {
 	metas, err := requestMetadata(ctx, e.cl, e.cfg.Topics)
 	if err != nil {
 		return nil, err
+	}
+	for _, topic := range e.cfg.Topics {
+		if missing := metas[topic] == nil; missing != e.missed[topic] {
+			if e.missed[topic] = missing; missing && e.env.Log != nil {
+				e.env.Log.Warn("a topic does not exist: nothing is read of it until it is created", "source", e.env.Node, "topic", topic)
+			}
+		}
 	}
 	var splits []connectors.Split
 	for topic, m := range metas {
@@ -151,7 +159,7 @@ func (e *enumerator) Commit(ctx context.Context, positions map[connectors.SplitI
 	if err := e.knowTopics(ctx, positions); err != nil {
 		return err
 	}
-	return commitOffsets(ctx, e.cl, e.cfg.group(e.env), positions, "", e.metas)
+	return commitOffsets(ctx, e.cl, e.cfg.group(e.env), positions, nil, e.metas)
 }
 
 // knowTopics makes sure that the ids of all topics named are known: newer
@@ -231,6 +239,11 @@ func listBounds(ctx context.Context, cl *kgo.Client, iso Isolation, splits []con
 	}
 }
 
+// gone is connectors.ErrGone with the place.
+type gone struct{ error }
+
+func (gone) Is(target error) bool { return target == connectors.ErrGone }
+
 // refresh looks up the topics of splits again. One that is gone is an error.
 func refresh(ctx context.Context, cl *kgo.Client, splits []connectors.SplitID, metas map[string]*topicMeta) error {
 	topics := make([]string, 0, len(splits))
@@ -246,14 +259,14 @@ func refresh(ctx context.Context, cl *kgo.Client, splits []connectors.SplitID, m
 	}
 	for _, t := range topics {
 		if fresh[t] == nil {
-			return fmt.Errorf("kafka: topic %s does not exist", t)
+			return gone{fmt.Errorf("kafka: topic %s does not exist", t)}
 		}
 		metas[t] = fresh[t]
 	}
 	for _, id := range splits {
 		t, p, _ := parseSplit(id) //nolint:errcheck // groupByLeader has parsed it
 		if p >= metas[t].count {
-			return fmt.Errorf("kafka: topic %s has no partition %d, only %d partitions", t, p, metas[t].count)
+			return gone{fmt.Errorf("kafka: topic %s has no partition %d, only %d partitions", t, p, metas[t].count)}
 		}
 	}
 	return nil

@@ -14,8 +14,9 @@ import (
 	"streamduel/connectors"
 )
 
-// commitOffsets stores positions under a group that has no members, durably.
-func commitOffsets(ctx context.Context, cl *kgo.Client, group string, positions map[connectors.SplitID]connectors.Position, metadata string, metas map[string]*topicMeta) error {
+// commitOffsets stores positions under a group that has no members, durably, each
+// with its metadata; nil stands for none.
+func commitOffsets(ctx context.Context, cl *kgo.Client, group string, positions map[connectors.SplitID]connectors.Position, metadata func(connectors.SplitID) string, metas map[string]*topicMeta) error {
 	if len(positions) == 0 {
 		return nil
 	}
@@ -38,7 +39,10 @@ func commitOffsets(ctx context.Context, cl *kgo.Client, group string, positions 
 			k = len(req.Topics) - 1
 		}
 		p := kmsg.NewOffsetCommitRequestTopicPartition()
-		p.Partition, p.Offset, p.Metadata = n, int64(pos), kmsg.StringPtr(metadata)
+		p.Partition, p.Offset, p.Metadata = n, int64(pos), kmsg.StringPtr("")
+		if metadata != nil {
+			p.Metadata = kmsg.StringPtr(metadata(id))
+		}
 		req.Topics[k].Partitions = append(req.Topics[k].Partitions, p)
 	}
 	return untilStable(ctx, func() error {

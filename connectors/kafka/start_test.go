@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -94,5 +95,25 @@ func TestABoundedReadEnds(t *testing.T) {
 	}
 	if n != 5 {
 		t.Errorf("%d records of 5", n)
+	}
+}
+
+// TestATopicThatIsNotThere is told once, because nothing is read of it.
+func TestATopicThatIsNotThere(t *testing.T) {
+	f := setup(t)
+	var log strings.Builder
+	env := f.env("job")
+	env.Log = slog.New(slog.NewTextHandler(&log, nil))
+	topic := f.topic(1)
+	e, err := f.source(SourceConfig{Topics: []string{topic, "nowhere"}}).Enumerator(f.ctx, env)
+	must(t, err)
+	defer e.Close()
+	for range 2 {
+		if found, err := e.Discover(f.ctx); err != nil || len(found) != 1 {
+			t.Fatal(found, err)
+		}
+	}
+	if strings.Count(log.String(), "topic=nowhere") != 1 || strings.Contains(log.String(), "topic="+topic) {
+		t.Errorf("told: %s", log.String())
 	}
 }

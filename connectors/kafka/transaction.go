@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +28,9 @@ type transaction struct {
 	cl    *kgo.Client
 	two   bool // transaction.version 2
 	metas map[string]*topicMeta
-	// mark is the split at whose committed position the metadata is kept where a
-	// transaction has no positions; "" where it always has.
+	// mark is the split of the sink's own topic at whose committed position the
+	// metadata is kept beside the positions: there may be none, and when a topic that
+	// was read is deleted the broker forgets those of it.
 	mark connectors.SplitID
 
 	mu      sync.Mutex
@@ -38,13 +40,14 @@ type transaction struct {
 	produced  bool  // by the batch that was prepared
 	positions map[connectors.SplitID]connectors.Position
 	metadata  string
+	marked    connectors.SplitID // the mark, where it is among the positions
 }
 
 var _ connectors.Transaction = (*transaction)(nil)
 
 // Transaction implements connectors.Transactor.
 func (s *Sink) Transaction(ctx context.Context, env connectors.WriterEnv) (connectors.Transaction, error) {
-	return s.openTransaction(ctx, &transaction{id: txnPrefix(env.Env) + "batch", group: s.group(env), env: env})
+	return s.openTransaction(ctx, &transaction{id: txnPrefix(env.Env) + "batch", group: s.group(env), env: env, mark: splitID(s.cfg.Topic, 0)})
 }
 
 // group is where positions and metadata of a job's transactions are kept.
@@ -92,6 +95,18 @@ func stamp(serial int64, metadata string) string {
 	return "sd1:" + strconv.FormatInt(serial, 10) + ":" + metadata
 }
 
+// markPrefix tells a mark's metadata from that of a position. Sinks of one job may
+// share a group: the mark of another one says nothing of this one.
+const markPrefix = "mark:"
+
+// stampAt is the metadata that goes with a split's position.
+func (t *transaction) stampAt(id connectors.SplitID) string {
+	if id == t.marked {
+		return markPrefix + t.metadata
+	}
+	return t.metadata
+}
+
 func unstamp(s string) (serial int64, metadata string) {
 	rest, ok := strings.CutPrefix(s, "sd1:")
 	n, m, ok2 := strings.Cut(rest, ":")
@@ -111,16 +126,23 @@ func (t *transaction) Committed(ctx context.Context) (map[connectors.SplitID]con
 	if err != nil {
 		return nil, "", false, err
 	}
-	newest, metadata := int64(-1), ""
-	for _, s := range stamps {
-		if n, m := unstamp(s); n > newest {
+	newest, metadata, ok := int64(-1), "", false
+	for id, s := range stamps {
+		s, mark := strings.CutPrefix(s, markPrefix)
+		if mark {
+			delete(positions, id)
+			if id != t.mark {
+				continue
+			}
+		}
+		ok = true
+		// Where several sinks share the positions, their newest may be another's.
+		if n, m := unstamp(s); n > newest || n == newest && mark {
 			newest, metadata = n, m
 		}
 	}
 	t.serial = max(t.serial, newest)
-	ok := len(positions) > 0
-	delete(positions, t.mark)
-	return positions, metadata, ok, nil
+	return positions, metadata, ok || len(positions) > 0, nil
 }
 
 // Begin implements connectors.Transaction.
@@ -159,9 +181,12 @@ func (w *taskWriter) Close() error { return nil }
 
 // Prepare implements connectors.Transaction.
 func (t *transaction) Prepare(ctx context.Context, positions map[connectors.SplitID]connectors.Position, metadata string) error {
-	t.produced, t.positions, t.metadata = false, positions, stamp(t.serial+1, metadata)
-	if len(positions) == 0 && t.mark != "" {
-		t.positions = map[connectors.SplitID]connectors.Position{t.mark: connectors.Position(t.serial + 1)}
+	t.produced, t.marked, t.metadata = false, "", stamp(t.serial+1, metadata)
+	t.positions = make(map[connectors.SplitID]connectors.Position, len(positions)+1)
+	maps.Copy(t.positions, positions)
+	if _, read := positions[t.mark]; !read { // else the job reads what it writes
+		t.marked = t.mark
+		t.positions[t.mark] = connectors.Position(t.serial + 1)
 	}
 	t.mu.Lock()
 	ws := make([]*taskWriter, 0, len(t.writers))
@@ -200,6 +225,11 @@ func (t *transaction) knowTopics(ctx context.Context) error {
 		return err
 	}
 	for _, topic := range unknown {
+		if topic == t.sink.cfg.Topic && fresh[topic] == nil && t.marked != "" && len(t.positions) > 1 {
+			delete(t.positions, t.marked) // it will be there with its first record
+			t.marked = ""
+			continue
+		}
 		if fresh[topic] == nil {
 			return fmt.Errorf("kafka sink %s: positions name topic %s, which does not exist", t.env.Node, topic)
 		}
@@ -245,7 +275,7 @@ func (t *transaction) addOffsets(ctx context.Context) error {
 			k = len(req.Topics) - 1
 		}
 		p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-		p.Partition, p.Offset, p.Metadata = n, int64(pos), kmsg.StringPtr(t.metadata)
+		p.Partition, p.Offset, p.Metadata = n, int64(pos), kmsg.StringPtr(t.stampAt(id))
 		req.Topics[k].Partitions = append(req.Topics[k].Partitions, p)
 	}
 	err = untilStable(ctx, func() error {
@@ -297,7 +327,7 @@ func (t *transaction) commitEmpty(ctx context.Context) error {
 	if err := t.checkOwner(ctx); err != nil {
 		return err
 	}
-	return commitOffsets(ctx, t.cl, t.group, t.positions, t.metadata, t.metas)
+	return commitOffsets(ctx, t.cl, t.group, t.positions, t.stampAt, t.metas)
 }
 
 // describe returns what the coordinator says of the id.
@@ -351,6 +381,7 @@ func (t *transaction) checkOwner(ctx context.Context) error {
 func (t *transaction) Abort(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	clear(t.metas) // a topic may be another one by now
 	for _, w := range t.writers {
 		w.aborting.Store(true)
 	}

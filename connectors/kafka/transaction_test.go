@@ -308,3 +308,61 @@ func TestPartitionsHoldWhatTheyHaveWritten(t *testing.T) {
 	holds(open(1), "b8", 1)
 	f.expect(out, "a7", "a8 again", "b7", "b8")
 }
+
+// TestADeletedTopicTakesNoMemoryWithIt: a broker forgets a group's positions in a topic
+// that is deleted. What the sink holds is known all the same, also where a second
+// sink of the job shares the group and was behind.
+func TestADeletedTopicTakesNoMemoryWithIt(t *testing.T) {
+	f := setupFake(t)
+	in, outs := f.topic(2), []string{f.topic(1), f.topic(1)}
+	env := f.job(connectors.ExactlyOnce)
+	var txs []connectors.Transaction
+	for i, out := range outs {
+		e := env
+		e.Node = fmt.Sprint("sink", i)
+		txs = append(txs, f.transaction(f.sink(SinkConfig{Topic: out, Group: in}), e))
+	}
+	at := func(p connectors.Position) map[connectors.SplitID]connectors.Position {
+		return map[connectors.SplitID]connectors.Position{splitID(in, 0): p, splitID(in, 1): p}
+	}
+	write := func(i int, batch string, p connectors.Position) {
+		t.Helper()
+		must(t, txs[i].Begin(f.ctx))
+		if batch != "1" { // one without output
+			f.write(txs[i].Writer(0), batch)
+		}
+		must(t, txs[i].Prepare(f.ctx, at(p), fmt.Sprint(batch, " of sink ", i)))
+		must(t, txs[i].Commit(f.ctx))
+	}
+	for b, p := range []connectors.Position{10, 20, 30} {
+		write(0, fmt.Sprint(b), p)
+		write(1, fmt.Sprint(b), p)
+	}
+	f.committed(txs[0], "2 of sink 0", 30, splitID(in, 0))
+	f.committed(txs[1], "2 of sink 1", 30, splitID(in, 0))
+	write(0, "3", 40) // the second one has not
+	f.committed(txs[0], "3 of sink 0", 40, splitID(in, 0))
+	f.committed(txs[1], "3 of sink 0", 40, splitID(in, 0))
+	if _, err := f.adm.DeleteTopics(f.ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"3 of sink 0", "2 of sink 1"} {
+		if pos, meta, ok, err := txs[i].Committed(f.ctx); err != nil || !ok || meta != want || len(pos) > 0 {
+			t.Errorf("sink %d holds %v %q %v, %v", i, pos, meta, ok, err)
+		}
+	}
+	must(t, txs[1].Begin(f.ctx)) // what is created anew has another id
+	if _, err := f.adm.CreateTopic(f.ctx, 2, 1, nil, in); err != nil {
+		t.Fatal(err)
+	}
+	f.write(txs[1].Writer(0), "3")
+	if err := txs[1].Prepare(f.ctx, at(1), "3 of sink 1"); err != nil {
+		must(t, txs[1].Abort(f.ctx)) // the engine runs the batch again
+		must(t, txs[1].Begin(f.ctx))
+		f.write(txs[1].Writer(0), "3")
+		must(t, txs[1].Prepare(f.ctx, at(1), "3 of sink 1"))
+	}
+	must(t, txs[1].Commit(f.ctx))
+	f.committed(txs[1], "3 of sink 1", 1, splitID(in, 0))
+	f.expect(outs[1], "0", "2", "3")
+}

@@ -276,9 +276,9 @@ func TestRefusedFolders(t *testing.T) {
 		"records deleted":   {connectors.AtLeastOnce, func(b *bed) { b.topic.add(0, 1, 2); b.topic.earliest[0] = 151 }, ""},
 		"split gone":        {connectors.AtLeastOnce, func(b *bed) { b.topic.parts = b.topic.parts[:1] }, "split in/1 of the offset log is gone"},
 		"whose it is, gone": {connectors.AtLeastOnce, func(b *bed) { mustRemove(b, "query") }, "the folder has batches, and not whose they are: open "},
-		"whose it is, torn": {connectors.AtLeastOnce, func(b *bed) { tear(b.t, filepath.Join(b.dir, "query")) }, "its checksum does not match: put back what is missing, or begin anew in an empty folder"},
+		"whose it is, torn": {connectors.AtLeastOnce, func(b *bed) { tear(b.t, filepath.Join(b.dir, "query")) }, "its checksum does not match: put back what is missing or damaged, or begin anew in an empty folder"},
 		"gap in the log":    {connectors.AtLeastOnce, func(b *bed) { mustRemove(b, "offset-5") }, "the folder is incomplete"},
-		"sink replaced":     {connectors.ExactlyOnce, func(b *bed) { b.store = &store{} }, `sink "out" holds no batch, the commit log ends at batch 5: the sink or the folder is another one than before: put back`},
+		"sink replaced":     {connectors.ExactlyOnce, func(b *bed) { b.store = &store{} }, `sink "out" holds no batch, the commit log ends at batch 5: the job was not exactly-once before, or the sink or the folder is another one than before: put back`},
 		"log replaced":      {connectors.ExactlyOnce, func(b *bed) { b.dir = b.t.TempDir() }, `sink "out" holds batch 5, the commit log ends at no batch: the sink or the folder is another one than before: put back`},
 		"parallelism":       {connectors.AtLeastOnce, func(b *bed) { b.parallel = 3 }, `operators ["count"] ran with 2 state partitions and cannot go on with 3`},
 	} {

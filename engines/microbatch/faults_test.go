@@ -98,7 +98,7 @@ func TestSourcesStay(t *testing.T) {
 // Batches 0 to 2 are committed, 3 to 5 wait in the queue.
 func TestGapsInTheLogs(t *testing.T) {
 	for want, missing := range map[string][]string{
-		"offset log: batch 4 is missing: the folder is incomplete: put back what is missing, or begin anew":             {"offset-4"},
+		"offset log: batch 4 is missing: the folder is incomplete: put back what is missing or damaged, or begin anew":  {"offset-4"},
 		"offset log: batch 2 is missing: the folder is incomplete: put back what is missing":                            {"offset-2"},
 		"the commit log has batch 2, the offset log is empty: the folder is incomplete: put back":                       {"offset-*"},
 		"the commit log has batch 2, the offset log ends at 1: the folder is incomplete: put back":                      {"offset-[2-9]"},

@@ -147,7 +147,7 @@ func (l batchLogs) lastTick() int64 {
 }
 
 // remedyFolder ends what is said of a folder from which the job cannot go on.
-const remedyFolder = ": put back what is missing, or begin anew in an empty folder"
+const remedyFolder = ": put back what is missing or damaged, or begin anew in an empty folder"
 
 // remedySink ends what is said of a job that is exactly-once and cannot go on: its
 // sink remembers it by its name, so a new folder alone is not enough.
@@ -161,8 +161,15 @@ func batchOf(n int64) string {
 	return "batch " + strconv.FormatInt(n, 10)
 }
 
-// apart is what is said where a sink and a folder do not belong together.
-const apart = ": the sink or the folder is another one than before: put back the one that belongs to the other, or begin anew" + remedySink
+// apart says that a folder and a sink, which holds a batch or none, do not belong
+// together.
+func apart(held int64) string {
+	why := ": "
+	if held < 0 {
+		why = ": the job was not exactly-once before, or "
+	}
+	return why + "the sink or the folder is another one than before: put back the one that belongs to the other, or begin anew" + remedySink
+}
 
 // history is what the logs hold at a start.
 type history struct {
@@ -209,7 +216,7 @@ func (l batchLogs) load() (*history, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("commit log: %w", err)
+			return nil, fmt.Errorf("commit log: %w"+remedyFolder, err)
 		}
 		h.commit = c
 		break
@@ -218,7 +225,7 @@ func (l batchLogs) load() (*history, error) {
 		newest := batches[n-1]
 		if _, err := l.readOffset(newest); errors.Is(err, state.ErrTorn) {
 			if newest <= h.commit.Batch {
-				return nil, fmt.Errorf("offset log: batch %d is committed but %w", newest, err)
+				return nil, fmt.Errorf("offset log: batch %d is committed but %w"+remedyFolder, newest, err)
 			}
 			if err := l.folder.Remove(logName(offsetPrefix, newest)); err != nil {
 				return nil, err
@@ -242,7 +249,7 @@ func (l batchLogs) load() (*history, error) {
 		}
 		e, err := l.readOffset(batch)
 		if err != nil {
-			return nil, fmt.Errorf("offset log: %w", err)
+			return nil, fmt.Errorf("offset log: %w"+remedyFolder, err)
 		}
 		h.offsets = append(h.offsets, e)
 	}

@@ -133,7 +133,7 @@ func (r *run) reconcileParts(h *history) error {
 	next := h.commit.Batch + 1
 	for _, p := range r.parts.all {
 		if p.holds > next || p.holds == next && h.entry(next) == nil {
-			return fmt.Errorf("sink %q, partition %d, holds %s, the commit log ends at %s%s", p.node.Name, p.subtask, batchOf(p.holds), batchOf(h.commit.Batch), apart)
+			return fmt.Errorf("sink %q, partition %d, holds %s, the commit log ends at %s%s", p.node.Name, p.subtask, batchOf(p.holds), batchOf(h.commit.Batch), apart(p.holds))
 		}
 	}
 	return nil

@@ -66,7 +66,7 @@ func (r *run) reconcile(h *history) error {
 			all = false
 		case held == at+1 && h.entry(held) != nil:
 		default:
-			return fmt.Errorf("sink %q holds %s, the commit log ends at %s%s", t.node.Name, batchOf(held), batchOf(at), apart)
+			return fmt.Errorf("sink %q holds %s, the commit log ends at %s%s", t.node.Name, batchOf(held), batchOf(at), apart(held))
 		}
 	}
 	if !all {
@@ -89,7 +89,10 @@ func (r *run) recoverFrom(h *history) error {
 		}
 	}
 	err := r.rebuildAll(version, h.commit.Watermark)
-	if !errors.Is(err, errVersion) || r.exactlyOnce {
+	if errors.Is(err, errVersion) && r.exactlyOnce {
+		return fmt.Errorf("%w: put it back, or begin anew"+remedySink, err)
+	}
+	if !errors.Is(err, errVersion) {
 		return err
 	}
 	// At-least-once allows to go back further: outputs are repeated, and none is

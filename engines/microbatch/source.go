@@ -289,8 +289,11 @@ func (s *source) joined(ctx context.Context, looked bool) error {
 	bounds, err := s.enumerator.Bounds(ctx, ids)
 	s.mu.Unlock()
 	if err != nil {
-		if s.mayLose() {
+		switch {
+		case s.mayLose():
 			return s.leave(ctx, err)
+		case errors.Is(err, connectors.ErrGone):
+			return s.fail(fmt.Errorf("%w%s", err, remedyGone))
 		}
 		return s.fail(unanswered{err})
 	}
