@@ -149,7 +149,8 @@ func (e engineCells) withheld(path string) (runs.Withheld, bool) {
 	group := runs.FigureGroup(path)
 	for _, c := range e.cells {
 		for _, w := range c.Withheld {
-			if w.Group == group {
+			// What takes the latency takes its tail, too.
+			if w.Group == group || group == runs.GroupTail && w.Group == runs.GroupLatency {
 				return w, true
 			}
 		}

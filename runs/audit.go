@@ -25,7 +25,7 @@ const (
 	GroupCost       = "cost"       // cost
 	GroupPressure   = "pressure"   // pressure
 	GroupSteps      = "steps"      // steps
-	GroupCounts     = "counts"     // records, and counts in growth and crash
+	GroupCounts     = "counts"     // records and badInput, and counts in growth and crash
 )
 
 // Groups lists the groups of figures.
@@ -130,13 +130,16 @@ func (c *Cell) drop(group string) {
 		c.Records = nil
 		if c.Growth != nil {
 			g := *c.Growth
-			g.LostBeforeDiscovery = nil
+			g.LostBeforeDiscovery, g.NeverRead = nil, nil
 			c.Growth = &g
 		}
 		if c.Crash != nil {
 			k := *c.Crash
 			k.Expected, k.ReplayedRecords = nil, nil
 			c.Crash = &k
+		}
+		if b := c.BadInput; b != nil { // what it did to the job is no count
+			c.BadInput = &BadInput{Failed: b.Failed, FailedBy: b.FailedBy, Samples: b.Samples}
 		}
 	}
 }

@@ -85,6 +85,11 @@ func groupOf(path []string) string {
 		return GroupSteps
 	case "cost":
 		return GroupCost
+	case "badInput":
+		if path[1] == "failed" || path[1] == "failedBy" {
+			return "" // what it did to the job is a fact of the run
+		}
+		return GroupCounts
 	case "state":
 		return "" // counts of the engine's, which nothing beside it disturbs
 	}

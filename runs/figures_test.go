@@ -83,7 +83,7 @@ func TestKnownFigure(t *testing.T) {
 		if !KnownFigure(path) {
 			t.Errorf("%s is listed and not known", path)
 		}
-		if FigureGroup(path) == "" && !strings.HasPrefix(path, "state.") && !slices.Contains([]string{"crash.hit", "crash.reached", "growth.created"}, path) {
+		if FigureGroup(path) == "" && !strings.HasPrefix(path, "state.") && !slices.Contains([]string{"crash.hit", "crash.reached", "growth.created", "badInput.failed", "badInput.failedBy.position"}, path) {
 			t.Errorf("%s belongs to no group", path)
 		}
 	}
@@ -129,6 +129,8 @@ func TestFigureGroups(t *testing.T) {
 		"latencyMillis.event.x.count": GroupLatency,
 		"latencyMillis.event.x.p999":  GroupTail,
 		"latencyMillis.event.x.max":   GroupTail,
+		"badInput.losses":             GroupCounts,
+		"badInput.failed":             "",
 	} {
 		if got := FigureGroup(path); got != want {
 			t.Errorf("FigureGroup(%s) = %q, want %q", path, got, want)
