@@ -45,7 +45,7 @@ func either(a, b <-chan struct{}) <-chan struct{} {
 // that a part of it has failed.
 func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 	f := &crashed{point: c.spec.CrashPoint(p), hit: max(p.Crash.Hit, 1), again: c.spec.CrashAgain(p)}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	if err := c.command(ctx, func(id int64) worker.Command {
 		return worker.Command{ID: id, Arm: &worker.Arm{Point: f.point, Hit: f.hit}}
 	}); err != nil || c.death != nil {
@@ -138,7 +138,7 @@ func (c *cell) restart(ctx context.Context, f *crashed, down time.Duration) erro
 // and starts it again, as whoever runs it does who has read that.
 func (c *cell) awaitFailure(ctx context.Context, p scenarios.Phase) error {
 	f := &crashed{point: "failed by itself"}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	if !c.wait(ctx, time.Duration(p.AtMost), c.worker().Done()) {
 		if ctx.Err() == nil {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: the job did not fail within %s", p.Name, time.Duration(p.AtMost)))
@@ -183,7 +183,7 @@ func (c *cell) pause(ctx context.Context, p scenarios.Phase) error {
 // on: it has to find out that it was replaced, and to end.
 func (c *cell) replace(ctx context.Context, p scenarios.Phase) error {
 	f := &crashed{point: "stopped and replaced"}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	old := c.worker()
 	defer old.Kill() // whatever becomes of the cell
 	if err := old.Signal(syscall.SIGSTOP); err != nil {

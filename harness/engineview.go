@@ -19,7 +19,7 @@ type engineView struct {
 
 	base  counts         // of the attempts before
 	now   engines.Gauges // of this attempt
-	at    int64          // when they were received
+	at    int64          // when they were received; 0 before the first
 	usage worker.Usage   // of this attempt
 	past  worker.Usage   // of the attempts before: bytes summed, pause the longest
 	block map[string]float64
@@ -121,7 +121,7 @@ func (v *engineView) anew() {
 	v.base.consumed += v.now.Consumed
 	v.base.written += v.now.Written
 	v.base.bad += v.now.BadRecords
-	v.now = engines.Gauges{}
+	v.now, v.at = engines.Gauges{}, 0
 	v.past.AllocBytes += v.usage.AllocBytes
 	v.past.GCPauseMillisMax = max(v.past.GCPauseMillisMax, v.usage.GCPauseMillisMax)
 	v.usage = worker.Usage{}

@@ -40,6 +40,16 @@ type facts struct {
 	grown     atomic.Pointer[grown]
 	skipped   atomic.Int64 // records before where the job was to begin
 	crashed   *crashed
+	earlier   []*crashed // the crashes before it
+}
+
+// crash notes that a crash begins: the figures are of the last one, what must show
+// in the output is of all.
+func (f *facts) crash(k *crashed) {
+	if f.crashed != nil {
+		f.earlier = append(f.earlier, f.crashed)
+	}
+	f.crashed = k
 }
 
 func drift() time.Duration {

@@ -242,6 +242,9 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, result *ledger.Result, s
 	if k.reached != nil && k.restarted > 0 {
 		f.Reached, f.Restored = plain(k.reached.Reached), c.engine.restored()
 	}
+	if c.facts.drained && c.accounting.PerInput() && result.HasIDs && result.HasLosses {
+		series = pressure.WithoutLost(series, f.Killed, result.Losses)
+	}
 	var marks []runs.Mark
 	out.Crash, marks = pressure.Crashed(series, f)
 	if k.reached != nil && k.reached.Lives {
@@ -264,11 +267,17 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 	if r == nil {
 		return
 	}
-	expected, err := ledger.Expect(c.crashOf(out, r, k.lost))
-	if again := k.reachedAgain; err == nil && again != nil {
-		var second ledger.Expectation
-		if second, err = ledger.Expect(c.crashOf(out, again, false)); err == nil {
-			expected = expected.And(second)
+	expected, err := c.expected(out, k)
+	for _, before := range c.facts.earlier {
+		switch {
+		case err != nil:
+		case before.reached != nil:
+			var x ledger.Expectation
+			if x, err = c.expected(out, before); err == nil {
+				expected = x.And(expected)
+			}
+		case connectors.Guarantee(out.Guarantee) != connectors.ExactlyOnce:
+			return // one without last words, so nobody knows what it cost
 		}
 	}
 	if err != nil {
@@ -301,6 +310,16 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))
 		}
 	}
+}
+
+// expected is what one crash phase must show.
+func (c *cell) expected(out *runs.Cell, k *crashed) (ledger.Expectation, error) {
+	x, err := ledger.Expect(c.crashOf(out, k.reached, k.lost))
+	if err != nil || k.reachedAgain == nil {
+		return x, err
+	}
+	second, err := ledger.Expect(c.crashOf(out, k.reachedAgain, false))
+	return x.And(second), err
 }
 
 // crashOf is what the catalogue is asked.

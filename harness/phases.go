@@ -315,7 +315,7 @@ func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 		return c.killCoordinator(ctx, p)
 	}
 	f := &crashed{point: "anywhere"}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	c.worker().Kill()
 	<-c.worker().Done()
 	c.bury(f)
@@ -327,7 +327,7 @@ func (c *cell) kill(ctx context.Context, p scenarios.Phase) error {
 // engine's to decide, and the worker's death is one of the answers.
 func (c *cell) killMember(ctx context.Context, name string, kill worker.Kill) error {
 	f := &crashed{point: name}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	if err := c.command(ctx, func(id int64) worker.Command {
 		return worker.Command{ID: id, Kill: &kill}
 	}); err != nil || c.death != nil {
@@ -422,7 +422,17 @@ func (c *cell) undisturbed(t float64) bool {
 	return false
 }
 
-func (c *cell) caughtUp() bool { return c.lag() <= c.normalLag() }
+// caughtUp reports whether the lag is normal. Right behind a crash it still is:
+// nothing can have caught up before its first new result, unless there is none.
+func (c *cell) caughtUp() bool {
+	lag := c.lag()
+	if k := c.facts.crashed; k != nil && k.killed > 0 && lag > 0 && c.committed.PerInput() {
+		if _, ok := c.committed.FirstNew(); !ok {
+			return false
+		}
+	}
+	return lag <= c.normalLag()
+}
 
 // tick tells the progress line how the cell goes.
 func (c *cell) tick(x row) {

@@ -36,7 +36,7 @@ type row struct {
 	at                 int64 // monotonic
 	sample             runs.Sample
 	offered, consumed  int64
-	told               int64 // monotonic: when the engine's gauges were received
+	told               int64 // monotonic: when the engine's gauges were received; 0 before this attempt's first
 	visible            int64
 	visibleNew         int64 // of partitions added during the run
 	lag                int64
@@ -169,17 +169,18 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 		// Contributions cannot be set against inputs: what the engine has not
 		// taken in or holds stands for what is not visible.
 		x.lag = max(g.Lag, 0) + max(g.QueuedRecords, 0)
+		if silent(told, now) {
+			x.lag = last.lag + x.offered - last.offered // nobody takes anything in
+		}
 	}
 	over := float64(now-last.at) / 1e9
 	rate := func(a, b int64) float64 { return math.Max(float64(b-a)/over, 0) }
 	s := runs.NewSample(c.seconds(now))
 	s.Offered, s.Visible, s.Lag = rate(last.offered, x.offered), rate(last.visible, x.visible), float64(x.lag)
-	// Gauges come as often as samples are taken but not in step with them: the
-	// rate is taken between gauges, else it would jump between none and double.
-	x.told = max(told, last.told)
-	s.Consumed = last.sample.Consumed
-	if told > last.told && last.told > 0 {
-		s.Consumed = math.Max(float64(x.consumed-last.consumed)*1e9/float64(told-last.told), 0)
+	x.told = told
+	w := c.worker()
+	if w != nil && !isClosed(w.Done()) {
+		s.Consumed = intake(last, x)
 	}
 	s.QueuedRecords, s.QueuedBytes = float64(x.queued), float64(x.queuedSize)
 	if g.RateLimit != nil {
@@ -195,7 +196,6 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 		x.visibleNew = c.committed.VisibleFrom(n)
 		s.VisibleNew = rate(last.visibleNew, x.visibleNew)
 	}
-	w := c.worker()
 	if w == nil { // the job has not been started
 		return r.keepRow(x, s), 0, 0
 	}
@@ -208,6 +208,31 @@ func (r *recorder) sample(now int64, last row, cpu time.Duration, pid int) (row,
 	}
 	return r.keepRow(x, s), u.CPU, w.PID()
 }
+
+// silence is how long an engine's gauges may stay away before what it takes in
+// counts as unknown: it is stopped, and not as busy as it was.
+const silence = 2 * time.Second
+
+// intake is the rate at which the engine takes in, NaN where that is not known.
+// Gauges come as often as samples are taken but not in step with them: the rate is
+// taken between gauges, else it would jump between none and double. It holds until
+// the next gauges, but not for a worker that is gone: the first gauges of the next
+// one say nothing yet, for nobody knows since when it counts.
+func intake(last, x row) float64 {
+	switch {
+	case last.told == 0 || x.told < last.told:
+		return math.NaN()
+	case x.told > last.told:
+		return math.Max(float64(x.consumed-last.consumed)*1e9/float64(x.told-last.told), 0)
+	case silent(x.told, x.at):
+		return math.NaN()
+	}
+	return last.sample.Consumed
+}
+
+// silent reports whether gauges received at told say nothing of now any more, or
+// this attempt has given none.
+func silent(told, now int64) bool { return told == 0 || now-told > int64(silence) }
 
 // refused is how many of the bad inputs count as seen, without which a lag would
 // stay: dead letters, and of what is dropped without a trace as many as the

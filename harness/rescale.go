@@ -16,7 +16,7 @@ import (
 // own, at another parallelism.
 func (c *cell) rescale(ctx context.Context, p scenarios.Phase) error {
 	f := &crashed{point: fmt.Sprintf("rescaled to %d", p.Rescale.Parallelism)}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	n := len(c.folders)
 	points, state := fmt.Sprintf("savepoints-%d", n), fmt.Sprintf("state-%d", n)
 	c.folders = append(c.folders, points, state)

@@ -16,7 +16,7 @@ import (
 func (c *cell) killCoordinator(ctx context.Context, p scenarios.Phase) error {
 	which := p.Kill.Coordinator
 	f := &crashed{point: "coordinator " + string(which)}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	c.engine.expectStart()
 	if err := c.command(ctx, func(id int64) worker.Command {
 		return worker.Command{ID: id, Kill: &worker.Kill{Coordinator: string(which)}}
@@ -36,7 +36,7 @@ func (c *cell) killCoordinator(ctx context.Context, p scenarios.Phase) error {
 // stop: an engine whose does not has failed.
 func (c *cell) pauseCoordinator(ctx context.Context, p scenarios.Phase) error {
 	f := &crashed{point: "coordinator stopped"}
-	c.facts.crashed = f
+	c.facts.crash(f)
 	c.engine.expectStart()
 	before := len(c.engine.wasDeposed())
 	if err := c.command(ctx, func(id int64) worker.Command {

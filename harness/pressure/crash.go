@@ -1,6 +1,9 @@
 package pressure
 
 import (
+	"math"
+	"slices"
+
 	"streamduel/runs"
 )
 
@@ -54,6 +57,21 @@ func Crashed(series []runs.Sample, c Crash) (*runs.Crash, []runs.Mark) {
 		out.ReplayedRecords = &n
 	}
 	return out, marks
+}
+
+// WithoutLost takes records that a crash has lost for good out of the lag from the
+// kill on: nothing is to come of them, so that waiting for them is no catching up.
+func WithoutLost(series []runs.Sample, killed float64, lost int64) []runs.Sample {
+	if lost <= 0 {
+		return series
+	}
+	out := slices.Clone(series)
+	for i := range out {
+		if s := &out[i]; s.T >= killed && !math.IsNaN(s.Lag) {
+			s.Lag = max(0, s.Lag-float64(lost))
+		}
+	}
+	return out
 }
 
 // Replayed is the number of records that are taken in a second time.

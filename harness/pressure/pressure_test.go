@@ -292,3 +292,17 @@ func TestLagSawtooth(t *testing.T) {
 	c, _ := Crashed(series(spans...), Crash{Killed: 10, Visible: at(12), Until: 20, Interval: 1})
 	seconds(t, "caught up", c.CaughtUpSeconds, 4.1)
 }
+
+// TestWhatIsLostIsNotWaitedFor: at most once, what lies between the snapshot and the
+// committed positions never comes, and was waited for to the end.
+func TestWhatIsLostIsNotWaitedFor(t *testing.T) {
+	s := series(flow(10, 5000, 5000, 5000, 50), flow(3, 5000, 0, 0, 15_000), flow(7, 5000, 5000, 5000, 1050))
+	c := Crash{Killed: 10, Restarted: at(11), FirstResult: at(13), Visible: at(13), Until: 20}
+	k, _ := Crashed(s, c)
+	seconds(t, "caught up", k.CaughtUpSeconds, never)
+	k, _ = Crashed(WithoutLost(s, 10, 1000), c)
+	seconds(t, "caught up", k.CaughtUpSeconds, 3.1)
+	if s[len(s)-1].Lag != 1050 {
+		t.Error("the series was written to")
+	}
+}
