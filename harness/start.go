@@ -28,6 +28,13 @@ func (c *cell) startThere(ctx context.Context) error {
 	if err := c.w.WriteJob(c.job); err != nil {
 		return err
 	}
+	// As far as it is known by now: the first rows come before the engine's answer.
+	begins := map[int32]int64{}
+	for p, at := range want {
+		begins[p] = max(at, -at-1)
+	}
+	c.committed.Begin(begins)
+	c.uncommitted.Begin(begins)
 	if err := c.startWorker(ctx); err != nil {
 		return err
 	}
@@ -49,7 +56,7 @@ func (c *cell) startThere(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	from, begins := c.engine.restored(), map[int32]int64{}
+	from := c.engine.restored()
 	for p, split := range splits {
 		at := from[split]
 		low, high := want[int32(p)], want[int32(p)]

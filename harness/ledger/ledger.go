@@ -108,7 +108,9 @@ func New(cfg Config) (*Ledger, error) {
 }
 
 // Begin tells from which input on each partition is read: those before are no losses,
-// and a row of one is unexpected. A partition that is not named is read whole.
+// and a row of one is unexpected. A partition that is not named is read whole. It had
+// better be told before the first row is: a row of an aggregate shows other inputs
+// then.
 func (l *Ledger) Begin(positions map[int32]int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,7 +121,7 @@ func (l *Ledger) Begin(positions map[int32]int64) {
 		l.begins[p] = at
 	}
 	if l.values != nil {
-		l.values.dirty = true
+		l.values.begun()
 	}
 }
 

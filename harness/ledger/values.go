@@ -79,6 +79,36 @@ func (v *values) restart() {
 	}
 }
 
+// begun evaluates what was evaluated so far again, without what lies before where
+// the job begins: its values do not hold that, and each of them would show the wrong
+// inputs from then on. What was shown by now stays as it was counted.
+func (v *values) begun() {
+	n := v.next
+	v.restart()
+	for _, c := range v.cells {
+		c.pending, c.head = nil, 0
+	}
+	v.waiting = 0
+	if v.oracle == nil {
+		return
+	}
+	for ; v.next < n; v.next++ {
+		in, ok := v.l.cursor.Record(v.next)
+		if !ok {
+			break
+		}
+		v.evaluate(in, false)
+	}
+	for _, c := range v.cells {
+		shown := 0
+		for shown < len(c.pending) && c.pending[shown].upTo <= c.shown {
+			shown++
+		}
+		c.head = shown
+		v.waiting -= int64(shown)
+	}
+}
+
 // at returns the cell of a key and window; it allocates for new ones only.
 func (v *values) at(key []byte, window int64) *cell {
 	v.cellKey(key, window)
