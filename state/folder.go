@@ -58,7 +58,11 @@ func OpenFolder(dir string, d Durability) (*Folder, error) {
 		return nil, fmt.Errorf("durability %q: allowed are process, machine", d)
 	}
 	f := &Folder{dir: dir, durability: d}
-	return f, f.make(dir)
+	err := f.make(dir)
+	if errors.Is(err, syscall.ENOTDIR) {
+		err = fmt.Errorf("%w: name a folder, or one that can be made", err)
+	}
+	return f, err
 }
 
 // make makes a folder and those above it that are not there. Each is durable
@@ -107,6 +111,9 @@ func (f *Folder) WriteTo(file *os.File, b []byte) error {
 func (f *Folder) room(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: make room in %s and start the job again", err, f.dir)
+	}
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the folder %s is not there: bring it back and start the job again", err, f.dir)
 	}
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: make %s writable and start the job again", err, f.dir)

@@ -120,6 +120,9 @@ func (s *Sink) abortLingering(ctx context.Context, cl *kgo.Client, env connector
 			}
 			return kerr.ErrorForCode(resp.ErrorCode)
 		})
+		if errors.Is(err, kerr.InvalidTransactionTimeout) {
+			return s.tooLong(env.Env, err)
+		}
 		if err != nil {
 			return fmt.Errorf("kafka sink %s: abort of what transactional id %s left open: %w", env.Node, id, err)
 		}

@@ -103,10 +103,15 @@ func (s *Sink) transactional(ctx context.Context, env connectors.WriterEnv, id s
 	}
 	cl.Close()
 	if errors.Is(err, kerr.InvalidTransactionTimeout) {
-		return nil, fmt.Errorf("kafka sink %s: transactionMillis %d is longer than the brokers allow: lower it, or raise their transaction.max.timeout.ms: %w",
-			env.Node, s.cfg.TransactionMillis, err)
+		return nil, s.tooLong(env.Env, err)
 	}
 	return nil, fmt.Errorf("kafka sink %s: transactional id %s: %w", env.Node, id, err)
+}
+
+// tooLong is the error of a transaction timeout that the brokers refuse.
+func (s *Sink) tooLong(env connectors.Env, err error) error {
+	return fmt.Errorf("kafka sink %s: transactionMillis %d is longer than the brokers allow: lower it, or raise their transaction.max.timeout.ms: %w",
+		env.Node, s.cfg.TransactionMillis, err)
 }
 
 // begin takes a free id for the epoch that starts with this record.

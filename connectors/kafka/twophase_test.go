@@ -239,9 +239,18 @@ func TestPoolIsBounded(t *testing.T) {
 
 func TestTransactionTimeoutBeyondTheBrokersIsRefusedAtOnce(t *testing.T) {
 	f := setup(t)
-	s := f.sink(SinkConfig{Topic: f.topic(1), TransactionMillis: 3_600_000})
+	topic := f.topic(1)
+	s := f.sink(SinkConfig{Topic: topic, TransactionMillis: 3_600_000})
 	_, err := s.Writer(f.ctx, f.job(connectors.ExactlyOnce))
 	if err == nil || !strings.Contains(err.Error(), "transaction.max.timeout.ms") {
+		t.Fatal(err)
+	}
+	// Also where a recovery is the first to find out.
+	env := f.job(connectors.ExactlyOnce)
+	w := f.writer(f.sink(SinkConfig{Topic: topic}), env)
+	f.write(w, "a")
+	f.prepare(w)
+	if err = s.Recover(f.ctx, env, nil); err == nil || !strings.Contains(err.Error(), "lower it, or raise their transaction.max.timeout.ms") {
 		t.Fatal(err)
 	}
 	if _, err = s.Transaction(f.ctx, f.job(connectors.ExactlyOnce)); err == nil || !strings.Contains(err.Error(), "transaction.max.timeout.ms") {

@@ -188,12 +188,23 @@ func (l *Leader) start(ctx context.Context, index int, to <-chan joined) (*Membe
 	}
 }
 
+// lastWords is how long the end of a process may take to be known after that of its
+// connection.
+const lastWords = 50 * time.Millisecond
+
 func (m *Member) receive() {
 	defer close(m.messages)
 	for {
 		msg, err := m.wire.receive()
 		if err != nil {
-			m.wire.end(err)
+			// A process that has died says more by how.
+			t := time.NewTimer(lastWords)
+			defer t.Stop()
+			select {
+			case <-m.wire.done:
+			case <-t.C:
+				m.wire.end(err)
+			}
 			return
 		}
 		select {
@@ -226,9 +237,17 @@ func (m *Member) Exited() <-chan struct{} { return m.exited }
 
 // Err says why the member was lost; nil before.
 func (m *Member) Err() error {
+	if err := m.Cause(); err != nil {
+		return fmt.Errorf("member %d: %w", m.Index, err)
+	}
+	return nil
+}
+
+// Cause is Err for those who name the member themselves.
+func (m *Member) Cause() error {
 	select {
 	case <-m.wire.done:
-		return fmt.Errorf("member %d: %w", m.Index, m.wire.err)
+		return m.wire.err
 	default:
 		return nil
 	}

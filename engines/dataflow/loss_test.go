@@ -228,7 +228,8 @@ func TestLossWithoutRestart(t *testing.T) {
 	if err := r.(engines.Killer).Kill(2); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Wait(); err == nil || !strings.Contains(err.Error(), "task manager 2 was lost") {
+	if err := r.Wait(); err == nil || !strings.Contains(err.Error(), "task manager 2 was lost: process ") ||
+		!strings.Contains(err.Error(), " ended: signal: killed; with another restart.strategy than none") {
 		t.Fatal(err)
 	}
 	r = s.start(s.ctx)

@@ -192,7 +192,7 @@ func TestTheFolderIsLost(t *testing.T) {
 		fed := w.feeding("in", 10)
 		err := r.Wait()
 		fed()
-		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "not a directory") {
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "not a directory: the folder "+path+" is not there: bring it back") {
 			t.Errorf("ended with %v", err)
 		}
 		if err := errors.Join(os.Remove(path), os.Rename(path+".gone", path)); err != nil {

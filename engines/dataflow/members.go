@@ -164,8 +164,12 @@ func (m *process) listen() {
 		}
 	}
 	ms.mu.Unlock()
+	lost := fmt.Errorf("task manager %d was lost: %w", m.Index+1, m.Cause())
+	if ms.run.cfg.Restart.Strategy == RestartNone {
+		lost = fmt.Errorf("%w; with another restart.strategy than none its tasks would be started again", lost)
+	}
 	for _, t := range hit {
-		t.region.failed(t, fmt.Errorf("task manager %d was lost: %w", m.Index+1, m.Err()))
+		t.region.failed(t, lost)
 	}
 }
 

@@ -220,7 +220,7 @@ func (s *Store) Newest() (*Checkpoint, error) {
 		}
 	}
 	if newest != nil {
-		return nil, fmt.Errorf("none of the %d checkpoints in %s can be used; the newest: %w", len(ids), s.folder.Path(), newest)
+		return nil, fmt.Errorf("none of the %d checkpoints in %s can be used: begin in an empty folder, from a savepoint (restoreFrom) if there is one; the newest: %w", len(ids), s.folder.Path(), newest)
 	}
 	return nil, nil
 }
