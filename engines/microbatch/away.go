@@ -25,6 +25,8 @@ const (
 	kindSeal     = "seal"     // call: no more output, and what is known of that which left
 	kindReport   = "report"   // say how you are: a status
 	kindTrim     = "trim"     // the acknowledgement log
+	kindLeave    = "leave"    // a task that has moved
+	kindRelied   = "relied"   // call: on which files that versions share does the state here rely
 
 	kindRows   = "rows"   // that an attempt has written
 	kindEnded  = "ended"  // an attempt has
@@ -55,6 +57,12 @@ type opening struct {
 type openingTask struct {
 	place
 	Version int64 `json:"version"` // of its state
+}
+
+// leaving is a task whose state has gone on elsewhere.
+type leaving struct {
+	Generation int64 `json:"generation"`
+	place
 }
 
 type opened struct {

@@ -2,6 +2,8 @@ package microbatch
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,12 +44,12 @@ func (b *bed) shared() (have []string, needed map[string]bool) {
 	}
 	defer back.Close()
 	needed = map[string]bool{}
-	for _, name := range []string{"state-0-0", "state-0-1"} {
-		f, err := job.Folder.Sub(name)
+	for k := range b.parallel {
+		f, err := job.Folder.Sub(fmt.Sprintf("state-0-%d", k))
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if err := (&partitionState{folder: f, backend: back}).kept(needed); err != nil {
+		if err := (&partitionState{folder: f, backend: back}).kept(needed, math.MaxInt64); err != nil {
 			b.t.Fatal(err)
 		}
 	}

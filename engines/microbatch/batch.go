@@ -301,17 +301,26 @@ func (r *run) purge(oldest int64) error {
 	if r.backend == nil {
 		return nil
 	}
-	return r.backend.Sweep(func() (map[string]bool, error) {
-		kept := map[string]bool{}
+	final := r.lastCommit().Batch + 1
+	err := r.backend.Sweep(func() (map[string]bool, error) {
+		// Before the versions: a store lets go of a file when one names it.
+		kept, err := r.executors.relied()
+		if err != nil {
+			return nil, err
+		}
 		for _, ps := range r.states {
 			for _, p := range ps {
-				if err := p.kept(kept); err != nil {
+				if err := p.kept(kept, final); err != nil {
 					return nil, err
 				}
 			}
 		}
 		return kept, nil
 	})
+	if errors.Is(err, errNotNow) {
+		return nil // the next one finds what this would have deleted
+	}
+	return err
 }
 
 // storeTimers tells the planner when the earliest timers are due.

@@ -2,6 +2,7 @@ package microbatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -128,6 +129,33 @@ func (ex *executors) look() {
 	for _, e := range ex.alive() {
 		e.tell(kindReport, nil)
 	}
+}
+
+// errNotNow: an executor is down, and with it the answer.
+var errNotNow = errors.New("an executor cannot say on which files it relies")
+
+// relied returns the shared files on which the state in executors relies. One that
+// has just died may have had its part in a version that is being written, so
+// without it nothing is known.
+func (ex *executors) relied() (map[string]bool, error) {
+	all := map[string]bool{}
+	if ex == nil {
+		return all, nil
+	}
+	alive := ex.alive()
+	if len(alive) < len(ex.each) {
+		return nil, errNotNow
+	}
+	for _, e := range alive {
+		var names []string
+		if err := e.calls.Call(ex.ctx, kindRelied, nil, &names); err != nil {
+			return nil, errors.Join(errNotNow, err)
+		}
+		for _, n := range names {
+			all[n] = true
+		}
+	}
+	return all, nil
 }
 
 // trim tells that acknowledgements below these positions are not asked for any

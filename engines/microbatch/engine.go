@@ -273,14 +273,11 @@ func (r *run) open() error {
 	if err := r.removeSpilled(true); err != nil {
 		return err
 	}
-	if r.backend, err = r.job.OpenBackend(r.attempt, r.fragments); err != nil {
+	backend, err := r.job.OpenBackend(r.attempt, r.fragments)
+	if err != nil {
 		return err
 	}
-	for _, ps := range r.states {
-		for _, p := range ps {
-			p.backend = r.backend
-		}
-	}
+	r.setBackend(backend)
 	if r.dispatcher, err = newDispatcher(r.cfg.Scheduler.config()); err != nil {
 		return err
 	}
@@ -327,6 +324,16 @@ func (r *run) open() error {
 		r.startReceivers()
 	}
 	return nil
+}
+
+// setBackend says what the state is kept in; nil is memory.
+func (r *run) setBackend(b state.Backend) {
+	r.backend = b
+	for _, ps := range r.states {
+		for _, p := range ps {
+			p.backend, p.apart = b, r.cfg.Executors > 1
+		}
+	}
 }
 
 // openStates opens the folders of the state's partitions, and describes the query

@@ -103,6 +103,10 @@ func (e *remoteExecutor) launch(a *attempt) {
 	e.attempts[a.Attempt] = f
 	e.mu.Unlock()
 	s.meter.add(1)
+	if t.state != nil && !a.Speculative && t.where != nil && t.where != e {
+		// What it has there is of no use any more, and takes memory or disk.
+		t.where.tell(kindLeave, leaving{g.number, place{a.Stage, a.Task}})
+	}
 	e.tell(kindLaunch, l)
 	// A job that has failed, or is stopped at once, wants nothing of it any more.
 	context.AfterFunc(f.ctx, func() {

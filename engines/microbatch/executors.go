@@ -51,9 +51,6 @@ func (c *Config) checkExecutors(job *engines.Job, fragments []*pipeline.Fragment
 	if c.Source.Mode == Receiver {
 		refuse("source.mode receiver keeps its blocks in the worker: set executors to 1, or take another mode")
 	}
-	if job.Backend != nil && slices.ContainsFunc(fragments, (*pipeline.Fragment).Stateful) {
-		refuse("state.backend: state on disk is shared between versions within one process: set executors to 1, or keep state in memory")
-	}
 	return errors.Join(errs...)
 }
 
@@ -235,7 +232,7 @@ func (ex *executors) open(g *generation, watermark int64) error {
 				}
 				for i, t := range ts {
 					t.last = a.Outcomes[i]
-					t.opened = true
+					t.opened, t.where = true, e
 				}
 			})
 		}
@@ -294,7 +291,7 @@ type farTask struct {
 	index   int             // its partition
 	opened  bool            // it was made before there was a batch
 	last    outcome         // of the last attempt
-	where   *remoteExecutor // that has its output
+	where   *remoteExecutor // that has it, and its output
 	version int64           // of the state that the next batch starts from
 }
 

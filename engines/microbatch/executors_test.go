@@ -23,6 +23,7 @@ import (
 	"streamduel/engines/cluster"
 	"streamduel/pipeline"
 	"streamduel/state"
+	"streamduel/state/lsm"
 )
 
 const memberEnv = "STREAMDUEL_MICROBATCH_MEMBER"
@@ -38,6 +39,14 @@ type farJob struct {
 	// good counts kept in files of that name.
 	Deadly     int
 	DeadlyFile string
+	Disk       bool // state is on disk
+}
+
+func (j farJob) backend() state.Backends {
+	if j.Disk {
+		return lsm.Within(1)
+	}
+	return nil
 }
 
 // graph is the counting job over Kafka.
@@ -86,7 +95,7 @@ func (j farJob) job() (job engines.Job, cfg *Config, err error) {
 		return job, nil, err
 	}
 	g, err := j.graph()
-	return engines.Job{Name: "job", Graph: g, Parallelism: j.Parallelism, Guarantee: j.Guarantee, Folder: f, Origins: true}, c, err
+	return engines.Job{Name: "job", Graph: g, Parallelism: j.Parallelism, Guarantee: j.Guarantee, Folder: f, Origins: true, Backend: j.backend()}, c, err
 }
 
 // memberMain is an executor's process in tests.
@@ -188,6 +197,7 @@ func (f *far) tryStartFar(arm string, hit int) (*process, error) {
 		cmd.Env = append(os.Environ(), memberEnv+"=1")
 		return cmd
 	}}
+	f.backend = f.line.backend()
 	f.parallel, f.log = f.line.Parallelism, slog.New(slog.NewTextHandler(os.Stderr, nil))
 	f.graph = func() *pipeline.Graph {
 		g, err := f.line.graph()
@@ -287,36 +297,49 @@ func TestTwoExecutors(t *testing.T) {
 func TestALostExecutor(t *testing.T) {
 	eachGuarantee(t, func(t *testing.T, g connectors.Guarantee) {
 		f := newFar(t, g, func(c *Config) { c.Rate.MaxRecordsPerBatch = 150 })
-		p := f.startFar("", 0)
-		for i := range 4 {
-			f.produce(1500)
-			n := len(p.all("batchCompleted"))
-			p.await("a few batches", func([]engines.Event) bool { return true })
-			p.await("batches on the way", func(es []engines.Event) bool { return count(es, "batchCompleted") >= n+2 })
-			if err := p.Run.(engines.Killer).Kill(i%2 + 1); err != nil {
-				t.Fatal(err)
-			}
-			f.untilDurable(p)
-			p.await("another in its place", func(es []engines.Event) bool { return count(es, "executorAdded") == i+1 })
-		}
-		p.stop(engines.StopCheckpoint)
-		if n := len(p.all("executorLost")); n != 4 {
-			t.Errorf("%d executors were lost", n)
-		}
-		if n := p.rowsSeen(); n != 6000 {
-			t.Errorf("%v rows seen, say its functions", n)
-		}
-		f.read()
-		copies, losses := f.verdict()
-		if losses != 0 || (copies > 0 && g != connectors.AtLeastOnce) {
-			t.Errorf("%d copies, %d losses", copies, losses)
-		}
-		if copies == 0 {
-			if err := f.counts(); err != nil {
-				t.Error(err)
-			}
-		}
+		f.loseExecutors(4, 1500)
+		f.exact()
 	})
+}
+
+// loseExecutors starts the job and kills one executor after the other while
+// batches run, each when so many records more are on their way.
+func (f *far) loseExecutors(kills, records int) {
+	f.t.Helper()
+	p := f.startFar("", 0)
+	for i := range kills {
+		f.produce(records)
+		n := len(p.all("batchCompleted"))
+		p.await("batches on the way", func(es []engines.Event) bool { return count(es, "batchCompleted") >= n+2 })
+		if err := p.Run.(engines.Killer).Kill(i%2 + 1); err != nil {
+			f.t.Fatal(err)
+		}
+		f.untilDurable(p)
+		p.await("another in its place", func(es []engines.Event) bool { return count(es, "executorAdded") == i+1 })
+	}
+	p.stop(engines.StopCheckpoint)
+	if n := len(p.all("executorLost")); n != kills {
+		f.t.Errorf("%d executors were lost", n)
+	}
+	if n := p.rowsSeen(); n != float64(kills*records) {
+		f.t.Errorf("%v rows seen, say its functions", n)
+	}
+}
+
+// exact checks what is there of what was produced: copies only where the guarantee
+// allows them, and counts that are right where there are none.
+func (f *far) exact() {
+	f.t.Helper()
+	f.read()
+	copies, losses := f.verdict()
+	if losses != 0 || (copies > 0 && f.guarantee != connectors.AtLeastOnce) {
+		f.t.Errorf("%d copies, %d losses", copies, losses)
+	}
+	if copies == 0 {
+		if err := f.counts(); err != nil {
+			f.t.Error(err)
+		}
+	}
 }
 
 func count(es []engines.Event, kind string) (n int) {
@@ -410,10 +433,7 @@ func TestExactlyOnceByPartitionWithExecutors(t *testing.T) {
 func TestWhatExecutorsRefuse(t *testing.T) {
 	for want, change := range map[string]func(*Config, *bed){
 		"executors: value 2: source.mode receiver keeps its blocks in the worker: set executors to 1": func(c *Config, _ *bed) { c.Source.Mode = Receiver },
-		"executors: value 2: state.backend: state on disk is shared between versions within one process: set executors to 1": func(_ *Config, b *bed) {
-			b.backend = func(state.BackendEnv) (state.Backend, error) { panic("opened") }
-		},
-		"executors: value 2: whoever runs the job here cannot start processes: set it to 1": func(*Config, *bed) {},
+		"executors: value 2: whoever runs the job here cannot start processes: set it to 1":           func(*Config, *bed) {},
 	} {
 		b := newBed(t, 2, connectors.AtLeastOnce)
 		b.config.Executors = 2

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -133,6 +134,10 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 			return err
 		}
 		r.attempt = state.JoinAttempt(r.job.Folder, w.Attempt)
+		if err := p.openBackend(); err != nil {
+			p.calls.Answer(e.Call, nil, err)
+			return nil
+		}
 		if w.Acks {
 			r.rt.Acks = engines.NewAckLog()
 		}
@@ -170,6 +175,20 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 			cancel()
 		}
 		p.mu.Unlock()
+	case kindLeave:
+		var l leaving
+		if err := decode(&l); err != nil {
+			return err
+		}
+		if t := p.generation(l.Generation).take(l.place); t != nil {
+			go t.close(false)
+		}
+	case kindRelied:
+		names := []string{}
+		if r.backend != nil {
+			names = slices.Collect(maps.Keys(r.backend.Relied()))
+		}
+		p.calls.Answer(e.Call, names, nil)
 	case kindForget:
 		var n int64
 		if err := decode(&n); err != nil {
@@ -220,6 +239,31 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 	default:
 		return fmt.Errorf("a message of unknown kind %q", msg.Kind)
 	}
+	return nil
+}
+
+// openBackend opens what the state here is kept in, if that is not memory. What
+// an executor leaves there when it is killed, the next start of the job deletes.
+func (p *memberProcess) openBackend() error {
+	r := p.run
+	if r.job.Backend == nil || len(r.states) == 0 {
+		return nil
+	}
+	// The memory is shared by the partitions that belong here. Those that a lost
+	// executor leaves for a while come on top.
+	n := 0
+	for _, ps := range r.states {
+		for k := range ps {
+			if home(k, r.cfg.Executors) == p.from.Index {
+				n++
+			}
+		}
+	}
+	b, err := r.job.Backend(state.BackendEnv{Folder: r.job.Folder, Attempt: r.attempt.Number, Subtasks: n})
+	if err != nil {
+		return fmt.Errorf("the state's backend: %w", err)
+	}
+	r.setBackend(b)
 	return nil
 }
 

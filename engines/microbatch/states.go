@@ -32,8 +32,11 @@ type partitionState struct {
 	// backend is nil for memory. With one every version is a full file, which
 	// says on which shared files it relies; shared remembers those by version.
 	backend state.Backend
-	mu      sync.Mutex
-	shared  map[int64][]state.SharedFile
+	// apart: executors in other processes write the versions, and the driver
+	// deletes what no version needs.
+	apart  bool
+	mu     sync.Mutex
+	shared map[int64][]state.SharedFile
 }
 
 // write makes version durable and returns how many bytes it took.
@@ -76,7 +79,7 @@ func (p *partitionState) shorten(s *state.Set, version int64, later *maintenance
 // returns.
 func (p *partitionState) put(s *state.Snapshot, prefix string, version int64, buffer []byte) ([]byte, error) {
 	b, err := s.Append(buffer)
-	if err == nil {
+	if err == nil && !p.apart {
 		err = p.relies(version, bytes.NewReader(b))
 	}
 	if err == nil {
@@ -107,7 +110,8 @@ func (p *partitionState) relies(version int64, snapshot state.Reader) error {
 }
 
 // kept adds the names of the shared files on which versions in the folder rely.
-func (p *partitionState) kept(to map[string]bool) error {
+// Those up to final will not be written again.
+func (p *partitionState) kept(to map[string]bool, final int64) error {
 	versions, err := p.folder.Numbered(fullPrefix)
 	if err != nil {
 		return err
@@ -116,7 +120,7 @@ func (p *partitionState) kept(to map[string]bool) error {
 		p.mu.Lock()
 		files, known := p.shared[v]
 		p.mu.Unlock()
-		if !known { // written by an earlier start
+		if !known || (p.apart && v > final) { // written by an earlier start or elsewhere
 			err := p.opened(fullPrefix, v, func(f *state.File) error { return p.relies(v, f) })
 			if unusable(err) {
 				continue
