@@ -20,6 +20,13 @@ const (
 	kindLaunch   = "launch"   // run an attempt
 	kindKill     = "kill"     // end one
 	kindForget   = "forget"   // a batch's shuffle outputs
+	kindReceive  = "receive"  // run a receiver
+	kindFollow   = "follow"   // more splits for one
+	kindFinish   = "finish"   // what receivers have in hand when they are ended is to be stored
+	kindDrop     = "drop"     // blocks that a batch has finished
+	kindLimit    = "limit"    // of the receivers here
+	kindStream   = "stream"   // run a task that reads until it is told to end
+	kindOrder    = "order"    // for one
 	kindClose    = "close"    // call: end a generation's tasks
 	kindThrottle = "throttle" // of the sinks here
 	kindSeal     = "seal"     // call: no more output, and what is known of that which left
@@ -28,6 +35,8 @@ const (
 	kindLeave    = "leave"    // a task that has moved
 	kindRelied   = "relied"   // call: on which files that versions share does the state here rely
 
+	kindBlock  = "block"  // call: a receiver has stored one
+	kindSaid   = "said"   // of an epoch, by a task that reads on and on
 	kindRows   = "rows"   // that an attempt has written
 	kindEnded  = "ended"  // an attempt has
 	kindEvent  = "event"  // for the outside
@@ -84,6 +93,8 @@ type launching struct {
 	Rows bool `json:"rows,omitempty"`
 	// Assign is what each of the stage's sources reads.
 	Assign [][]connectors.Assignment `json:"assign,omitempty"`
+	// Pieces are what was received of it, where receivers read the sources.
+	Pieces [][]piece `json:"pieces,omitempty"`
 	// From says for each incoming edge and map task at which of the Peers its
 	// output lies; "" is the executor itself.
 	Peers []string `json:"peers,omitempty"`
@@ -99,6 +110,7 @@ type ended struct {
 	// Missing is the address that an input could not be fetched from.
 	Missing string   `json:"missing,omitempty"`
 	Gate    [3]int64 `json:"gate"`
+	Taken   int64    `json:"taken,omitempty"` // as in status
 }
 
 // outcome is what the driver must know of a task after a batch, or after it was
@@ -167,9 +179,14 @@ func (h *farHead) Watermark(id connectors.SplitID) (wm int64, idle bool) {
 
 // status is what is known of an executor's process.
 type status struct {
-	Gate     [3]int64               `json:"gate"` // written, acknowledged, in flight
-	Bad      int64                  `json:"bad,omitempty"`
-	Used     engines.ProcessUsage   `json:"used"`
-	Buffered int64                  `json:"buffered,omitempty"` // bytes of shuffle outputs
-	Acks     []engines.Acknowledged `json:"acks,omitempty"`
+	Gate     [3]int64             `json:"gate"` // written, acknowledged, in flight
+	Bad      int64                `json:"bad,omitempty"`
+	Used     engines.ProcessUsage `json:"used"`
+	Buffered int64                `json:"buffered,omitempty"` // bytes of shuffle outputs and received blocks
+	// Of tasks that read until they are told to end: how much, how far when nothing
+	// more is written, and for how long each stage's were busy.
+	Taken   int64                  `json:"taken,omitempty"`
+	Reached engines.Positions      `json:"reached,omitempty"`
+	Busy    []time.Duration        `json:"busy,omitempty"`
+	Acks    []engines.Acknowledged `json:"acks,omitempty"`
 }

@@ -110,6 +110,7 @@ func (r *run) runBatch(b *batch, nextDue time.Time) error {
 	r.setCommit(commit)
 	r.settled(b.entry)
 	r.count(b)
+	r.tellLost(b)
 	r.trim(b.entry)
 	for _, s := range r.sources {
 		if s.intake != nil {
@@ -270,6 +271,7 @@ func (r *run) completed(b *batch, begun time.Time) {
 	r.emit(done)
 	if rate, changed := r.limit.completed(b.records, processing, scheduling); changed {
 		r.emit(engines.RateLimited{RecordsPerSecond: rate})
+		r.executors.limit(rate)
 	}
 	// For monitoring only, so neither in the batch's way nor for every batch.
 	if r.job.Guarantee == connectors.AtLeastOnce && r.receivers == nil && now.Sub(r.published) >= time.Second {

@@ -146,9 +146,11 @@ func startBench(b *testing.B, g *pipeline.Graph, interval time.Duration, d state
 
 // cpu returns the processor time that this process has used: on a machine that
 // is shared it says more than the clock on the wall.
-func cpu(b *testing.B) time.Duration {
+func cpu(b *testing.B) time.Duration { return cpuOf(b, unix.RUSAGE_SELF) }
+
+func cpuOf(b *testing.B, who int) time.Duration {
 	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+	if err := unix.Getrusage(who, &u); err != nil {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
@@ -178,13 +180,19 @@ func BenchmarkSpill(b *testing.B) {
 	}
 }
 
-func benchKeyed(b *testing.B, each func(*Config)) {
+// keyedGraph is filter → map → keyBy → exchange → count over so many records.
+func keyedGraph(records int64) *pipeline.Graph {
 	g := pipeline.New("bench")
-	src := pipeline.From(g, "in", synthetic{2, int64(b.N)/2 + 1}, func(r *connectors.Record) (pair, error) { return pair{r.Offset % 1000, 1}, nil })
+	src := pipeline.From(g, "in", synthetic{2, records/2 + 1}, func(r *connectors.Record) (pair, error) { return pair{r.Offset % 1000, 1}, nil })
 	big := pipeline.Filter(src, "filter", func(p pair) bool { return p.value > 0 })
 	mapped := pipeline.Map(big, "map", func(p pair) pair { return pair{p.key, p.value + 1} }).Codec(pairCodec)
 	counted := pipeline.Reduce(pipeline.KeyBy(mapped, func(p pair) int64 { return p.key }), "count", func(acc, v pair) pair { return pair{acc.key, acc.value + v.value} })
 	pipeline.To(counted, "out", void{}, func(pair, *connectors.Record) {})
+	return g
+}
+
+func benchKeyed(b *testing.B, each func(*Config)) {
+	g := keyedGraph(int64(b.N))
 	b.ReportAllocs()
 	used := cpu(b)
 	b.ResetTimer()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"streamduel/connectors"
@@ -27,23 +28,23 @@ func (s *status) add(o status) {
 	}
 	s.Bad += o.Bad
 	s.Buffered += o.Buffered
+	s.Taken += o.Taken
+	for i, d := range o.Busy {
+		if i == len(s.Busy) {
+			s.Busy = append(s.Busy, 0)
+		}
+		s.Busy[i] += d
+	}
 	s.Used.AllocBytes += o.Used.AllocBytes
 	s.Used.GCPauseMillisMax = max(s.Used.GCPauseMillisMax, o.Used.GCPauseMillisMax)
 }
 
-// share is an executor's part of the throttle: where executors write themselves,
-// each has the same. ex.mu is held.
-func (ex *executors) share() float64 { return ex.rate / float64(len(ex.each)) }
-
 // Throttle implements connectors.Beyond.
 func (ex *executors) Throttle(rate float64) {
 	ex.mu.Lock()
+	defer ex.mu.Unlock()
 	ex.rate = rate
-	share := ex.share()
-	ex.mu.Unlock()
-	for _, e := range ex.alive() {
-		e.tell(kindThrottle, share)
-	}
+	ex.spread()
 }
 
 // Close implements connectors.Beyond.
@@ -99,7 +100,12 @@ func (e *remoteExecutor) show(s status) {
 	if acks := e.of.run.rt.Acks; acks != nil {
 		acks.Merge(s.Acks)
 	}
-	s.Acks = nil
+	if len(s.Reached) > 0 {
+		for _, src := range e.of.run.sources {
+			src.passedFar(s.Reached)
+		}
+	}
+	s.Acks, s.Reached = nil, nil
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.last = s
@@ -113,6 +119,7 @@ func (ex *executors) status() (s status) {
 	ex.mu.Lock()
 	defer ex.mu.Unlock()
 	s = ex.gone
+	s.Busy = slices.Clone(s.Busy)
 	s.Buffered = 0
 	for _, e := range ex.each {
 		if e != nil {
@@ -156,6 +163,21 @@ func (ex *executors) relied() (map[string]bool, error) {
 		}
 	}
 	return all, nil
+}
+
+// finish tells receivers that what they have in hand when they are ended is to be
+// stored.
+func (ex *executors) finish() {
+	for _, e := range ex.alive() {
+		e.tell(kindFinish, nil)
+	}
+}
+
+// limit tells receivers how much they may receive.
+func (ex *executors) limit(rate float64) {
+	for _, e := range ex.alive() {
+		e.tell(kindLimit, rate)
+	}
 }
 
 // trim tells that acknowledgements below these positions are not asked for any

@@ -14,6 +14,11 @@ type chunk struct {
 	split       connectors.Split
 	from, until connectors.Position // until counts what carries no record
 	records     []connectors.Record
+	number      int64 // of its block
+	// holder has the records, under a serial number, where executors are processes;
+	// nil when only the write-ahead log has them.
+	holder *remoteExecutor
+	serial int64
 }
 
 // block is what a receiver has taken in during one block interval.

@@ -55,7 +55,6 @@ func (c *Config) validateStreaming(check func(ok bool, text string)) {
 	check(c.Source.Mode != Receiver, fmt.Sprintf("source.mode: fixed, assignment or structured with trigger %s, whose tasks read themselves", c.Trigger))
 	unlimited := c.Rate.Initial == 0 && c.Rate.MaxPerPartition == 0 && c.Rate.MaxRecordsPerBatch == 0 && c.Rate.MinRecordsPerBatch == 0
 	check(unlimited, fmt.Sprintf("rate: no limits with trigger %s, whose tasks read as fast as they can; the pid estimator rests", c.Trigger))
-	check(c.Executors == 1, fmt.Sprintf("executors: 1 with trigger %s, whose tasks run in the worker itself", c.Trigger))
 	check(c.Trigger != RealTime || c.Interval >= c.RealTime.MinBatchDuration,
 		fmt.Sprintf("interval: at least realTime.minBatchDuration (%v) with trigger real-time, where it is a batch's length", c.RealTime.MinBatchDuration.Std()))
 }
@@ -73,6 +72,9 @@ func (c *Config) checkStreaming(job *engines.Job, fragments []*pipeline.Fragment
 	for _, f := range fragments {
 		tasks += f.Parallelism
 		sources += len(f.Sources)
+		if c.Trigger == RealTime && c.Executors > 1 && (len(fragments) > 1 || f.Stateful()) {
+			return fmt.Errorf("executors: value %d: trigger real-time passes records between stages within one process, and the job has %d stages: set executors to 1, or take out what exchanges or keeps state", c.Executors, len(fragments))
+		}
 		if c.Trigger == RealTime && len(f.Sources) > 0 && len(f.Sources)+len(f.In) > 1 {
 			return fmt.Errorf("operators %q: trigger real-time reads one source in a task and nothing beside it; put an exchange (rebalance) behind each source", f.Name)
 		}
@@ -85,7 +87,7 @@ func (c *Config) checkStreaming(job *engines.Job, fragments []*pipeline.Fragment
 	if c.Trigger == Continuous && sources > 1 {
 		return fmt.Errorf("trigger continuous reads one source, and the job has %d: take processing-time or real-time", sources)
 	}
-	if have := c.cores(); tasks > have {
+	if have := c.cores() * c.Executors; tasks > have {
 		return fmt.Errorf("trigger %s runs all of its tasks at the same time, %d, and there are %d cores: set cores to %d or more, or lower the parallelism", c.Trigger, tasks, have, tasks)
 	}
 	return nil

@@ -41,24 +41,23 @@ func (r *run) driveContinuous() error {
 	}
 	c.epochs = control.NewEpochs[report](len(c.tasks), r.cfg.Continuous.EpochBacklog)
 	c.reports = make(chan epochReport, len(c.tasks))
-	number := map[*task]int{}
+	number, tasks := map[*task]int{}, map[*task]*reading{}
 	for i, x := range c.tasks {
-		number[x.t] = i
+		number[x.t], tasks[x.t] = i, x
+		x.far = func(s said) {
+			c.source.tookFar(s.Report)
+			_ = c.say(g, epochReport{i, s.Epoch, *s.Report}) // the job is over
+		}
 	}
 	c.deal()
-	ended := r.longRunning(g, r.nextBatch<<7, func(_ *stage, t *task) error {
+	ended := r.longRunning(g, r.nextBatch<<7, tasks, func(_ *stage, t *task) error {
 		k := number[t]
 		return c.tasks[k].run(g.ctx, func(o order) error {
 			said, err := c.tasks[k].report(g.ctx)
 			if err != nil {
 				return err
 			}
-			select {
-			case c.reports <- epochReport{k, o.epoch, said}:
-				return nil
-			case <-g.ctx.Done():
-				return g.ctx.Err()
-			}
+			return c.say(g, epochReport{k, o.Epoch, said})
 		})
 	})
 	over := false
@@ -98,6 +97,16 @@ func (r *run) driveContinuous() error {
 	}
 }
 
+// say brings the driver a report.
+func (c *continuous) say(g *generation, said epochReport) error {
+	select {
+	case c.reports <- said:
+		return nil
+	case <-g.ctx.Done():
+		return g.ctx.Err()
+	}
+}
+
 // deal tells the tasks of the splits that they do not know yet.
 func (c *continuous) deal() {
 	c.source.deal(c.tasks, c.dealt)
@@ -126,7 +135,7 @@ func (c *continuous) mark(last bool) error {
 		return fmt.Errorf("trigger continuous: %w; the interval is %v and continuous.epochBacklog %d: raise one of them", err, c.run.cfg.Interval.Std(), c.run.cfg.Continuous.EpochBacklog)
 	}
 	for _, x := range c.tasks {
-		x.give(order{marker: true, epoch: epoch, last: last})
+		x.give(order{Marker: true, Epoch: epoch, Last: last})
 	}
 	return nil
 }
@@ -152,7 +161,7 @@ func (c *continuous) reported(said epochReport) error {
 // exhausted reports whether no task has anything left to read.
 func exhausted(reports []report) bool {
 	for _, s := range reports {
-		if !s.ended && len(s.ends) > 0 {
+		if !s.Ended && len(s.Ends) > 0 {
 			return false
 		}
 	}
@@ -166,12 +175,13 @@ func (c *continuous) commit(e control.Epoch[report]) error {
 	b := &batch{slot: r.slots[0], watermark: noTime, durations: map[string]float64{}}
 	var lag, written int64
 	var slowest time.Duration
-	for _, s := range e.Reports {
-		maps.Copy(to, s.ends)
-		b.records += s.records
-		lag += s.lag
-		written += s.written
-		slowest = max(slowest, s.took)
+	for k, s := range e.Reports {
+		maps.Copy(to, s.Ends)
+		b.records += s.Records
+		lag += s.Lag
+		written += s.Written
+		slowest = max(slowest, s.Took)
+		r.counts.Add(k, s.Counted)
 	}
 	b.entry = r.entryOf(to, r.processingTime())
 	r.waiting.Add(-b.records)

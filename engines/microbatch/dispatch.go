@@ -46,8 +46,10 @@ type work struct {
 	// The batch and its tasks, for executors in other processes.
 	batch      *batch
 	generation *generation
-	lost       int   // executors that were lost while they ran something of it
-	why        error // it was given up, and for this
+	intake     *intake              // where the tasks are receivers
+	stream     func(*task) *reading // where they read until they are told to end
+	lost       int                  // executors that were lost while they ran something of it
+	why        error                // it was given up, and for this
 }
 
 // dispatcher stands between the pure scheduler and the world: it has the clock,
@@ -141,11 +143,14 @@ func (d *dispatcher) lost(id string, atMost int) {
 	for k, a := range d.running {
 		if a.Executor == id {
 			delete(d.running, k)
-			hit[a.work] = true
+			hit[a.work] = a.work.intake == nil // a receiver runs as long as the job
 		}
 	}
 	delete(d.executors, id)
-	for w := range hit {
+	for w, counts := range hit {
+		if !counts {
+			continue
+		}
 		if w.lost++; w.lost >= atMost {
 			d.abandonWork(w, fmt.Errorf("%d executors were lost while they ran it (scheduler.maxFailures %d)", w.lost, atMost))
 		}

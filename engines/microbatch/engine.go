@@ -92,9 +92,6 @@ func (Engine) Plan(job engines.Job, config any) (engines.Plan, error) {
 	if err := cfg.checkOutputMode(&job); err != nil {
 		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
 	}
-	if err := cfg.checkExecutors(&job, fragments); err != nil {
-		return engines.Plan{}, fmt.Errorf("job %q: %w", job.Name, err)
-	}
 	p := engines.Plan{
 		Engine: Name, Job: job.Graph.Name,
 		Operators: engines.PlanOperators(job.Graph, job.Parallelism), Stages: engines.PlanStages(fragments, job.Parallelism),
@@ -253,9 +250,6 @@ func (r *run) open() error {
 	if err := r.checkWay(); err != nil {
 		return err
 	}
-	if err := r.cfg.checkExecutors(&r.job, r.fragments); err != nil {
-		return err
-	}
 	if r.cfg.Executors > 1 && r.rt.Members == nil {
 		return fmt.Errorf("executors: value %d: whoever runs the job here cannot start processes: set it to 1", r.cfg.Executors)
 	}
@@ -312,7 +306,7 @@ func (r *run) open() error {
 			return err
 		}
 		for _, s := range r.sources {
-			if s.intake, err = newIntake(s, r.cfg.Source.Receiver, r.job.Folder); err != nil {
+			if s.intake, err = newIntake(s, r.cfg.Source.Receiver); err != nil {
 				return err
 			}
 		}

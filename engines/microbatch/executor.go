@@ -28,6 +28,10 @@ type remoteExecutor struct {
 	landing sync.WaitGroup
 	buried  chan struct{} // closed when the scheduler knows that it was lost
 
+	// Of the throttle, and what was written at the last look; ex.mu guards both.
+	part  float64
+	wrote int64
+
 	mu       sync.Mutex
 	attempts map[schedule.Attempt]*farAttempt
 	last     status
@@ -36,8 +40,12 @@ type remoteExecutor struct {
 // farAttempt is an attempt that runs in an executor.
 type farAttempt struct {
 	*attempt
-	t      *task
+	t      *task                     // nil of a receiver
+	on     *remoteExecutor           // of a receiver, and of a task that reads on and on
+	stream *farStream                // of such a task
+	busy   bool                      // the task's stage is said to be
 	assign [][]connectors.Assignment // by source
+	gaps   []gap                     // in that: lost with executors before
 	rows   [][]byte
 	ctx    context.Context // of what the driver does for it
 	cancel context.CancelFunc
@@ -67,6 +75,14 @@ func (e *remoteExecutor) describe() schedule.Executor {
 
 // launch implements executor.
 func (e *remoteExecutor) launch(a *attempt) {
+	switch {
+	case a.work.intake != nil:
+		e.launchReceiver(a)
+		return
+	case a.work.stream != nil:
+		e.launchStream(a)
+		return
+	}
 	b, g := a.work.batch, a.work.generation
 	s := g.stages[a.Stage]
 	t := s.tasks[a.Task]
@@ -77,25 +93,33 @@ func (e *remoteExecutor) launch(a *attempt) {
 		Watermark: b.watermark, Before: b.before, Version: t.version, Whole: t.state != nil && t.state.whole, Rows: t.throughDriver(),
 	}
 	t.assign(b)
+	peers := map[*remoteExecutor]int{}
+	peer := func(x *remoteExecutor) int {
+		i, ok := peers[x]
+		if !ok {
+			i = len(l.Peers)
+			peers[x] = i
+			addr := ""
+			if x != e {
+				addr = x.Data
+			}
+			l.Peers = append(l.Peers, addr)
+		}
+		return i
+	}
 	for _, src := range t.sources {
 		l.Assign = append(l.Assign, slices.Clone(src.assign))
+		if in := src.source.intake; in != nil {
+			pieces, gaps := in.pieces(src.assign, e, peer)
+			l.Pieces = append(l.Pieces, pieces)
+			f.gaps = append(f.gaps, gaps...)
+		}
 	}
 	f.assign = l.Assign
-	peers := map[*remoteExecutor]int{}
 	for _, in := range s.fragment.In {
 		var from []int
 		for _, up := range g.stages[e.of.run.stageOf(in.From)].tasks {
-			i, ok := peers[up.where]
-			if !ok {
-				i = len(l.Peers)
-				peers[up.where] = i
-				addr := ""
-				if up.where != e {
-					addr = up.where.Data
-				}
-				l.Peers = append(l.Peers, addr)
-			}
-			from = append(from, i)
+			from = append(from, peer(up.where))
 		}
 		l.From = append(l.From, from)
 	}
@@ -103,6 +127,7 @@ func (e *remoteExecutor) launch(a *attempt) {
 	e.attempts[a.Attempt] = f
 	e.mu.Unlock()
 	s.meter.add(1)
+	f.busy = true
 	if t.state != nil && !a.Speculative && t.where != nil && t.where != e {
 		// What it has there is of no use any more, and takes memory or disk.
 		t.where.tell(kindLeave, leaving{g.number, place{a.Stage, a.Task}})
@@ -156,7 +181,12 @@ func (e *remoteExecutor) listen() {
 	for k, f := range e.attempts {
 		delete(e.attempts, k)
 		f.cancel()
-		f.t.stage.meter.add(-1)
+		if f.busy {
+			f.t.stage.meter.add(-1)
+		}
+		if f.stream != nil {
+			f.stream.over()
+		}
 		running++
 	}
 	last := e.last
@@ -166,6 +196,9 @@ func (e *remoteExecutor) listen() {
 		return
 	}
 	ex.run.rt.Log.Warn("an executor was lost", "job", ex.run.job.Name, "executor", e.Index+1, "attempts", running, "error", e.Err())
+	if err := ex.loseBlocks(e); err != nil {
+		ex.run.dispatcher.abandon(err)
+	}
 	ex.run.dispatcher.lost(e.id, ex.run.cfg.Scheduler.MaxFailures)
 	ex.mu.Lock()
 	ex.gone.add(last)
@@ -204,6 +237,26 @@ func (e *remoteExecutor) receive(msg cluster.Message) error {
 			return err
 		}
 		e.ended(x)
+	case kindBlock:
+		var s storedBlock
+		if err := m.Decode(&s); err != nil {
+			return err
+		}
+		e.of.wg.Go(func() {
+			next, err := e.stored(s)
+			e.calls.Answer(m.Call, next, err)
+		})
+	case kindSaid:
+		var s said
+		if err := m.Decode(&s); err != nil {
+			return err
+		}
+		e.mu.Lock()
+		f := e.attempts[s.Attempt]
+		e.mu.Unlock()
+		if f != nil && f.stream != nil {
+			f.stream.said.Put(func() { f.stream.reading.far(s) })
+		}
 	case kindEvent:
 		var h engines.Happened
 		if err := m.Decode(&h); err != nil {
@@ -226,14 +279,22 @@ func (e *remoteExecutor) receive(msg cluster.Message) error {
 func (e *remoteExecutor) ended(x ended) {
 	e.mu.Lock()
 	f := e.attempts[x.Attempt]
-	e.last.Gate = x.Gate
+	e.last.Gate, e.last.Taken = x.Gate, x.Taken
 	delete(e.attempts, x.Attempt)
 	e.mu.Unlock()
 	if f == nil {
 		return
 	}
-	f.t.stage.meter.add(-1)
 	e.landing.Add(1)
+	switch {
+	case f.stream != nil:
+		f.stream.said.Put(func() { e.streamEnded(f, x) })
+		return
+	case f.t == nil:
+		e.of.wg.Go(func() { e.receiverEnded(f, x) })
+		return
+	}
+	f.t.stage.meter.add(-1)
 	e.of.wg.Go(func() {
 		defer e.landing.Done()
 		defer f.cancel()
@@ -291,6 +352,7 @@ func (e *remoteExecutor) settled(f *farAttempt, o outcome) {
 	}
 	b.taken.Add(o.Taken)
 	b.count(place{f.Stage, f.Task}, o.Counted)
+	b.lose(place{f.Stage, f.Task}, f.gaps)
 }
 
 // grace is how long the death of a process may take to become known after it

@@ -31,6 +31,7 @@ type executors struct {
 	generation int64
 	rate       float64
 	gone       status        // of dead ones, as last heard
+	intakes    []*intake     // of sources that receivers read
 	sealed     chan struct{} // closed when all have answered; nil before
 	closing    bool
 	err        error // there is no executor and none can be started
@@ -38,21 +39,6 @@ type executors struct {
 
 // starting is how long a process may take until it can open tasks.
 const starting = time.Minute
-
-// checkExecutors refuses what does not work where executors are processes.
-func (c *Config) checkExecutors(job *engines.Job, fragments []*pipeline.Fragment) error {
-	if c.Executors == 1 {
-		return nil
-	}
-	var errs []error
-	refuse := func(format string, a ...any) {
-		errs = append(errs, fmt.Errorf("executors: value %d: "+format, append([]any{c.Executors}, a...)...))
-	}
-	if c.Source.Mode == Receiver {
-		refuse("source.mode receiver keeps its blocks in the worker: set executors to 1, or take another mode")
-	}
-	return errors.Join(errs...)
-}
 
 // belongs reports whether the tasks of a stage have a place of their own: that of
 // a cached reader, or of a partition of the state.
@@ -84,6 +70,9 @@ func leadExecutors(r *run) (*executors, error) {
 	}
 	if r.rt.Gate != nil {
 		r.rt.Gate.Extend(ex)
+		if r.job.Guarantee == connectors.AtLeastOnce { // else the driver writes
+			ex.wg.Go(ex.lending)
+		}
 	}
 	return ex, nil
 }
@@ -102,7 +91,8 @@ func (ex *executors) start(index int) error {
 	e := newRemoteExecutor(ex, m)
 	if err = m.Send(cluster.Message{Kind: engines.JobMessage, Body: ex.run.rt.Members.Job}); err == nil {
 		ex.mu.Lock()
-		w := welcome{Attempt: ex.run.attempt.Number, Rate: ex.share(), Acks: ex.run.rt.Acks != nil}
+		e.part = ex.rate / float64(len(ex.each))
+		w := welcome{Attempt: ex.run.attempt.Number, Rate: e.part, Acks: ex.run.rt.Acks != nil}
 		ex.mu.Unlock()
 		err = e.calls.Call(ctx, kindWelcome, w, nil)
 	}
@@ -123,6 +113,7 @@ func (ex *executors) start(index int) error {
 	}
 	e.added = true
 	ex.each[index] = e
+	ex.spread()
 	close(ex.changed)
 	ex.changed = make(chan struct{})
 	return nil

@@ -12,29 +12,31 @@ import (
 // versions share, which are there for as long as a version needs them and no
 // longer, over a restart too.
 func TestALostExecutorWithStateOnDisk(t *testing.T) {
-	eachGuarantee(t, func(t *testing.T, g connectors.Guarantee) {
-		f := newFar(t, g, func(c *Config) { c.Rate.MaxRecordsPerBatch, c.RetainedBatches = 150, 3 })
-		f.line.Disk = true
-		f.loseExecutors(3, 1500)
-		have, needed := f.shared()
-		for _, name := range have {
-			delete(needed, name)
-		}
-		// They are deleted every ten batches, when all executors live.
-		if len(have) == 0 || len(have) > 300 || len(needed) > 0 {
-			t.Errorf("%d shared files, missing: %v", len(have), needed)
-		}
-		p := f.startFar("", 0)
-		f.produce(700)
-		f.untilDurable(p)
-		p.stop(engines.StopCheckpoint)
-		f.exact()
-		// Nothing is left in the working folders but by those that were killed, and
-		// that only until the next start.
-		if work, err := filepath.Glob(filepath.Join(f.dir, "lsm-work-*")); err != nil || len(work) != 0 {
-			t.Error(work, err)
-		}
-	})
+	for _, g := range []connectors.Guarantee{connectors.AtLeastOnce, connectors.ExactlyOnce} {
+		t.Run(string(g), func(t *testing.T) {
+			f := newFar(t, g, func(c *Config) { c.Rate.MaxRecordsPerBatch, c.RetainedBatches = 150, 3 })
+			f.line.Disk = true
+			f.loseExecutors(2, 900)
+			have, needed := f.shared()
+			for _, name := range have {
+				delete(needed, name)
+			}
+			// They are deleted every ten batches, when all executors live.
+			if len(have) == 0 || len(have) > 300 || len(needed) > 0 {
+				t.Errorf("%d shared files, missing: %v", len(have), needed)
+			}
+			p := f.startFar("", 0)
+			f.produce(700)
+			f.untilDurable(p)
+			p.stop(engines.StopCheckpoint)
+			f.exact()
+			// Nothing is left in the working folders but by those that were killed, and
+			// that only until the next start.
+			if work, err := filepath.Glob(filepath.Join(f.dir, "lsm-work-*")); err != nil || len(work) != 0 {
+				t.Error(work, err)
+			}
+		})
+	}
 }
 
 // TestDriverDiesWithStateOnDisk: what the sink holds decides which version the

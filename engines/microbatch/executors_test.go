@@ -40,6 +40,11 @@ type farJob struct {
 	Deadly     int
 	DeadlyFile string
 	Disk       bool // state is on disk
+	// Does is what the job does: "" counts by key, one row a record; "pass" hands
+	// the records on; "sum" counts by key in a function that merges; "bench" is
+	// BenchmarkKeyedPipeline's job over so many Records.
+	Does    string
+	Records int64
 }
 
 func (j farJob) backend() state.Backends {
@@ -49,8 +54,11 @@ func (j farJob) backend() state.Backends {
 	return nil
 }
 
-// graph is the counting job over Kafka.
+// graph is the job, over Kafka.
 func (j farJob) graph() (*pipeline.Graph, error) {
+	if j.Does == "bench" {
+		return keyedGraph(j.Records), nil
+	}
 	in, err := kafka.NewSource(kafka.SourceConfig{Brokers: j.Brokers, Topics: []string{"in"}, FetchWaitMillis: 5})
 	if err != nil {
 		return nil, err
@@ -69,7 +77,15 @@ func (j farJob) graph() (*pipeline.Graph, error) {
 			return true
 		})
 	}
-	pipeline.To(counted(events, "count"), "out", out, encodeEvent)
+	switch j.Does {
+	case "pass":
+		events = pipeline.Filter(events, "pass", func(event) bool { return true })
+	case "sum":
+		events = pipeline.Aggregate(byKeyOf(events.Codec(eventCodec)), "count", countFunction(), eventCodec)
+	default:
+		events = counted(events, "count")
+	}
+	pipeline.To(events, "out", out, encodeEvent)
 	return g, nil
 }
 
@@ -188,15 +204,7 @@ func (f *far) produce(n int) {
 
 func (f *far) tryStartFar(arm string, hit int) (*process, error) {
 	f.t.Helper()
-	line, err := json.Marshal(f.line)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.members = &engines.Members{Job: line, Command: func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), memberEnv+"=1")
-		return cmd
-	}}
+	f.members = f.line.members(f.t)
 	f.backend = f.line.backend()
 	f.parallel, f.log = f.line.Parallelism, slog.New(slog.NewTextHandler(os.Stderr, nil))
 	f.graph = func() *pipeline.Graph {
@@ -207,6 +215,19 @@ func (f *far) tryStartFar(arm string, hit int) (*process, error) {
 		return g
 	}
 	return f.tryStart(arm, hit)
+}
+
+// members starts the test's binary for executors.
+func (j farJob) members(t testing.TB) *engines.Members {
+	line, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &engines.Members{Job: line, Command: func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), memberEnv+"=1")
+		return cmd
+	}}
 }
 
 func (f *far) startFar(arm string, hit int) *process {
@@ -432,8 +453,7 @@ func TestExactlyOnceByPartitionWithExecutors(t *testing.T) {
 // TestWhatExecutorsRefuse: each at its field's place, with what to do about it.
 func TestWhatExecutorsRefuse(t *testing.T) {
 	for want, change := range map[string]func(*Config, *bed){
-		"executors: value 2: source.mode receiver keeps its blocks in the worker: set executors to 1": func(c *Config, _ *bed) { c.Source.Mode = Receiver },
-		"executors: value 2: whoever runs the job here cannot start processes: set it to 1":           func(*Config, *bed) {},
+		"executors: value 2: whoever runs the job here cannot start processes: set it to 1": func(*Config, *bed) {},
 	} {
 		b := newBed(t, 2, connectors.AtLeastOnce)
 		b.config.Executors = 2

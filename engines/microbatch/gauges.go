@@ -120,7 +120,7 @@ func (r *run) Gauges() engines.Gauges {
 	inside := max(waiting-max(written-r.progress.Load(), 0), 0)
 	far := r.executors.status()
 	g := engines.Gauges{
-		Consumed: r.consumed.Load(), Written: written,
+		Consumed: r.consumed.Load() + far.Taken, Written: written,
 		QueuedRecords: inside, QueuedBytes: r.bufferedBytes.Load() + r.spilledBytes.Load() + far.Buffered, Lag: r.lag.Load(), State: r.stateUsage.Load(), BadRecords: r.bad.Count() + far.Bad,
 	}
 	if rate := r.limit.current(); rate > 0 {
@@ -139,6 +139,9 @@ func (r *run) Gauges() engines.Gauges {
 	span := now.Sub(r.last)
 	for i, m := range r.meters {
 		busy, held := m.busy(now), r.blocked[i].busy(now)
+		if i < len(far.Busy) {
+			busy += far.Busy[i]
+		}
 		t := engines.Task{Name: r.fragments[i].Name, Idle: 1}
 		if !r.last.IsZero() && span > 0 {
 			t.Busy = min(float64(busy-r.lastBusy[i])/float64(span)/float64(r.fragments[i].Parallelism), 1)

@@ -51,6 +51,13 @@ func (l *limiter) completed(records int64, processing, scheduling float64) (rate
 	return rate, true
 }
 
+// set is what an executor's receivers are told.
+func (l *limiter) set(rate float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate = rate
+}
+
 func (l *limiter) current() float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

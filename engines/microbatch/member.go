@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"streamduel/clock"
@@ -45,6 +46,9 @@ type memberProcess struct {
 	mu          sync.Mutex
 	generations map[int64]*residents
 	running     map[schedule.Attempt]context.CancelFunc
+	receivers   map[schedule.Attempt]*awayReceiver
+	streams     map[schedule.Attempt]*awayStream
+	blocks      atomic.Int64 // serial number of the newest
 }
 
 // residents are the tasks of a generation that are here.
@@ -75,7 +79,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	if rt.Log == nil {
 		rt.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &memberProcess{from: m, calls: cluster.NewCalls(m.Send), generations: map[int64]*residents{}, running: map[schedule.Attempt]context.CancelFunc{}}
+	p := &memberProcess{from: m, calls: cluster.NewCalls(m.Send), generations: map[int64]*residents{}, running: map[schedule.Attempt]context.CancelFunc{}, receivers: map[schedule.Attempt]*awayReceiver{}, streams: map[schedule.Attempt]*awayStream{}}
 	rt.Events = p.event
 	r, err := newRun(ctx, job, cfg, rt)
 	if err != nil {
@@ -189,6 +193,10 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 			names = slices.Collect(maps.Keys(r.backend.Relied()))
 		}
 		p.calls.Answer(e.Call, names, nil)
+	case kindStream, kindOrder:
+		return p.streaming(msg.Kind, decode)
+	case kindReceive, kindFollow, kindFinish, kindDrop, kindLimit:
+		return p.receiving(msg.Kind, decode)
 	case kindForget:
 		var n int64
 		if err := decode(&n); err != nil {
@@ -221,6 +229,10 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 			s := p.status()
 			if r.rt.Acks != nil {
 				s.Acks = r.rt.Acks.Export()
+			}
+			s.Reached = engines.Positions{}
+			for _, src := range r.sources {
+				src.reached(s.Reached)
 			}
 			p.calls.Answer(e.Call, s, nil)
 		}()
@@ -281,12 +293,21 @@ func (p *memberProcess) event(e engines.Event) {
 	}
 }
 
+// taken is what tasks have read that do not wait for a batch.
+func (p *memberProcess) taken() int64 { return p.run.consumed.Load() }
+
 func (p *memberProcess) status() (s status) {
 	r := p.run
 	s.Gate[0], s.Gate[1], s.Gate[2] = r.rt.Gate.Counts()
 	s.Bad = r.bad.Count()
 	s.Used = engines.OwnUsage()
 	s.Buffered = r.bufferedBytes.Load() + r.spilledBytes.Load()
+	s.Taken = p.taken()
+	if r.cfg.Trigger.streaming() {
+		for _, m := range r.meters {
+			s.Busy = append(s.Busy, m.busy(time.Now()))
+		}
+	}
 	return s
 }
 
@@ -345,7 +366,7 @@ func (p *memberProcess) build(g *residents, at place, version, watermark int64) 
 	if at.Stage >= len(g.stages) {
 		return nil, fmt.Errorf("a task of stage %d, and there are %d: this is another program", at.Stage, len(g.stages))
 	}
-	t := &task{run: r, stage: g.stages[at.Stage]}
+	t := &task{run: r, stage: g.stages[at.Stage], wake: g.wakes[at.Stage][at.Task]}
 	err := r.buildTask(g.generation, t, at.Task)
 	if err == nil {
 		err = t.restore(watermark, func(*partitionState) (int64, error) { return version, nil })
@@ -376,9 +397,14 @@ func (g *residents) put(at place, t *resident) {
 func (p *memberProcess) launch(ctx context.Context, g *residents, l launching) {
 	out := ended{Attempt: l.Attempt}
 	err := guard(func() error { return p.attempt(ctx, g, l, &out.Outcome) })
+	p.tellEnded(out, err)
+}
+
+// tellEnded tells how an attempt has ended.
+func (p *memberProcess) tellEnded(out ended, err error) {
 	p.mu.Lock()
-	p.running[l.Attempt]()
-	delete(p.running, l.Attempt)
+	p.running[out.Attempt]()
+	delete(p.running, out.Attempt)
 	p.mu.Unlock()
 	if err != nil {
 		out.Error = err.Error()
@@ -388,8 +414,9 @@ func (p *memberProcess) launch(ctx context.Context, g *residents, l launching) {
 		}
 	}
 	out.Gate[0], out.Gate[1], out.Gate[2] = p.run.rt.Gate.Counts()
+	out.Taken = p.taken()
 	if err := p.calls.Post(kindEnded, out); err != nil {
-		p.run.rt.Log.Debug("the driver could not be told", "attempt", l.Attempt, "error", err)
+		p.run.rt.Log.Debug("the driver could not be told", "attempt", out.Attempt, "error", err)
 	}
 }
 
@@ -435,6 +462,9 @@ func (p *memberProcess) attempt(ctx context.Context, g *residents, l launching, 
 	t.taken = 0
 	for i, src := range t.sources {
 		src.assign = l.Assign[i]
+		if r, ok := src.reader.(*pieceReader); ok {
+			*r = pieceReader{p: p, source: src.source, pieces: l.Pieces[i], peers: l.Peers}
+		}
 	}
 	if t.state != nil {
 		t.state.whole = l.Whole

@@ -50,38 +50,45 @@ func (r *run) realTimeBatch() (over bool, err error) {
 	tasks := map[*task]*reading{}
 	readings := g.readings()
 	exhausted := make(chan struct{}, len(readings))
+	var mu sync.Mutex
+	var reports []report
 	for _, x := range readings {
 		tasks[x.t] = x
 		x.src.assign = x.src.assign[:0]
+		x.of = b
 		x.exhausted = func() { exhausted <- struct{}{} }
+		x.far = func(s said) {
+			if s.Report == nil {
+				x.exhausted()
+				return
+			}
+			x.src.source.tookFar(s.Report)
+			r.counts.Add(x.t.partition(), s.Report.Counted)
+			mu.Lock()
+			defer mu.Unlock()
+			reports = append(reports, *s.Report)
+		}
 	}
 	for _, s := range r.sources {
 		s.deal(readings, 0)
 	}
-	var mu sync.Mutex
-	var reports []report
-	ended := r.longRunning(g, b.entry.Batch<<7, func(_ *stage, t *task) error {
-		t.state.shorten(t.State, b.entry.Batch, r.maintenance)
-		if err := t.until(g.ctx, func() (bool, error) { return t.ProcessingTime(b.entry.Time) }); err != nil {
-			return err
-		}
+	ended := r.longRunning(g, b.entry.Batch<<7, tasks, func(_ *stage, t *task) error {
 		x := tasks[t]
 		if x == nil {
+			t.state.shorten(t.State, b.entry.Batch, r.maintenance)
+			if err := t.until(g.ctx, func() (bool, error) { return t.ProcessingTime(b.entry.Time) }); err != nil {
+				return err
+			}
 			if err := t.relay(g.ctx); err != nil {
 				return err
 			}
-			return t.finish(g, b)
+			return t.finish(g.ctx, g, b)
 		}
 		if len(x.src.assign) == 0 {
 			x.exhausted()
 		}
-		if err := x.run(g.ctx, func(order) error { return nil }); err != nil {
-			return err
-		}
-		if err := t.finish(g, b); err != nil {
-			return err
-		}
-		said, err := x.report(g.ctx)
+		said, err := x.batch(g.ctx, g, b)
+		r.counts.Add(t.Subtask, said.Counted)
 		mu.Lock()
 		defer mu.Unlock()
 		reports = append(reports, said)
@@ -93,9 +100,9 @@ func (r *run) realTimeBatch() (over bool, err error) {
 	b.durations["addBatch"] = millis(time.Since(began))
 	to, lag := engines.Positions{}, int64(0)
 	for _, s := range reports {
-		maps.Copy(to, s.ends)
-		b.records += s.records
-		lag += s.lag
+		maps.Copy(to, s.Ends)
+		b.records += s.Records
+		lag += s.Lag
 	}
 	r.waiting.Add(-b.records)
 	r.progress.Store(r.written())
@@ -110,9 +117,25 @@ func (r *run) realTimeBatch() (over bool, err error) {
 	r.told(b, lag, g.metrics(), began)
 	over = r.bounded
 	for _, s := range reports {
-		over = over && (s.ended || len(s.ends) == 0)
+		over = over && (s.Ended || len(s.Ends) == 0)
 	}
 	return over, nil
+}
+
+// batch reads until the batch's end.
+func (s *reading) batch(ctx context.Context, g *generation, b *batch) (said report, err error) {
+	t := s.t
+	t.state.shorten(t.State, b.entry.Batch, t.run.maintenance)
+	if err := t.until(ctx, func() (bool, error) { return t.ProcessingTime(b.entry.Time) }); err != nil {
+		return said, err
+	}
+	if err := s.run(ctx, func(order) error { return nil }); err != nil {
+		return said, err
+	}
+	if err := t.finish(ctx, g, b); err != nil {
+		return said, err
+	}
+	return s.report(ctx)
 }
 
 // awaitBatch ends the batch when its time is over, the job is to stop, or there
@@ -142,7 +165,7 @@ func (r *run) awaitBatch(tasks []*reading, exhausted <-chan struct{}, ended <-ch
 		}
 		over = true
 		for _, x := range tasks {
-			x.give(order{marker: true, last: true})
+			x.give(order{Marker: true, Last: true})
 		}
 	}
 }
@@ -200,13 +223,13 @@ func (t *task) take(ctx context.Context, in taskInput, up int, b *exchange.Buffe
 
 // finish ends the batch in a task: the watermark moves, the stages behind are
 // told, the state and the sinks are made durable.
-func (t *task) finish(g *generation, b *batch) error {
+func (t *task) finish(ctx context.Context, g *generation, b *batch) error {
 	t.stage.meter.add(1)
 	defer t.stage.meter.add(-1)
-	if err := t.until(g.ctx, func() (bool, error) { return t.Watermark(b.watermark) }); err != nil {
+	if err := t.until(ctx, func() (bool, error) { return t.Watermark(b.watermark) }); err != nil {
 		return err
 	}
-	if err := t.until(g.ctx, t.EndBatch); err != nil {
+	if err := t.until(ctx, t.EndBatch); err != nil {
 		return err
 	}
 	t.Flush()
@@ -223,6 +246,8 @@ func (t *task) finish(g *generation, b *batch) error {
 		}
 		t.stateBytes, t.stateTime = n, time.Since(begun)
 	}
-	t.run.counts.Add(t.Subtask, t.Metrics().Take())
-	return t.flushSinks(g.ctx)
+	if len(t.sources) == 0 { // the others report it
+		t.run.counts.Add(t.Subtask, t.Metrics().Take())
+	}
+	return t.flushSinks(ctx)
 }

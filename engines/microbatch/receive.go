@@ -18,18 +18,22 @@ import (
 const blockPrefix = "block-"
 
 // intake is a source in receiver mode: what its receivers have stored and no
-// batch has finished. Tasks read from here instead of from the connector.
+// batch has finished. Tasks read from here instead of from the connector. Where
+// executors are processes the blocks lie there, and this says where which is.
 type intake struct {
 	source *source
 	cfg    ReceiverConfig
 	log    *state.Folder // the write-ahead log; nil without one
 
+	step   sync.Mutex // held while a block is stored
+	frozen bool       // at a failpoint: nothing more is
+
 	mu     sync.Mutex
 	stocks map[connectors.SplitID]*stock
 	order  []*stock
-	next   int64         // number of the next logged block
+	next   int64         // number of the next block
 	logged []loggedBlock // still needed, oldest first
-	frozen bool          // at a failpoint: nothing more is stored
+	far    farIntake
 }
 
 // stock is what there is of a split.
@@ -46,32 +50,44 @@ type loggedBlock struct {
 }
 
 // newIntake opens a source's write-ahead log and takes its blocks in.
-func newIntake(s *source, cfg ReceiverConfig, folder *state.Folder) (*intake, error) {
+func newIntake(s *source, cfg ReceiverConfig) (*intake, error) {
 	in := &intake{source: s, cfg: cfg, stocks: map[connectors.SplitID]*stock{}}
 	if !cfg.WriteAheadLog {
 		return in, nil
 	}
 	var err error
-	if in.log, err = folder.Sub("received-" + s.node.UID); err != nil {
+	if in.log, err = receivedLog(s.run, s); err != nil {
 		return nil, err
 	}
 	numbers, err := in.log.Numbered(blockPrefix)
 	if err != nil {
 		return nil, err
 	}
+	newest := 1 // with executors each receiver writes for itself
+	if s.run.cfg.Executors > 1 {
+		newest = cfg.Receivers
+	}
 	for i, n := range numbers {
 		in.next = n + 1
 		data, err := in.log.Read(logName(blockPrefix, n))
-		if errors.Is(err, state.ErrTorn) && i == len(numbers)-1 {
+		if errors.Is(err, state.ErrTorn) && i >= len(numbers)-newest {
 			// Nobody was told that it was received, so it comes again.
 			if err := in.log.Remove(logName(blockPrefix, n)); err != nil {
 				return nil, err
 			}
-			break
+			continue
 		}
 		var b block
 		if err == nil {
 			b, err = decodeBlock(data)
+		}
+		for _, c := range b {
+			if st := in.stocks[c.split.ID]; st != nil && st.end != c.from {
+				err = fmt.Errorf("split %s goes on at %d behind %d", c.split.ID, c.from, st.end)
+			}
+			if s.run.cfg.Executors > 1 {
+				c.records = nil // executors read them from here
+			}
 		}
 		if err != nil {
 			return nil, s.fail(fmt.Errorf("write-ahead log: %s: %w", logName(blockPrefix, n), err))
@@ -90,6 +106,7 @@ func (in *intake) put(b block, number int64) {
 			st = &stock{split: c.split, end: c.from}
 			in.stocks[c.split.ID] = st
 		}
+		c.number = number
 		st.chunks = append(st.chunks, c)
 		st.end = c.until
 		ends[c.split.ID] = c.until
@@ -113,6 +130,7 @@ func (in *intake) follow(sp connectors.Split, from connectors.Position) {
 	st.end = max(st.end, from)
 	st.committed = from
 	in.order = append(in.order, st)
+	in.followFar(len(in.order) - 1)
 }
 
 // end returns behind which position nothing of a split is stored.
@@ -124,10 +142,16 @@ func (in *intake) end(id connectors.SplitID) connectors.Position {
 
 // release forgets what a batch has finished.
 func (in *intake) release(done engines.Positions) error {
+	drop := map[*remoteExecutor][]int64{}
 	in.mu.Lock()
 	for id, until := range done {
 		if st := in.stocks[id]; st != nil {
 			n := sort.Search(len(st.chunks), func(i int) bool { return st.chunks[i].until > until })
+			for _, c := range st.chunks[:n] {
+				if c.holder != nil {
+					drop[c.holder] = append(drop[c.holder], c.serial)
+				}
+			}
 			clear(st.chunks[:n])
 			st.chunks = st.chunks[n:]
 		}
@@ -145,6 +169,9 @@ func (in *intake) release(done engines.Positions) error {
 		in.logged = in.logged[1:]
 	}
 	in.mu.Unlock()
+	for e, serials := range drop {
+		e.tell(kindDrop, serials)
+	}
 	for _, n := range files {
 		if err := in.log.Remove(logName(blockPrefix, n)); err != nil {
 			return err
@@ -156,9 +183,11 @@ func (in *intake) release(done engines.Positions) error {
 // freeze lets nothing more be stored and returns what the outside system was
 // told: from there a restart receives.
 func (in *intake) freeze() engines.Positions {
+	in.step.Lock()
+	defer in.step.Unlock()
+	in.frozen = true
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.frozen = true
 	at := engines.Positions{}
 	for id, st := range in.stocks {
 		at[id] = st.committed
@@ -172,24 +201,42 @@ func (in *intake) store(ctx context.Context, b block) error {
 	if len(b) == 0 {
 		return nil
 	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
+	in.step.Lock()
+	defer in.step.Unlock()
 	if in.frozen {
 		return context.Canceled
 	}
-	r := in.source.run
-	if err := r.attempt.Check(); err != nil {
+	if err := in.source.run.attempt.Check(); err != nil {
 		return schedule.Permanent{Err: err}
 	}
+	in.mu.Lock()
 	number := in.next
+	in.mu.Unlock()
 	if in.log != nil {
 		if err := in.log.Create(logName(blockPrefix, number), b.encode()); err != nil {
 			return fmt.Errorf("write-ahead log: %w", err)
 		}
+	}
+	return in.take(ctx, b, func() error {
 		in.next++
+		in.put(b, number)
+		return nil
+	})
+}
+
+// take gives a block to the next batch, by put, which is called with the lock held,
+// and tells the outside system: behind it where there is a log, before it where a
+// restart goes on behind what the outside system knows (at most once).
+func (in *intake) take(ctx context.Context, b block, put func() error) error {
+	locked := func(f func() error) error {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		return f()
 	}
 	if in.log != nil {
-		in.put(b, number)
+		if err := locked(put); err != nil {
+			return err
+		}
 	}
 	ends := map[connectors.SplitID]splitRange{}
 	for _, c := range b {
@@ -198,24 +245,54 @@ func (in *intake) store(ctx context.Context, b block) error {
 	if err := in.source.publish(ctx, ends); err != nil {
 		return err
 	}
-	if in.log == nil { // at most once: nobody has it before a restart would go on behind it
-		in.put(b, number)
+	if in.log == nil {
+		if err := locked(put); err != nil {
+			return err
+		}
 	}
-	for id, rg := range ends {
-		in.stocks[id].committed = rg.Until
-	}
-	return nil
+	return locked(func() error {
+		for id, rg := range ends {
+			in.stocks[id].committed = rg.Until
+		}
+		return nil
+	})
 }
 
-// receive is a receiver: it runs until ctx ends. What it has in hand is then
-// stored, if last says so.
-func (in *intake) receive(ctx context.Context, k int, last func() bool) error {
-	reader, err := in.source.node.Source.Reader(ctx, in.source.run.env(in.source.node))
+// receiver is a long-running task that receives a part of a source's splits.
+type receiver struct {
+	source *source
+	// splits returns those to be received that it has not returned before.
+	splits func() []connectors.Assignment
+	store  func(context.Context, block) error
+}
+
+// receiver returns one of those that store here.
+func (in *intake) receiver(k int) *receiver {
+	next := k
+	return &receiver{source: in.source, store: in.store, splits: func() (out []connectors.Assignment) {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		for ; next < len(in.order); next += in.cfg.Receivers {
+			out = append(out, in.order[next].assignment())
+		}
+		return out
+	}}
+}
+
+func (st *stock) assignment() connectors.Assignment {
+	return connectors.Assignment{Split: st.split, From: st.end, Until: connectors.NoEnd}
+}
+
+// run receives until ctx ends. What it has in hand is then stored, if last says
+// so.
+func (x *receiver) run(ctx context.Context, last func() bool) error {
+	cfg := x.source.run.cfg.Source.Receiver
+	reader, err := x.source.node.Source.Reader(ctx, x.source.run.env(x.source.node))
 	if err != nil {
-		return in.source.fail(err)
+		return x.source.fail(err)
 	}
 	defer reader.Close()
-	tick := time.NewTicker(in.cfg.BlockInterval.Std())
+	tick := time.NewTicker(cfg.BlockInterval.Std())
 	defer tick.Stop()
 	ended := make(chan struct{})
 	due := make(chan struct{}, 1)
@@ -240,15 +317,12 @@ func (in *intake) receive(ctx context.Context, k int, last func() bool) error {
 	at := map[connectors.SplitID]connectors.Position{}
 	pace := time.Now()
 	for {
-		in.mu.Lock()
-		for i := k; i < len(in.order); i += in.cfg.Receivers {
-			st := in.order[i]
-			if _, ok := at[st.split.ID]; !ok {
-				at[st.split.ID] = st.end
-				err = errors.Join(err, reader.Assign(connectors.Assignment{Split: st.split, From: st.end, Until: connectors.NoEnd}))
+		if as := x.splits(); len(as) > 0 {
+			for _, a := range as {
+				at[a.Split.ID] = a.From
 			}
+			err = reader.Assign(as...)
 		}
-		in.mu.Unlock()
 		var b *connectors.Batch
 		if err == nil {
 			b, err = reader.Poll(ctx)
@@ -261,22 +335,22 @@ func (in *intake) receive(ctx context.Context, k int, last func() bool) error {
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			return in.source.fail(err)
+			return x.source.fail(err)
 		}
 		if err == nil && b != nil && (len(b.Records) > 0 || b.Next > at[b.Split.ID]) && b.Split.ID != "" {
 			held = held.add(at[b.Split.ID], b)
 			at[b.Split.ID] = b.Next
-			pace = in.paced(ctx, pace, len(b.Records))
+			pace = x.paced(ctx, pace, len(b.Records))
 		}
 		if ctx.Err() != nil {
 			if last() {
-				return in.store(context.WithoutCancel(ctx), held)
+				return x.store(context.WithoutCancel(ctx), held)
 			}
 			return nil
 		}
 		select {
 		case <-due:
-			if err := in.store(ctx, held); err != nil {
+			if err := x.store(ctx, held); err != nil {
 				return err
 			}
 			held = nil
@@ -287,10 +361,11 @@ func (in *intake) receive(ctx context.Context, k int, last func() bool) error {
 
 // paced waits until n records may have been received at the receiver's limit,
 // counted from pace, and returns from when the next ones count.
-func (in *intake) paced(ctx context.Context, pace time.Time, n int) time.Time {
+func (x *receiver) paced(ctx context.Context, pace time.Time, n int) time.Time {
+	cfg := x.source.run.cfg.Source.Receiver
 	// The limit is the job's: all receivers of all sources share it.
-	rate := in.source.run.limit.current() / float64(in.cfg.Receivers*len(in.source.run.sources))
-	if m := float64(in.cfg.MaxRate); m > 0 && (rate == 0 || m < rate) {
+	rate := x.source.run.limit.current() / float64(cfg.Receivers*len(x.source.run.sources))
+	if m := float64(cfg.MaxRate); m > 0 && (rate == 0 || m < rate) {
 		rate = m
 	}
 	now := time.Now()
@@ -368,6 +443,7 @@ func (in *intake) find(id connectors.SplitID, at connectors.Position) (*chunk, c
 
 // receivers are the long-running tasks of a job in receiver mode.
 type receivers struct {
+	run    *run
 	ctx    context.Context
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
@@ -394,16 +470,23 @@ func (r *run) refuseReceivers() error {
 		return errors.New("source.mode is receiver without a write-ahead log: blocks are lost at a crash, so the job cannot be at-least-once; set source.receiver.writeAheadLog")
 	case r.job.Guarantee == connectors.AtMostOnce && wal:
 		return errors.New("source.receiver.writeAheadLog is set: blocks are read again after a crash, so the job cannot be at-most-once")
-	case n >= r.cfg.cores():
-		return fmt.Errorf("%d receivers occupy all of %d cores and no batch would run: more cores, or fewer source.receiver.receivers", n, r.cfg.cores())
+	case n >= r.cfg.cores()*r.cfg.Executors:
+		return fmt.Errorf("%d receivers occupy all of %d cores and no batch would run: more cores, or fewer source.receiver.receivers", n, r.cfg.cores()*r.cfg.Executors)
 	}
 	return nil
 }
 
 // startReceivers hands the receivers to the scheduler, ahead of all batches.
 func (r *run) startReceivers() {
-	rs := &receivers{}
+	rs := &receivers{run: r}
 	rs.ctx, rs.cancel = context.WithCancel(r.ctx)
+	if ex := r.executors; ex != nil {
+		ex.mu.Lock()
+		for _, s := range r.sources {
+			ex.intakes = append(ex.intakes, s.intake)
+		}
+		ex.mu.Unlock()
+	}
 	last := func() bool {
 		rs.mu.Lock()
 		defer rs.mu.Unlock()
@@ -412,7 +495,8 @@ func (r *run) startReceivers() {
 	for i, s := range r.sources {
 		w := &work{
 			job: schedule.Job{ID: int64(-1 - i), Pool: r.cfg.Scheduler.ReceiverPool, Stages: []schedule.Stage{{Tasks: make([]schedule.Task, r.cfg.Source.Receiver.Receivers)}}},
-			run: func(a *attempt) error { return s.intake.receive(rs.ctx, a.Task, last) }, cancel: rs.cancel, ctx: rs.ctx,
+			run: func(a *attempt) error { return s.intake.receiver(a.Task).run(rs.ctx, last) }, cancel: rs.cancel, ctx: rs.ctx,
+			intake: s.intake,
 		}
 		rs.wait.Go(func() {
 			err := r.dispatcher.do(w)
@@ -435,7 +519,11 @@ func (rs *receivers) end(finish bool) error {
 	}
 	rs.mu.Lock()
 	rs.ending, rs.last = true, rs.last || finish
+	last := rs.last
 	rs.mu.Unlock()
+	if last {
+		rs.run.executors.finish()
+	}
 	rs.cancel()
 	rs.wait.Wait()
 	rs.mu.Lock()

@@ -191,7 +191,7 @@ func (r *run) rebuildAt(s *slot, version, watermark int64) error {
 
 // rebuild makes ready for running a batch again after it has failed.
 func (r *run) rebuild(b *batch) error {
-	b.counted = nil
+	b.counted, b.lost = nil, nil
 	return r.rebuildAt(b.slot, b.entry.Batch, b.before)
 }
 

@@ -112,6 +112,7 @@ type batch struct {
 	assigned  bool // tasks have been told what to read
 	durations map[string]float64
 	counted   map[place]metrics.Update // by the functions, in attempts that count
+	lost      map[place][]gap          // received, and lost with an executor before these attempts
 
 	// Of exactly-once by partition: the failpoints that are passed once a batch,
 	// and how many partitions are visible.

@@ -85,6 +85,23 @@ func (s *source) took(id connectors.SplitID, until connectors.Position) {
 	}
 }
 
+// tookFar takes over what a task in an executor has read.
+func (s *source) tookFar(said *report) {
+	s.run.waiting.Add(said.Records)
+	s.passedFar(said.Ends)
+}
+
+// passedFar is took for a task in an executor, which has told of the first records.
+func (s *source) passedFar(to engines.Positions) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id, at := range to {
+		if x := s.byID[id]; x != nil {
+			x.reached.Store(max(x.reached.Load(), int64(at)))
+		}
+	}
+}
+
 // reached adds how far each split has been read.
 func (s *source) reached(positions engines.Positions) {
 	s.mu.RLock()

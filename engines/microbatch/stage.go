@@ -493,9 +493,12 @@ func (r *run) buildTask(g *generation, t *task, k int) error {
 	for _, n := range f.Sources {
 		src := r.sourceOf(n)
 		var reader connectors.Reader
-		if src.intake != nil {
+		switch {
+		case src.intake != nil:
 			reader = &blockReader{in: src.intake}
-		} else {
+		case r.cfg.Source.Mode == Receiver:
+			reader = &pieceReader{}
+		default:
 			reader, err = n.Source.Reader(g.ctx, r.env(n))
 		}
 		if err != nil {

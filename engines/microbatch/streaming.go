@@ -13,6 +13,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/microbatch/schedule"
+	"streamduel/metrics"
 )
 
 // reading is a task that reads its source for as long as the driver wants, and
@@ -30,25 +31,30 @@ type reading struct {
 	ended   bool  // every split has reached its end
 	// exhausted is called when that is so; nil where reports say it.
 	exhausted func()
+	// Where the task runs in an executor.
+	on  *farAttempt // nil before it has begun
+	of  *batch      // of trigger real-time
+	far func(said)  // takes what it says
 }
 
 // order is what the driver tells a reading task: splits to read, or that an epoch
 // ends here.
 type order struct {
-	assign []connectors.Assignment
-	marker bool
-	epoch  int64
-	last   bool // and that the task ends with it
+	Assign []connectors.Assignment `json:"assign,omitempty"`
+	Marker bool                    `json:"marker,omitempty"`
+	Epoch  int64                   `json:"epoch,omitempty"`
+	Last   bool                    `json:"last,omitempty"` // and that the task ends with it
 }
 
 // report is what a task says of an epoch.
 type report struct {
-	ends    engines.Positions
-	lag     int64
-	records int64
-	written int64
-	took    time.Duration // from the marker to the last acknowledgement
-	ended   bool          // there will be no further records
+	Ends    engines.Positions `json:"ends"`
+	Lag     int64             `json:"lag"`
+	Records int64             `json:"records"`
+	Written int64             `json:"written"`
+	Took    time.Duration     `json:"took"`              // from the marker to the last acknowledgement
+	Ended   bool              `json:"ended,omitempty"`   // there will be no further records
+	Counted metrics.Update    `json:"counted,omitempty"` // by the functions
 }
 
 func newReading(t *task) *reading {
@@ -58,8 +64,16 @@ func newReading(t *task) *reading {
 // give hands the task an order; it never waits.
 func (s *reading) give(o order) {
 	s.mu.Lock()
+	if s.on != nil {
+		s.on.order(o)
+		s.mu.Unlock()
+		return
+	}
 	s.orders = append(s.orders, o)
 	s.mu.Unlock()
+	if s.t.far {
+		return // they wait until it has begun
+	}
 	wakeUp(s.t.wake)
 	s.src.reader.Wake()
 }
@@ -84,13 +98,13 @@ func (s *reading) run(ctx context.Context, marker func(order) error) error {
 			if !ok {
 				break
 			}
-			if err := s.assign(o.assign); err != nil {
+			if err := s.assign(o.Assign); err != nil {
 				return err
 			}
-			if !o.marker {
+			if !o.Marker {
 				continue
 			}
-			if err := marker(o); err != nil || o.last {
+			if err := marker(o); err != nil || o.Last {
 				return err
 			}
 		}
@@ -122,9 +136,16 @@ func (s *reading) assign(as []connectors.Assignment) error {
 		return nil
 	}
 	s.ended = false
+	if s.t.run.member { // elsewhere who gives the order has noted it
+		s.src.assign = append(s.src.assign, as...)
+	}
 	for _, a := range as {
 		s.at[a.Split.ID], s.latest[a.Split.ID] = a.From, a.From
-		s.splits[a.Split.ID] = s.src.source.split(a.Split.ID)
+		x := s.src.source.split(a.Split.ID)
+		if x == nil { // in an executor, which knows those that it reads
+			x = s.src.source.add(a.Split, a.From)
+		}
+		s.splits[a.Split.ID] = x
 	}
 	if err := s.src.reader.Assign(as...); err != nil {
 		return fmt.Errorf("source %q: %w", s.src.source.node.Name, err)
@@ -170,16 +191,15 @@ func (s *reading) report(ctx context.Context) (r report, err error) {
 	if err := s.t.flushSinks(ctx); err != nil {
 		return r, err
 	}
-	s.t.run.counts.Add(s.t.Subtask, s.t.Metrics().Take())
-	r = report{ends: maps.Clone(s.at), records: s.records, took: time.Since(begun), ended: s.ended}
+	r = report{Ends: maps.Clone(s.at), Records: s.records, Took: time.Since(begun), Ended: s.ended, Counted: s.t.Metrics().Take()}
 	for id, at := range s.at {
-		r.lag += int64(s.latest[id] - at)
+		r.Lag += int64(s.latest[id] - at)
 	}
 	var written int64
 	for _, w := range s.t.writers {
 		written += w.written.Load()
 	}
-	r.written, s.written, s.records = written-s.written, written, 0
+	r.Written, s.written, s.records = written-s.written, written, 0
 	return r, nil
 }
 
@@ -266,13 +286,15 @@ func (r *run) processingTime() int64 {
 // longRunning hands tasks to the scheduler that are all to run at the same time,
 // and tells how they ended. A task that fails is not run again by itself: what
 // it has passed on cannot be taken back, and the others have gone on.
-func (r *run) longRunning(g *generation, id int64, body func(s *stage, t *task) error) <-chan error {
+// Where they run in executors, tasks has those that read, which is all.
+func (r *run) longRunning(g *generation, id int64, tasks map[*task]*reading, body func(s *stage, t *task) error) <-chan error {
 	stages := make([]schedule.Stage, len(g.specs))
 	for i, s := range g.specs {
 		stages[i] = schedule.Stage{Tasks: s.Tasks, Sink: s.Sink, Whole: true}
 	}
 	w := &work{
-		job: schedule.Job{ID: id, Pool: r.cfg.Scheduler.Pool, Stages: stages},
+		job:    schedule.Job{ID: id, Pool: r.cfg.Scheduler.Pool, Stages: stages},
+		stream: func(t *task) *reading { return tasks[t] }, generation: g,
 		run: func(a *attempt) error {
 			s := g.stages[a.Stage]
 			t := s.tasks[a.Task]
@@ -319,13 +341,13 @@ func (s *source) deal(rs []*reading, from int) {
 		}
 		var as []connectors.Assignment
 		for i, sp := range known {
-			if i >= from && i%len(x.t.stage.tasks) == x.t.Subtask && !sp.gone {
+			if i >= from && i%len(x.t.stage.tasks) == x.t.partition() && !sp.gone {
 				as = append(as, connectors.Assignment{Split: sp.Split, From: sp.position, Until: connectors.NoEnd})
 			}
 		}
 		x.src.assign = append(x.src.assign, as...)
 		if len(as) > 0 {
-			x.give(order{assign: as})
+			x.give(order{Assign: as})
 		}
 	}
 }
@@ -434,9 +456,10 @@ func (r *run) told(b *batch, lag int64, stages []engines.StageMetrics, began tim
 			break // no state, and the tasks run
 		}
 		for _, t := range s.tasks {
-			outcomes = append(outcomes, outcome{taskProgress: t.progress, StateTime: t.stateTime})
-			done.Add(t.State.Footprint())
-			done.StateBytes += int64(t.stateBytes)
+			o := t.outcome()
+			outcomes = append(outcomes, o)
+			done.Sum(o.StateUsage)
+			done.StateBytes += int64(o.StateBytes)
 		}
 	}
 	done.StateOperators, done.Sinks = r.perOperator(outcomes)

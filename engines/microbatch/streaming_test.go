@@ -308,7 +308,10 @@ func TestStreamingRefusals(t *testing.T) {
 		"interval: at least realTime.minBatchDuration (5s)": func(b *bed) {
 			b.config.Trigger, b.config.RealTime.MinBatchDuration = RealTime, Duration(defaultMinBatch)
 		},
-		"executors: 1 with trigger continuous":    func(b *bed) { b.config.Executors = 2 },
+		"executors: value 2: trigger real-time passes records between stages within one process, and the job has 2 stages: set executors to 1": func(b *bed) {
+			b.config.Trigger, b.config.Executors = RealTime, 2
+			b.graph = func() *pipeline.Graph { return spreadGraph(b.topic, b.store) }
+		},
 		"rate: no limits with trigger continuous": func(b *bed) { b.config.Rate.MaxRecordsPerBatch = 10 },
 		"source.mode: fixed, assignment or structured with trigger continuous": func(b *bed) {
 			b.config.Source.Mode = Receiver
