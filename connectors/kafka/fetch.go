@@ -165,7 +165,7 @@ func (r *reader) receive(flights []flight, resp *kmsg.FetchResponse) (pause bool
 			err := kerr.ErrorForCode(p.ErrorCode)
 			switch {
 			case err == nil:
-				s.lost = 0
+				s.lost = time.Time{}
 				if err := s.append(p, r.cfg.Isolation); err != nil {
 					r.setErr(s.errorf(err))
 				}
@@ -324,10 +324,9 @@ func (r *reader) assignLeaders(metas map[string]*topicMeta) (all bool) {
 		}
 		if !ok {
 			all = false
-			now := time.Now().UnixNano()
-			if s.lost == 0 {
-				s.lost = now
-			} else if now-s.lost > int64(r.cfg.patience()) {
+			if s.lost.IsZero() {
+				s.lost = time.Now()
+			} else if time.Since(s.lost) > r.cfg.patience() {
 				r.setErr(fmt.Errorf("kafka: topic %s partition %d at position %d: brokers do not know it, or it has no leader, since %s",
 					s.topic, s.Partition, s.pos, r.cfg.patience()))
 				signal(r.ready)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -65,7 +66,7 @@ type split struct {
 	told     bool // Done was reported
 	fetching bool
 	maxBytes int32
-	lost     int64 // nanoseconds: since when brokers do not know it, 0 if they do
+	lost     time.Time // since when brokers do not know it; zero if they do
 
 	pos  int64 // what the last batch reported as Next
 	cur  chunk

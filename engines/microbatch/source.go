@@ -36,8 +36,9 @@ type split struct {
 	pin      connectors.Position // availableNow: where it ends; the planner's
 	// incarnation is the one that is read; the planner's.
 	incarnation string
-	first       atomic.Bool  // its first record has been taken
-	reached     atomic.Int64 // behind what tasks have read
+	told        connectors.Position // to the outside system; under the source's lock
+	first       atomic.Bool         // its first record has been taken
+	reached     atomic.Int64        // behind what tasks have read
 	// watermark is what the split has reached, since when by the batch's clock.
 	watermark, since int64
 	idle             bool // its generator says so
@@ -244,6 +245,7 @@ func (s *source) cameBack(ctx context.Context, back []connectors.Split) error {
 func (s *source) fromBeginning(ctx context.Context, x *split, sp connectors.Split) error {
 	s.mu.Lock()
 	bounds, err := s.enumerator.Bounds(ctx, []connectors.SplitID{sp.ID})
+	x.told = 0
 	s.mu.Unlock()
 	if err != nil {
 		return err
@@ -374,16 +376,28 @@ func (s *source) leave(ctx context.Context, cause error) error {
 	return s.bounds(ctx)
 }
 
-// publish commits positions to the outside system.
+// publish commits positions to the outside system. They do not go back: of batches
+// that begin at once the later one may be here first, and at most once a restart must
+// begin behind both.
 func (s *source) publish(ctx context.Context, ranges map[connectors.SplitID]splitRange) error {
 	positions := make(map[connectors.SplitID]connectors.Position, len(ranges))
-	for id, r := range ranges {
-		positions[id] = r.Until
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for id, r := range ranges {
+		if x := s.byID[id]; x == nil || r.Until >= x.told {
+			positions[id] = r.Until
+		}
+	}
+	if len(positions) == 0 {
+		return nil
+	}
 	if err := s.enumerator.Commit(ctx, positions); err != nil {
 		return s.fail(fmt.Errorf("committing positions: %w", err))
+	}
+	for id, at := range positions {
+		if x := s.byID[id]; x != nil {
+			x.told = at
+		}
 	}
 	return nil
 }

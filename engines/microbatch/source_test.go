@@ -470,3 +470,21 @@ func TestTheLogOfReceiversAndIncarnations(t *testing.T) {
 		})
 	}
 }
+
+// TestPositionsDoNotGoBack: two batches begin at once, and the later one is first to say
+// where it ends. What is committed then covers both; at most once, a restart that began
+// behind the first would run the second again.
+func TestPositionsDoNotGoBack(t *testing.T) {
+	x := newTopic("in", 2)
+	s := &source{node: &pipeline.Node{Name: "in"}, enumerator: topicEnumerator{x}, byID: map[connectors.SplitID]*split{"in/0": {}, "in/1": {}}}
+	for _, ranges := range []map[connectors.SplitID]splitRange{
+		{"in/0": {Until: 20}, "in/1": {Until: 5}}, {"in/0": {Until: 10}, "in/1": {Until: 5}}, {"in/0": {Until: 10}},
+	} {
+		if err := s.publish(t.Context(), ranges); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if x.committed["in/0"] != 20 || x.committed["in/1"] != 5 {
+		t.Errorf("committed: %v", x.committed)
+	}
+}
