@@ -7,6 +7,7 @@ import (
 
 	"streamduel/harness/audit"
 	"streamduel/harness/ledger"
+	"streamduel/harness/load"
 	"streamduel/runs"
 )
 
@@ -56,12 +57,28 @@ func (c *cell) generatorFacts(p99 time.Duration) *audit.Generator {
 	g := &audit.Generator{P99: p99}
 	if l := c.load.end(); l != nil {
 		g.Slip99, g.Slip999, g.SlipMax = time.Duration(l.SlipP99), time.Duration(l.SlipP999), time.Duration(l.SlipMax)
+		g.Phases = c.phaseSlips(l.Late)
 		g.Mismatched = l.Errors
 		g.Failed = max(l.Sent+l.Closing-l.Acked, 0)
 		return g
 	}
 	g.Died = "it did not finish"
 	return g
+}
+
+// phaseSlips tell of each phase that has latencies how far the load was behind.
+func (c *cell) phaseSlips(late []load.Late) (all []audit.PhaseSlip) {
+	for _, p := range c.phases {
+		h := c.rec.merged(runs.EventLatency, p.Name)
+		if h == nil {
+			continue
+		}
+		from, to := c.start+int64(p.Start*1e9), c.start+int64(p.End*1e9)
+		n := c.plan.Count(to) - c.plan.Count(from)
+		all = append(all, audit.PhaseSlip{Name: p.Name, P99: time.Duration(h.ValueAtQuantile(99)),
+			Slip99: load.SlipOf(late, from, to, n, 0.99), Slip999: load.SlipOf(late, from, to, n, 0.999)})
+	}
+	return all
 }
 
 // clockFacts compare how far the wall clock and the monotonic clock went.

@@ -84,7 +84,7 @@ func (c *cell) verdict(out *runs.Cell, result *ledger.Result) {
 			continue
 		}
 		for _, f := range g.Figures() {
-			if a, voided := out.Voided(runs.FigureGroup(f)); voided {
+			if a, voided := out.VoidedFigure(f); voided {
 				gate.OK, gate.Voided = false, true
 				out.Reasons = append(out.Reasons, "gate "+gate.Expression+" proves nothing: audit "+a.Name+": "+a.Detail)
 				inconclusive = true

@@ -206,7 +206,11 @@ func (c *concerns) audit(a runs.Audit, where string, verdict runs.Verdict) {
 	}
 	level := levelWarning
 	if len(a.Voids) > 0 {
-		what += " Withheld for it: " + list(a.Voids) + "."
+		what += " Withheld for it: " + list(a.Voids)
+		if len(a.Phases) > 0 {
+			what += " of " + list(a.Phases)
+		}
+		what += "."
 		level = levelInconclusive
 		if verdict == runs.Pass {
 			level = levelWithheld

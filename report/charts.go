@@ -133,6 +133,10 @@ func sourceOf(f *runs.Folder, name string, c *runs.Cell) (source, []string) {
 		src.latencies = nil
 		notes = append(notes, fmt.Sprintf("The latency of %s is withheld: %s.", name, strings.TrimSuffix(oneLine(w.Detail), ".")))
 	}
+	src.latencies = slices.DeleteFunc(src.latencies, func(i runs.LatencyInterval) bool {
+		_, voided := c.VoidedLatency(i.Phase)
+		return voided
+	})
 	if p := c.Pressure; p != nil && (p.SchedulingDelay != nil || p.Checkpoints != nil) {
 		if src.events, err = f.Events(c.ID); err != nil {
 			notes = append(notes, noteOf(name, "batches and checkpoints", err))

@@ -356,9 +356,9 @@ func (s *synthetic) finish() string {
 		Exchange:   &runs.Floor{RecordsPerSecond: new(24_800_000.0)},
 		Decode:     &runs.Floor{RecordsPerSecond: new(61_000_000.0)},
 		Paced: []runs.PacedFloor{
-			{Rate: load, CPUSecondsPerMillion: new(18.6), LatencyMillis: &runs.Latency{Count: 15_000, P50: 1.4, P90: 2.0, P99: 3.9, P999: new(5.1), Max: new(6.6), Mean: 1.6}},
-			{Rate: load, CommitSeconds: new(0.5), CPUSecondsPerMillion: new(21.0), LatencyMillis: &runs.Latency{Count: 15_000, P50: 252, P90: 451, P99: 499, P999: new(506.0), Max: new(509.0), Mean: 254}},
-			{Rate: load, CommitSeconds: new(1.0), CPUSecondsPerMillion: new(20.2), LatencyMillis: &runs.Latency{Count: 20_000, P50: 503, P90: 902, P99: 994, P999: new(1006.0), Max: new(1011.0), Mean: 505}},
+			{Rate: load, CPUSecondsPerMillion: new(18.6), LatencyMillis: &runs.Latency{Count: 15_000, P50: 1.4, P90: 2.0, P99: 3.9, P999: new(5.1), Max: new(6.6), Mean: new(float64(1.6))}},
+			{Rate: load, CommitSeconds: new(0.5), CPUSecondsPerMillion: new(21.0), LatencyMillis: &runs.Latency{Count: 15_000, P50: 252, P90: 451, P99: 499, P999: new(506.0), Max: new(509.0), Mean: new(float64(254))}},
+			{Rate: load, CommitSeconds: new(1.0), CPUSecondsPerMillion: new(20.2), LatencyMillis: &runs.Latency{Count: 20_000, P50: 503, P90: 902, P99: 994, P999: new(1006.0), Max: new(1011.0), Mean: new(float64(505))}},
 		},
 	}}
 	dir, err := s.w.Finish(summary)

@@ -146,11 +146,9 @@ func (e engineCells) estimate(path string) runs.Estimate {
 // withheld returns the first reason for which a repetition's figures of the
 // path's group were withheld.
 func (e engineCells) withheld(path string) (runs.Withheld, bool) {
-	group := runs.FigureGroup(path)
 	for _, c := range e.cells {
 		for _, w := range c.Withheld {
-			// What takes the latency takes its tail, too.
-			if w.Group == group || group == runs.GroupTail && w.Group == runs.GroupLatency {
+			if w.Takes(path) {
 				return w, true
 			}
 		}

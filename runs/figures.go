@@ -73,7 +73,7 @@ func groupOf(path []string) string {
 	case "records":
 		return GroupCounts
 	case "latencyMillis":
-		if last := path[len(path)-1]; last == "p999" || last == "max" {
+		if last := path[len(path)-1]; last == "p999" || last == "max" || last == "mean" {
 			return GroupTail
 		}
 		return GroupLatency

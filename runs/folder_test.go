@@ -26,7 +26,7 @@ func testCell(id string) Cell {
 		Phases:  []Phase{{Name: "warmup", Start: 0, End: 1}, {Name: "steady", Start: 1, End: 3}},
 		Records: &Records{Sent: new(int64(30000)), Losses: new(int64(0))},
 		LatencyMillis: &LatencyMillis{Event: map[string]Latency{
-			"steady": {Count: 20000, P50: 5, P90: 7, P99: 9, P999: new(12.0), Max: new(13.0), Mean: 5.5},
+			"steady": {Count: 20000, P50: 5, P90: 7, P99: 9, P999: new(12.0), Max: new(13.0), Mean: new(5.5)},
 		}},
 		Pressure: &Pressure{FollowSeconds: new(Never), RecoverSeconds: new(Elapsed(1.5))},
 	}

@@ -50,7 +50,7 @@ func LatencyOf(h *hdrhistogram.Histogram) (l Latency, ok bool) {
 		Count: h.TotalCount(),
 		P50:   at(0), P90: at(1), P99: at(2), P999: new(at(3)),
 		Max:  new(float64(largest) / milli),
-		Mean: h.Mean() / milli,
+		Mean: new(h.Mean() / milli),
 	}, true
 }
 

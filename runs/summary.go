@@ -324,10 +324,10 @@ type Latency struct {
 	P90   float64 `json:"p90"`
 	P99   float64 `json:"p99"`
 	// P999 and Max are the tail: a few records that were handed over late make
-	// it, while the figures above stand.
+	// it, and move the mean, while the figures above stand.
 	P999 *float64 `json:"p999,omitempty"`
 	Max  *float64 `json:"max,omitempty"`
-	Mean float64  `json:"mean"`
+	Mean *float64 `json:"mean,omitempty"`
 }
 
 // Throughput is one phase's mean, in records per second.

@@ -143,11 +143,14 @@ func (c *Cell) Validate() error {
 }
 
 func (c *Cell) checkFigures(bad func(string, ...any)) {
-	for _, group := range Groups() {
-		if _, voided := c.Voided(group); voided && c.hasGroup(group) {
+	quoted := map[string]bool{}
+	c.each(func(path string, _ float64) {
+		group := FigureGroup(path)
+		if _, voided := c.VoidedFigure(path); voided && !quoted[group] {
+			quoted[group] = true
 			bad("the %s figures are voided by an audit and not withheld", group)
 		}
-	}
+	})
 	c.each(func(path string, v float64) {
 		switch {
 		case math.IsNaN(v):

@@ -6,7 +6,7 @@
 //
 // What a failure voids:
 //
-//	generator     the load was behind its schedule           tail; latency where 1 % of it was
+//	generator     the load was behind its schedule           tail; latency where 1 % of it was; of a phase
 //	offsets       a record's offset is not its sequence      counts, latency
 //	counts        the counts do not add up                   counts
 //	samples       latencies clipped or missing               latency
@@ -70,7 +70,8 @@ func Check(f Facts) []runs.Audit {
 	var all []runs.Audit
 	add := func(a ...runs.Audit) { all = append(all, a...) }
 	if f.Generator != nil {
-		add(f.Generator.schedule(), f.Generator.offsets())
+		add(f.Generator.schedule()...)
+		add(f.Generator.offsets())
 	}
 	if f.Counts != nil {
 		add(f.Counts.check())
@@ -116,7 +117,8 @@ func result(name string, ok bool, detail, remedy string, voids ...string) runs.A
 // over late is a sample that is too long: where fewer than one in a thousand is,
 // no percentile is touched; where fewer than one in a hundred is, p50 to p99
 // are moved by less than a percentile and stand, and what lies behind them says
-// more of the generator than of the engine.
+// more of the generator than of the engine. What counts are the records of a phase,
+// because that is what a figure is of.
 const SlipLimit = 5 * time.Millisecond
 
 // slipShare is the share of the cell's p99 event-time latency that the slip may
@@ -131,6 +133,8 @@ type Generator struct {
 	Slip99, Slip999, SlipMax time.Duration
 	// P99 is the cell's event-time p99 over all phases; 0 if not known.
 	P99 time.Duration
+	// Phases are those that have latencies.
+	Phases []PhaseSlip
 	// Mismatched is how many records the broker gave an offset other than their
 	// sequence. Failed is how many it never acknowledged.
 	Mismatched, Failed int64
@@ -138,22 +142,62 @@ type Generator struct {
 	Died string
 }
 
-func (g *Generator) schedule() runs.Audit {
-	limit := max(SlipLimit, time.Duration(slipShare*float64(g.P99)))
-	detail := fmt.Sprintf("99.9 %% of the records were handed over within %s of their schedule (limit %s), the slowest after %s",
-		round(g.Slip999), round(limit), round(g.SlipMax))
-	if g.Died != "" {
-		return result(NameGenerator, false, "the load process ended early: "+g.Died,
-			"look at the cell's stderr.log for the load process", runs.GroupCounts, runs.GroupLatency, runs.GroupThroughput, runs.GroupPressure, runs.GroupSteps)
+// PhaseSlip is how far the generator was behind in one phase: a figure of a phase
+// stands by the records of that phase, of which a stall that is a moment of the cell
+// may have delayed many.
+type PhaseSlip struct {
+	Name            string
+	Slip99, Slip999 time.Duration
+	P99             time.Duration // the phase's event-time p99
+}
+
+func slipLimit(p99 time.Duration) time.Duration {
+	return max(SlipLimit, time.Duration(slipShare*float64(p99)))
+}
+
+func (g *Generator) schedule() []runs.Audit {
+	const remedy = "lower load.rate or free the machine of other work: the generator did not get the processor in time"
+	limit := slipLimit(g.P99)
+	within := func(share string, slip time.Duration) string {
+		return fmt.Sprintf("%s %% of the records were handed over within %s of their schedule (limit %s), the slowest after %s",
+			share, round(slip), round(limit), round(g.SlipMax))
 	}
-	voids := runs.GroupTail
-	if g.Slip99 > limit {
-		voids = runs.GroupLatency
-		detail = fmt.Sprintf("99 %% of the records were handed over within %s of their schedule (limit %s), the slowest after %s",
-			round(g.Slip99), round(limit), round(g.SlipMax))
+	switch {
+	case g.Died != "":
+		return []runs.Audit{result(NameGenerator, false, "the load process ended early: "+g.Died,
+			"look at the cell's stderr.log for the load process", runs.GroupCounts, runs.GroupLatency, runs.GroupThroughput, runs.GroupPressure, runs.GroupSteps)}
+	case g.Slip99 > limit:
+		return []runs.Audit{result(NameGenerator, false, within("99", g.Slip99), remedy, runs.GroupLatency)}
+	case g.Slip999 > limit && len(g.Phases) == 0:
+		return []runs.Audit{result(NameGenerator, false, within("99.9", g.Slip999), remedy, runs.GroupTail)}
 	}
-	return result(NameGenerator, max(g.Slip99, g.Slip999) <= limit, detail,
-		"lower load.rate or free the machine of other work: the generator did not get the processor in time", voids)
+	// At the most one audit of each group, whatever the number of phases.
+	var all []runs.Audit
+	add := func(group, share, phase string, slip, limit time.Duration) {
+		detail := fmt.Sprintf("phase %s: %s %% of its records were handed over within %s of their schedule (limit %s)", phase, share, round(slip), round(limit))
+		for i := range all {
+			if all[i].Voids[0] == group {
+				all[i].Detail += "; " + detail
+				all[i].Phases = append(all[i].Phases, phase)
+				return
+			}
+		}
+		a := result(NameGenerator, false, detail, remedy, group)
+		a.Phases = []string{phase}
+		all = append(all, a)
+	}
+	for _, p := range g.Phases {
+		switch limit := slipLimit(p.P99); {
+		case p.Slip99 > limit:
+			add(runs.GroupLatency, "99", p.Name, p.Slip99, limit)
+		case p.Slip999 > limit:
+			add(runs.GroupTail, "99.9", p.Name, p.Slip999, limit)
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, result(NameGenerator, true, within("99.9", g.Slip999), ""))
+	}
+	return all
 }
 
 func (g *Generator) offsets() runs.Audit {

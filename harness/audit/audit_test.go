@@ -129,12 +129,31 @@ func TestBusyEngineIsAResult(t *testing.T) {
 // not change what the latency says.
 func TestSlipAgainstLatency(t *testing.T) {
 	g := &Generator{Slip999: 20 * time.Millisecond, P99: time.Second}
-	if a := g.schedule(); !a.OK {
+	if a := g.schedule(); len(a) != 1 || !a[0].OK {
 		t.Errorf("%+v", a)
 	}
 	g.P99 = 100 * time.Millisecond
-	if a := g.schedule(); a.OK {
+	if a := g.schedule(); len(a) != 1 || a[0].OK {
 		t.Errorf("%+v", a)
+	}
+}
+
+// TestAStallWithinAPhase: 200 ms of a generator are a moment of a cell, but a
+// twentieth of a phase, whose p99 then is the generator's; and the latencies of a
+// recovery, thousands of times as long, say nothing for those of the steady phase.
+func TestAStallWithinAPhase(t *testing.T) {
+	const ms = time.Millisecond
+	g := &Generator{Slip99: 4 * ms, Slip999: 190 * ms, SlipMax: 200 * ms, P99: 5 * time.Second, Phases: []PhaseSlip{
+		{"warmup", 5 * ms, 5 * ms, 30 * ms}, {"steady", 190 * ms, 200 * ms, 200 * ms}, {"late", 5 * ms, 9 * ms, 30 * ms}, {"recovery", 190 * ms, 190 * ms, 5 * time.Second},
+	}}
+	all := g.schedule()
+	if len(all) != 2 || !slices.Equal(all[0].Phases, []string{"steady"}) || !slices.Equal(all[0].Voids, []string{runs.GroupLatency}) ||
+		!slices.Equal(all[1].Phases, []string{"late"}) || !slices.Equal(all[1].Voids, []string{runs.GroupTail}) {
+		t.Errorf("%+v", all)
+	}
+	g.Phases = g.Phases[:1]
+	if all := g.schedule(); len(all) != 1 || !all[0].OK {
+		t.Errorf("%+v", all)
 	}
 }
 

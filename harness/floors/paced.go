@@ -372,7 +372,7 @@ func (m *pacedRun) result(from, to int64, h *hdrhistogram.Histogram) (f *runs.Pa
 	l, ok := runs.LatencyOf(h)
 	if limit := max(audit.SlipLimit, time.Duration(l.P99*float64(time.Millisecond))/10); ok && m.slip99 <= limit {
 		if m.slip999 > limit {
-			l.P999, l.Max = nil, nil
+			l.P999, l.Max, l.Mean = nil, nil, nil
 		}
 		f.LatencyMillis = &l
 	}

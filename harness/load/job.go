@@ -119,5 +119,7 @@ type (
 		SlipP99       int64   `json:"slipP99"`
 		SlipP999      int64   `json:"slipP999"`
 		SlipMax       int64   `json:"slipMax"`
+		// Late are the stretches of the schedule that have late records.
+		Late []Late `json:"late,omitempty"`
 	}
 )

@@ -56,6 +56,7 @@ type run struct {
 	bytes  int64
 	slip   *hdrhistogram.Histogram // of all records
 	recent *hdrhistogram.Histogram // since the last progress
+	late   slots
 }
 
 func newRun(j Job, gen workloads.Generator, emit func(string, any)) *run {
@@ -105,6 +106,7 @@ func (r *run) run(ctx context.Context) error {
 	select {
 	case s := <-r.start:
 		p.Begin(s.At, s.Wall)
+		r.late.start = s.At
 		r.emit("started", Started{s.At})
 	case <-ctx.Done():
 		return ctx.Err()
@@ -250,6 +252,7 @@ func (r *run) finish(ctx context.Context, f *filler, limit int64) error {
 		Sent: limit, Closing: closing, Acked: r.acks.good.Load(), Errors: r.acks.bad.Load(), Bytes: r.bytes,
 		Slip: string(slip), SlipWithin5ms: within,
 		SlipP99: r.slip.ValueAtQuantile(99), SlipP999: r.slip.ValueAtQuantile(99.9), SlipMax: r.slip.Max(),
+		Late: r.late.told(),
 	})
 	return nil
 }
@@ -323,6 +326,7 @@ func (f *filler) hand(in workloads.Input, closing bool) {
 		slip := min(max(0, clock.Mono()-in.Scheduled), slipTop)
 		_ = r.slip.RecordValue(slip) // within its range
 		_ = r.recent.RecordValue(slip)
+		r.late.add(in.Scheduled, slip)
 	}
 	if b.used == slabRecords {
 		r.slabs.release(b)
