@@ -26,6 +26,10 @@ type Gate struct {
 	wake   chan struct{}
 	beyond Beyond
 	lanes  []*Lane
+
+	lender   func(context.Context) (n int, err error) // nil: the gate keeps time itself
+	lent     int                                      // records that may pass
+	borrowed chan struct{}                            // closed when somebody has asked the lender; nil: nobody asks
 }
 
 // Beyond is the part of a gate that stands in other processes, before those of a
@@ -45,6 +49,24 @@ func (g *Gate) Extend(b Beyond) {
 	defer g.mu.Unlock()
 	g.beyond = b
 	b.Throttle(float64(g.rate.Load()) / 1000)
+}
+
+// Borrow makes a throttled gate let through what lender, which may block, says: how
+// many records may pass next, of a total that it shares out among several gates. So
+// none keeps a part of the total that it has no use for. The lender is asked by one
+// writer at a time, and only while there is a throttle.
+func (g *Gate) Borrow(lender func(context.Context) (n int, err error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lender = lender
+}
+
+// Lend is Enter for records that pass another gate: it waits until one may, and
+// returns how many may with it so that the gates among which the total is shared out
+// let through no more than a burst together. part is that gate's, above 0 and at most 1.
+func (g *Gate) Lend(ctx context.Context, part float64) (n int, err error) {
+	n = max(1, int(float64(g.rate.Load())/1000*(burst/2).Seconds()*part))
+	return n, g.wait(ctx, n)
 }
 
 // nap is the shortest sleep of a throttled writer: it then lets through at once
@@ -100,10 +122,11 @@ func (g *Gate) throttled(ctx context.Context) error {
 	if g.rate.Load() == 0 {
 		return nil
 	}
-	return g.wait(ctx)
+	return g.wait(ctx, 1)
 }
 
-func (g *Gate) wait(ctx context.Context) error {
+// wait waits until the first of n records may pass.
+func (g *Gate) wait(ctx context.Context, n int) error {
 	for {
 		g.mu.Lock()
 		rate := g.rate.Load()
@@ -111,13 +134,20 @@ func (g *Gate) wait(ctx context.Context) error {
 			g.mu.Unlock()
 			return nil
 		}
+		if g.lender != nil {
+			passed, err := g.borrow(ctx)
+			if passed || err != nil {
+				return err
+			}
+			continue
+		}
 		step := time.Duration(1e12 / rate)
 		now := time.Now()
 		if floor := now.Add(-burst); g.next.Before(floor) {
 			g.next = floor
 		}
 		if !g.next.After(now) {
-			g.next = g.next.Add(step)
+			g.next = g.next.Add(step * time.Duration(n))
 			g.mu.Unlock()
 			return nil
 		}
@@ -133,6 +163,39 @@ func (g *Gate) wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// borrow lets a record pass if one may; else it has the lender asked, and waits for
+// its answer or for the throttle to change. The lock is held and released.
+func (g *Gate) borrow(ctx context.Context) (passed bool, _ error) {
+	if g.lent > 0 {
+		g.lent--
+		g.mu.Unlock()
+		return true, nil
+	}
+	if asked := g.borrowed; asked != nil {
+		wake := g.wake
+		g.mu.Unlock()
+		select {
+		case <-asked:
+		case <-wake:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+		return false, nil
+	}
+	asked := make(chan struct{})
+	g.borrowed = asked
+	g.mu.Unlock()
+	n, err := g.lender(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.borrowed = nil
+	close(asked)
+	if err == nil {
+		g.lent = n
+	}
+	return false, err
 }
 
 // Leave tells the gate that n records that had entered are settled: acked of

@@ -190,3 +190,76 @@ func TestLanes(t *testing.T) {
 	none.Leave(1, 1)
 	none.Close()
 }
+
+// TestGatesShareATotal: two gates of two processes let through the total together, in
+// short bursts; where one has nothing to let through, the other has all of it.
+func TestGatesShareATotal(t *testing.T) {
+	for _, idle := range []bool{false, true} {
+		for _, rate := range []float64{50, 3000, 40_000} {
+			synctest.Test(t, func(t *testing.T) {
+				total := NewGate()
+				total.Throttle(rate)
+				ctx, cancel := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				var gates []*Gate
+				for i := range 2 {
+					g := NewGate()
+					g.Throttle(rate)
+					g.Borrow(func(ctx context.Context) (int, error) { return total.Lend(ctx, 0.5) })
+					gates = append(gates, g)
+					if idle && i > 0 {
+						continue
+					}
+					for range 2 {
+						wg.Go(func() {
+							for g.Enter(ctx) == nil {
+								g.Leave(1, 1)
+							}
+						})
+					}
+				}
+				const seconds = 20
+				time.Sleep(seconds * time.Second)
+				synctest.Wait()
+				a, _, _ := gates[0].Counts()
+				b, _, _ := gates[1].Counts()
+				slack := int64(rate*(burst+nap).Seconds()) + 5
+				if want := int64(rate * seconds); a+b < want-slack || a+b > want+slack {
+					t.Errorf("%v/s: %d + %d records in %d s", rate, a, b, seconds)
+				}
+				if !idle && (a < b/2 || b < a/2) {
+					t.Errorf("%v/s: %d and %d records", rate, a, b)
+				}
+				cancel()
+				wg.Wait()
+			})
+		}
+	}
+}
+
+// TestABorrowingGateIsFreedAtOnce, although it has asked already.
+func TestABorrowingGateIsFreedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		total, g := NewGate(), NewGate()
+		total.Throttle(0.001)
+		g.Throttle(0.001)
+		g.Borrow(func(ctx context.Context) (int, error) { return total.Lend(ctx, 1) })
+		start := time.Now()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 1000 {
+				if err := g.Enter(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		time.Sleep(time.Second)
+		total.Throttle(0)
+		g.Throttle(0)
+		<-done
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("freed after a second, the writer went on after %s", d)
+		}
+	})
+}

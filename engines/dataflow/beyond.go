@@ -20,8 +20,9 @@ var (
 	_ engines.Spread    = (*run)(nil)
 )
 
-// share is a task manager's part of the throttle: as many parts as it has of the
-// subtasks with sinks. ms.mu is held.
+// share is how much of the throttle a task manager takes at a time: as many parts as
+// it has of the subtasks with sinks. How often it does is its own affair, so what one
+// leaves another has.
 func (ms *members) share(index int) float64 {
 	here, all := 0, 0
 	for v, f := range ms.run.fragments {
@@ -35,10 +36,13 @@ func (ms *members) share(index int) float64 {
 			}
 		}
 	}
-	if all == 0 {
-		return 0
-	}
-	return ms.rate * float64(here) / float64(all)
+	return float64(max(here, 1)) / float64(max(all, 1))
+}
+
+// lend answers a task manager that asks how many records may pass its sinks.
+func (ms *members) lend(m *process, call int64) {
+	n, err := ms.run.rt.Gate.Lend(ms.ctx, ms.share(m.Index))
+	m.calls.Answer(call, n, err)
 }
 
 // Throttle implements connectors.Beyond.
@@ -47,10 +51,7 @@ func (ms *members) Throttle(rate float64) {
 	ms.rate = rate
 	ms.mu.Unlock()
 	for _, m := range ms.alive() {
-		ms.mu.Lock()
-		share := ms.share(m.Index)
-		ms.mu.Unlock()
-		_ = m.calls.Post(kindThrottle, share) // one that cannot be told is lost
+		_ = m.calls.Post(kindThrottle, rate) // one that cannot be told is lost
 	}
 }
 

@@ -120,7 +120,7 @@ func (ms *members) start(index int) (*process, error) {
 	ms.wg.Go(func() { m.tells.Serve(ms.ctx, m.tell) })
 	if err = cm.Send(cluster.Message{Kind: engines.JobMessage, Body: ms.run.rt.Members.Job}); err == nil {
 		ms.mu.Lock()
-		w := welcome{Attempt: ms.run.attempt.Number, Rate: ms.share(index), Acks: ms.run.rt.Acks != nil}
+		w := welcome{Attempt: ms.run.attempt.Number, Rate: ms.rate, Acks: ms.run.rt.Acks != nil}
 		ms.mu.Unlock()
 		err = m.calls.Call(ctx, kindWelcome, w, nil)
 	}
@@ -195,6 +195,8 @@ func (m *process) receive(msg cluster.Message) error {
 			defer m.calls.Answer(e.Call, nil, nil)
 			r.failpoint(p.Point, p.Epoch)
 		})
+	case kindPermit:
+		ms.wg.Go(func() { ms.lend(m, e.Call) })
 	case kindClaim:
 		var c claimed
 		if err := json.Unmarshal(e.Body, &c); err != nil {

@@ -93,6 +93,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	tm := &taskManager{run: r, from: m, calls: cluster.NewCalls(m.Send)}
 	r.here = tm
 	r.rt.Events = tm.event
+	r.rt.Gate.Borrow(tm.permit)
 	r.bad, r.unread = engines.NewBadInputs(r.emit), engines.NewUnreadSides(r.emit)
 	r.coordinator = &coordinator{run: r, remote: tm.tell}
 	r.seatsOf(func(s schedule.Subtask) bool { return r.places[s].TaskManager == m.Index })
@@ -382,6 +383,12 @@ func (tm *taskManager) passage(point string, epoch int64) {
 	if err := tm.calls.Call(tm.run.ctx, kindPassage, passage{point, epoch}, nil); err != nil {
 		<-tm.run.ctx.Done()
 	}
+}
+
+// permit asks how many records may pass the sinks here.
+func (tm *taskManager) permit(ctx context.Context) (n int, err error) {
+	err = tm.calls.Call(ctx, kindPermit, nil, &n)
+	return n, err
 }
 
 // claim is enumeration.claim at the worker.

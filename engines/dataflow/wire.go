@@ -25,7 +25,7 @@ const (
 	kindStart    = "start"    // let them run
 	kindMail     = "mail"     // to a subtask
 	kindClose    = "close"    // call: end a region's tasks
-	kindThrottle = "throttle" // of the sinks here
+	kindThrottle = "throttle" // of all sinks together
 	kindSeal     = "seal"     // call: no more output, and what is known of that which left
 	kindReport   = "report"   // say how you are: a status
 	kindTrim     = "trim"     // the acknowledgement log, below durable positions
@@ -37,6 +37,7 @@ const (
 	kindTell    = "tell"    // a subtask, to the coordinator
 	kindPassage = "passage" // call: a subtask has come to a failpoint
 	kindClaim   = "claim"   // call: a batch's end, before it is processed
+	kindPermit  = "permit"  // call: how many records may pass the sinks here, once one may
 	kindEvent   = "event"   // for the outside
 	kindStatus  = "status"
 	kindParted  = "parted" // the connection to another task manager is over
@@ -44,7 +45,7 @@ const (
 
 type welcome struct {
 	Attempt int     `json:"attempt"`
-	Rate    float64 `json:"rate,omitempty"` // of the sinks here, 0 for no limit
+	Rate    float64 `json:"rate,omitempty"` // of all sinks together, 0 for no limit
 	Acks    bool    `json:"acks,omitempty"`
 }
 
