@@ -153,12 +153,15 @@ func (w *twoPhase) Write(ctx context.Context, r *connectors.Record, o *connector
 // it was open for longer than it may be, where it was.
 func (w *twoPhase) outlasted(s *slot, err error) error {
 	open, timeout := time.Since(s.opened), time.Duration(w.sink.cfg.TransactionMillis)*time.Millisecond
-	if open < timeout || !final(err) {
+	if open < timeout || !final(err) && err != errTooOld {
 		return err
 	}
 	return fmt.Errorf("the transaction under id %s is %v old, older than its transaction timeout of %v, and the broker has given it up: "+
 		"a checkpoint takes too long or comes too seldom: shorten its interval, or raise the timeout: %w", s.id, open.Round(time.Millisecond), timeout, err)
 }
+
+// errTooOld stands for what a broker would say that is asked for nothing.
+var errTooOld = errors.New("nothing was written of late that could have failed")
 
 // Flush implements connectors.Writer.
 func (w *twoPhase) Flush(ctx context.Context) error {
@@ -178,6 +181,11 @@ func (w *twoPhase) Prepare(ctx context.Context) (connectors.Committable, error) 
 	}
 	if err := w.flush(ctx, w.cur.cl); err != nil {
 		return nil, w.outlasted(w.cur, err)
+	}
+	// All may have been acknowledged long ago: then it is only a commit that would
+	// fail, when a checkpoint lists it already.
+	if err := w.outlasted(w.cur, errTooOld); err != errTooOld {
+		return nil, fmt.Errorf("kafka sink %s: %w", w.node, err)
 	}
 	at := w.sampled.Load()
 	if at == nil { // the gate refused the epoch's only record

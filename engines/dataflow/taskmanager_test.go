@@ -36,6 +36,9 @@ type spreadJob struct {
 	Config      json.RawMessage
 	OnDisk      bool
 	Timed       bool // by event time, with splits that are kept together
+	// TransactionMillis is how long a transaction of the sink may be open; 0 takes
+	// the sink's own default.
+	TransactionMillis int
 }
 
 // graph is the counting job over Kafka.
@@ -44,7 +47,7 @@ func (j spreadJob) graph() (*pipeline.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	sink, err := kafka.NewSink(kafka.SinkConfig{Brokers: j.Brokers, Topic: "out"})
+	sink, err := kafka.NewSink(kafka.SinkConfig{Brokers: j.Brokers, Topic: "out", TransactionMillis: j.TransactionMillis})
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +171,20 @@ func (s *spread) remake(change func(*spreadJob)) {
 		s.t.Fatal(err)
 	}
 	s.rt.Members.Job = line
+}
+
+// reconfigure changes the configuration, for the next start.
+func (s *spread) reconfigure(change func(*Config, *spreadJob)) {
+	s.t.Helper()
+	change(s.cfg, &s.line)
+	config, err := json.Marshal(s.cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.remake(func(j *spreadJob) { j.Config = config })
+	if s.job.Graph, err = s.line.graph(); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // produce appends n records to each partition.
