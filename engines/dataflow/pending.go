@@ -11,6 +11,7 @@ import (
 	"streamduel/connectors"
 	"streamduel/engines"
 	"streamduel/engines/dataflow/checkpoints"
+	"streamduel/state"
 )
 
 // pending is a checkpoint under way: it gathers its parts, waits until those
@@ -137,7 +138,7 @@ func (c *coordinator) giveUp(p *pending, reason error) {
 	}
 }
 
-// fail gives a checkpoint up, which counts.
+// fail gives a checkpoint up, which counts. What it was in the way of goes on.
 func (c *coordinator) fail(p *pending, reason error) error {
 	c.giveUp(p, reason)
 	if p.last {
@@ -146,8 +147,14 @@ func (c *coordinator) fail(p *pending, reason error) error {
 	if c.failures++; c.failures > c.run.cfg.Checkpoint.TolerableFailures {
 		return fmt.Errorf("checkpoint %d failed, and %d in a row are tolerated: %w", p.id, c.run.cfg.Checkpoint.TolerableFailures, reason)
 	}
-	return nil
+	return c.proceed()
 }
+
+// unwritten means that a checkpoint's metadata could not be written. It is none,
+// and counts as one that failed; what it prepared, the next one lists too.
+type unwritten struct{ error }
+
+func (u unwritten) Unwrap() error { return u.error }
 
 func (c *coordinator) ack(a ack) error {
 	p := c.pending(a.id)
@@ -191,13 +198,18 @@ func (c *coordinator) proceed() error {
 	if c.run.broken {
 		return c.notify(p)
 	}
-	if err := c.makeDurable(p); err != nil {
+	switch err := c.makeDurable(p); {
+	case errors.As(err, new(unwritten)):
+		return c.fail(p, err)
+	case err != nil:
 		return err
 	}
 	return c.notify(p)
 }
 
-// makeDurable writes the metadata: from then on a restart goes on from here.
+// makeDurable writes the metadata: from then on a restart goes on from here. The
+// error is unwritten where the job may go on without this checkpoint, which it may
+// not when another process has written it.
 func (c *coordinator) makeDurable(p *pending) error {
 	r := c.run
 	r.failpoint("D4", p.id)
@@ -208,8 +220,11 @@ func (c *coordinator) makeDurable(p *pending) error {
 	if err := r.attempt.Check(); err != nil {
 		return err
 	}
-	if err := r.store.Complete(p.meta); err != nil {
+	switch err := r.store.Complete(p.meta); {
+	case errors.Is(err, state.ErrExists):
 		return fmt.Errorf("checkpoint %d: %w", p.id, err)
+	case err != nil:
+		return unwritten{fmt.Errorf("writing its metadata: %w", err)}
 	}
 	now := time.Now()
 	positions := r.durable(p.meta)
@@ -276,7 +291,7 @@ func (c *coordinator) allCommitted(p *pending) error {
 	r := c.run
 	if r.broken {
 		if err := c.makeDurable(p); err != nil {
-			return err
+			return err // it has been committed: this one cannot be given up
 		}
 	}
 	r.settle(p.meta.Positions())
