@@ -86,7 +86,8 @@ type dataflowConfig struct {
 		Unaligned bool          `json:"unaligned"`
 	} `json:"checkpoint"`
 	Buffers struct {
-		Size int `json:"size"`
+		Size    int            `json:"size"`
+		Debloat map[string]any `json:"debloat"`
 	} `json:"buffers"`
 	WatermarkInterval time.Duration      `json:"watermarkInterval"`
 	TaskManagers      int                `json:"taskManagers"`
@@ -101,6 +102,8 @@ type dataflowConfig struct {
 	AcceptLost    bool   `json:"acceptLost,omitempty"`
 	BreakRecovery bool   `json:"breakRecovery,omitempty"`
 }
+
+func (c *dataflowConfig) StandBy() int { return c.Standbys }
 
 // fakeEngine is known to scenario files and never started.
 type fakeEngine struct {

@@ -79,7 +79,7 @@ wrong, 3 inconclusive (a self-audit failed), 4 the environment failed,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.runCommand(), a.reportCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.planCommand(), a.checkpointsCommand(), a.doctorCommand())
+	root.AddCommand(a.runCommand(), a.reportCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.planCommand(), a.checkpointsCommand(), a.savepointCommand(), a.doctorCommand())
 	for _, name := range children {
 		root.AddCommand(a.childCommand(name))
 	}

@@ -16,6 +16,7 @@ import (
 	"streamduel/clock"
 	"streamduel/engines"
 	"streamduel/harness/broker"
+	"streamduel/harness/control"
 	"streamduel/harness/ledger"
 	"streamduel/harness/observer"
 	"streamduel/harness/plan"
@@ -78,6 +79,9 @@ type cell struct {
 	unwatch  func() // ends watchOutlook
 
 	folders []string // of savepoints and of jobs that were begun from them
+
+	control   *control.Server // nil where there is none
+	stopAsked atomic.Bool     // somebody outside has the job stopped
 
 	facts facts
 	death error // why the worker ended when nobody asked for it
@@ -402,6 +406,9 @@ func (c *cell) obituary() error {
 	if why != "" {
 		return errors.New(why)
 	}
+	if c.stopAsked.Load() && c.engine.failure() == "" && c.worker().Err() == nil {
+		return errors.New("the job was stopped with a savepoint, as somebody asked from outside (bench savepoint --stop)")
+	}
 	if f := c.engine.failure(); f != "" {
 		return fmt.Errorf("the engine failed: %s", f)
 	}
@@ -433,6 +440,7 @@ func (c *cell) begin(ctx context.Context) error {
 	}
 	c.rec = newRecorder(c)
 	go c.rec.loop(ctx)
+	c.takeCommands()
 	watching, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	c.unwatch = func() { cancel(); <-done }
@@ -476,8 +484,11 @@ func (c *cell) finish(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	err := c.takeNoCommands()
+	if err != nil {
+		return err
+	}
 	c.facts.end(c)
-	var err error
 	if c.facts.ends, err = c.observer.Ends(ctx); err != nil {
 		return err
 	}
@@ -584,6 +595,7 @@ func (c *cell) close() error {
 		c.worker().Kill()
 		<-c.worker().Done()
 	}
+	errs = append(errs, c.takeNoCommands())
 	if c.load != nil {
 		c.load.close()
 	}

@@ -41,24 +41,35 @@ func either(a, b <-chan struct{}) <-chan struct{} {
 	return both
 }
 
-// crash arms the point and waits for the worker to kill itself there, or to tell
-// that a part of it has failed.
+// crash arms the point and waits for the worker to kill itself there, or the one of
+// several coordinators that leads, or for it to tell that a part of it has failed.
 func (c *cell) crash(ctx context.Context, p scenarios.Phase) error {
 	f := &crashed{point: c.spec.CrashPoint(p), hit: max(p.Crash.Hit, 1), again: c.spec.CrashAgain(p)}
 	c.facts.crash(f)
+	c.engine.expectStart()
+	fell := c.engine.expectFall()
 	if err := c.command(ctx, func(id int64) worker.Command {
 		return worker.Command{ID: id, Arm: &worker.Arm{Point: f.point, Hit: f.hit}}
 	}); err != nil || c.death != nil {
 		return err
 	}
 	armed := clock.Mono()
-	ended := c.wait(ctx, faultLimit(p), either(c.worker().Done(), c.engine.survived()))
+	ended := c.wait(ctx, faultLimit(p), either(c.worker().Done(), either(c.engine.survived(), fell)))
 	f.waited = clock.Mono() - armed
 	if !ended {
 		if ctx.Err() == nil {
 			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: crash point %s was not reached %d times within %s", p.Name, f.point, f.hit, faultLimit(p)))
 		}
 		return ctx.Err()
+	}
+	if isClosed(fell) && !isClosed(c.worker().Done()) {
+		if f.reached = c.engine.lastWords(); f.reached == nil {
+			c.facts.missed = append(c.facts.missed, fmt.Sprintf("phase %s: the coordinator that led fell before crash point %s was reached %d times", p.Name, f.point, f.hit))
+		}
+		f.killed = clock.Mono()
+		err := c.takenOver(ctx, p, f)
+		f.lost = c.engine.wentOn()
+		return err
 	}
 	if f.reached = c.engine.failpoint(); f.reached == nil {
 		c.death = c.obituary() // it died of something else

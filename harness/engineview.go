@@ -48,6 +48,8 @@ type engineView struct {
 	malformed int      // events that do not decode
 	term      int64
 	deposed   []worker.Deposed
+	fell      chan struct{}             // closed when one more is, since expectFall
+	words     *engines.FailpointReached // the point at which it fell, if it did at one
 	state     stateView
 }
 
@@ -170,6 +172,11 @@ func (v *engineView) line(l proc.Line) {
 		var d worker.Deposed
 		if decode(&d) {
 			v.deposed = append(v.deposed, d)
+			if v.fell != nil {
+				v.words = v.reached // which the next coordinator's start forgets
+				close(v.fell)
+				v.fell = nil
+			}
 		}
 	case engines.Started{}.Kind():
 		var s engines.Started
@@ -373,6 +380,23 @@ func (v *engineView) blocked() map[string]float64 {
 		m[k] = s
 	}
 	return m
+}
+
+// expectFall returns a channel that is closed when one of several coordinators is
+// dead or has stopped.
+func (v *engineView) expectFall() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fell, v.words = make(chan struct{}), nil
+	return v.fell
+}
+
+// lastWords returns the failpoint at which the coordinator fell that expectFall
+// waited for, nil if it was at none.
+func (v *engineView) lastWords() *engines.FailpointReached {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.words
 }
 
 // wasDeposed returns the coordinators that have stopped or died.

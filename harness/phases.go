@@ -103,6 +103,8 @@ func (c *cell) runPhase(ctx context.Context, p scenarios.Phase, at int64) (end i
 		err = c.pauseCoordinator(ctx, p)
 	case p.Rescale != nil:
 		err = c.rescale(ctx, p)
+	case p.Savepoint:
+		err = c.savepoint(ctx, p)
 	case p.Pause != nil && p.Pause.Replace:
 		err = c.replace(ctx, p)
 	case p.Pause != nil:

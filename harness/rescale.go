@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,15 +21,9 @@ func (c *cell) rescale(ctx context.Context, p scenarios.Phase) error {
 	c.folders = append(c.folders, points, state)
 	stopping, cancel := context.WithTimeout(ctx, faultLimit(p))
 	defer cancel()
-	_, err := c.worker().Call(stopping, func(id int64) any {
-		return worker.Command{ID: id, Stop: &worker.Stop{Mode: string(engines.StopCheckpoint), Savepoint: c.w.Path(points)}}
-	})
+	path, err := c.ask(stopping, worker.Command{Stop: &worker.Stop{Mode: string(engines.StopCheckpoint), Savepoint: c.w.Path(points)}})
 	if err == nil && !c.wait(ctx, stopLimit, c.worker().Done()) && ctx.Err() == nil {
 		err = fmt.Errorf("the worker did not end within %s of its stop", stopLimit)
-	}
-	path := c.engine.savepointed()
-	if err == nil && path == "" {
-		err = errors.New("the engine does not say where its savepoint is (event savepointCompleted)")
 	}
 	if err != nil {
 		if ctx.Err() != nil {

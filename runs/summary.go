@@ -228,6 +228,7 @@ const (
 	MarkDiscovered   = "discovered"   // first record of a new partition read
 	MarkFirstResult  = "firstResult"  // first new result visible
 	MarkStarted      = "started"      // the job was started, on a backlog
+	MarkSavepoint    = "savepoint"    // a savepoint was asked for, or is there
 	MarkKilled       = "killed"       // the worker died
 	MarkRestarted    = "restarted"    // a new worker was started
 	MarkFirstVisible = "firstVisible" // first result committed after a restart

@@ -83,7 +83,7 @@ func TestAnEnginesAxisIsItsOwn(t *testing.T) {
 	}
 	for _, c := range cells {
 		for _, g := range c.Gates() {
-			if g.Label != "" && c.ID != "duel.microbatch.at-least-once.interval=1s.1" {
+			if len(g.Labels) > 0 && c.ID != "duel.microbatch.at-least-once.interval=1s.1" {
 				t.Errorf("gate %s applies to %s", g.Expression(), c.ID)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,14 +15,14 @@ import (
 //	microbatch at-least-once: records.duplicates == crash.expected.duplicates
 //	all: latencyMillis.event.steady.p99 < 5000
 //
-// The scope is "all", or an engine, a guarantee and a value of the matrix
+// The scope is "all", or an engine, a guarantee and a value of each axis of the matrix
 // (watermark=spark), any of them, separated by blanks.
 // The bound is a number, or another figure of the same cell.
 type Gate struct {
 	Scope     string    `json:"scope"`
 	Engine    string    `json:"engine,omitempty"`    // "" for every engine
 	Guarantee Guarantee `json:"guarantee,omitempty"` // "" for every guarantee
-	Label     string    `json:"label,omitempty"`     // value of the matrix, "" for every one
+	Labels    []string  `json:"labels,omitempty"`    // values of the matrix, all of which a cell must have
 	Figure    string    `json:"figure"`
 	Op        string    `json:"op"`
 	Bound     float64   `json:"bound"`
@@ -69,7 +70,7 @@ func (g Gate) Figures() []string {
 // Applies reports whether the gate is about this cell.
 func (g Gate) Applies(engine string, guarantee Guarantee, labels []string) bool {
 	return (g.Engine == "" || g.Engine == engine) && (g.Guarantee == "" || g.Guarantee == guarantee) &&
-		(g.Label == "" || contains(labels, g.Label))
+		!slices.ContainsFunc(g.Labels, func(l string) bool { return !contains(labels, l) })
 }
 
 // Eval judges a cell. A figure that the cell does not have fails the gate: no
@@ -130,12 +131,18 @@ var (
 	figurePath = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_ -]*)+$`)
 )
 
+// axisOf is what of the matrix a value is of.
+func axisOf(label string) string {
+	axis, _, _ := strings.Cut(label, "=")
+	return axis
+}
+
 // ParseGate reads one gate. engines and labels are what a scope may name.
 func ParseGate(scope, expression string, engines, labels []string) (Gate, error) {
 	g := Gate{Scope: strings.Join(strings.Fields(scope), " ")}
 	words := strings.Fields(scope)
-	if len(words) == 0 || len(words) > 3 {
-		return g, fmt.Errorf("the scope is all, or any of an engine, a guarantee and a value of the matrix")
+	if len(words) == 0 {
+		return g, fmt.Errorf("the scope is all, or any of an engine, a guarantee and a value of each axis of the matrix")
 	}
 	for _, w := range words {
 		switch {
@@ -144,8 +151,8 @@ func ParseGate(scope, expression string, engines, labels []string) (Gate, error)
 			g.Guarantee = Guarantee(w)
 		case contains(engines, w) && g.Engine == "":
 			g.Engine = w
-		case contains(labels, w) && g.Label == "":
-			g.Label = w
+		case contains(labels, w) && !slices.ContainsFunc(g.Labels, func(l string) bool { return axisOf(l) == axisOf(w) }):
+			g.Labels = append(g.Labels, w)
 		default:
 			allowed := append([]string{"all"}, engines...)
 			for _, k := range Guarantees() {

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,23 @@ func TestGatesAreParsedAndShown(t *testing.T) {
 		} else if strings.Contains(err.Error(), "\n") {
 			t.Errorf("more than one line: %v", err)
 		}
+	}
+}
+
+// TestAGateOfSeveralAxes is about the cells that have all of its values.
+func TestAGateOfSeveralAxes(t *testing.T) {
+	labels := []string{"enabled=true", "enabled=false", "interval=1s"}
+	g, err := ParseGate("dataflow interval=1s enabled=true", "records.losses == 0", testEngines, labels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cell, want := range map[string]bool{"interval=1s enabled=true": true, "enabled=true interval=1s rate=1k/s": true, "enabled=false interval=1s": false, "enabled=true": false} {
+		if got := g.Applies("dataflow", ExactlyOnce, strings.Fields(cell)); got != want {
+			t.Errorf("applies to %s: %v", cell, got)
+		}
+	}
+	if _, err := ParseGate("enabled=true enabled=false", "records.losses == 0", testEngines, labels); err == nil {
+		t.Error("two values of one axis are accepted, which no cell has")
 	}
 }
 
@@ -103,7 +121,7 @@ func FuzzGate(f *testing.F) {
 		// What was accepted means the same when it is written down.
 		s, e, _ := strings.Cut(g.Expression(), ": ")
 		again, err := ParseGate(s, e, testEngines, nil)
-		if err != nil || again != g {
+		if err != nil || !reflect.DeepEqual(again, g) {
 			t.Errorf("%q %q: %+v, written and read: %+v %v", scope, expression, g, again, err)
 		}
 		if g.Eval(func(string) (float64, bool) { return 0, false }).OK {

@@ -222,6 +222,9 @@ type Phase struct {
 	Kill     *Kill     `json:"kill,omitempty"`
 	Pause    *Pause    `json:"pause,omitempty"`
 	Rescale  *Rescale  `json:"rescale,omitempty"`
+	// Savepoint has the job take a savepoint while it runs on; the phase lasts until
+	// it is there.
+	Savepoint bool `json:"savepoint,omitempty"`
 }
 
 // DefaultFaultAtMost bounds a crash or kill phase that names no bound itself.
@@ -231,7 +234,7 @@ const DefaultFaultAtMost = Duration(30e9)
 func (s *Scenario) Backlog() bool { return len(s.Phases) > 0 && s.Phases[0].Backlog }
 
 // Fault names what is done in the phase: throttle, grow, crash, kill, pause,
-// rescale, or "" for nothing.
+// rescale, savepoint, or "" for nothing.
 func (p Phase) Fault() string {
 	switch {
 	case p.Throttle != nil:
@@ -246,6 +249,8 @@ func (p Phase) Fault() string {
 		return "pause"
 	case p.Rescale != nil:
 		return "rescale"
+	case p.Savepoint:
+		return "savepoint"
 	}
 	return ""
 }

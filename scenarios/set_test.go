@@ -14,7 +14,7 @@ func resolve1(t *testing.T, args ...string) (*Collection, error) {
 }
 
 func TestEveryBuiltInScenarioLoads(t *testing.T) {
-	want := []string{"back-pressure-pid", "back-pressure-reference", "bad-input-crash", "bad-input-policies", "catch-up", "checkpoint-under-pressure", "crash-mid-commit", "crash-point", "growth-discovery", "hot-key", "idle-partition", "lost-coordinator", "lost-executor", "lost-task-manager", "output-rows", "output-windows", "partition-growth", "receiver-crash", "rescale", "start-position", "steady", "throttled-consumer", "topic-growth"}
+	want := []string{"back-pressure-pid", "back-pressure-reference", "bad-input-crash", "bad-input-policies", "buffer-debloating", "catch-up", "checkpoint-under-pressure", "crash-mid-commit", "crash-point", "growth-discovery", "hot-key", "idle-partition", "lost-coordinator", "lost-executor", "lost-task-manager", "output-rows", "output-windows", "partition-growth", "receiver-crash", "rescale", "start-position", "steady", "throttled-consumer", "topic-growth"}
 	if got := BuiltinScenarios(); strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Fatalf("built in: %v", got)
 	}

@@ -281,12 +281,12 @@ func (d *decoder) validatePhases(s *Scenario) {
 func (d *decoder) validatePhaseLength(p *Phase, path string) {
 	d.positive(path+".duration", p.Duration)
 	d.positive(path+".atMost", p.AtMost)
-	ends := p.Crash != nil || p.Kill != nil
+	ends := p.Crash != nil || p.Kill != nil || p.Savepoint
 	switch {
 	case p.Until != "" && !d.given(path+".atMost"):
 		d.complain(path+".until", "a phase that waits needs a bound: add atMost, such as atMost: 60s")
 	case !d.given(path+".until") && d.given(path+".atMost") && !ends:
-		d.complain(path+".atMost", "only with until, crash or kill: a phase without them lasts for its duration")
+		d.complain(path+".atMost", "only with until, crash, kill or savepoint: a phase without them lasts for its duration")
 	case !d.given(path+".until") && !ends && !d.given(path+".duration"):
 		d.complain(path+".duration", "missing: how long the phase lasts, such as 15s (or until: caughtUp | drained with atMost)")
 	}
@@ -297,7 +297,7 @@ func (d *decoder) validatePhaseLength(p *Phase, path string) {
 
 func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *int) {
 	var faults []string
-	for _, f := range []string{"throttle", "grow", "crash", "kill", "pause", "rescale"} {
+	for _, f := range []string{"throttle", "grow", "crash", "kill", "pause", "rescale", "savepoint"} {
 		if d.given(path + "." + f) {
 			faults = append(faults, f)
 		}
@@ -314,6 +314,8 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 		d.validateGrow(s, p.Grow, path+".grow", partitions)
 	case p.Crash != nil:
 		d.validateCrash(s, p.Crash, path+".crash")
+		d.refuseStanding(s, path+".crash.again", "the coordinator that takes over runs already, and which one that will be nobody knows, so none can be armed before it leads")
+		d.refuseStanding(s, path+".crash.down", "one that stands by takes over as soon as the lease is over")
 	case p.Kill != nil:
 		k := p.Kill
 		d.between(path+".kill.executor", k.Executor, 1, 64)
@@ -330,12 +332,21 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 		if k.Coordinator != "" && k.Coordinator != Leader && k.Coordinator != Standby {
 			d.complain(path+".kill.coordinator", "leader or standby")
 		}
+		if k.Coordinator != "" {
+			d.validateStanding(s, path+".kill.coordinator")
+		}
 		d.validateMember(s, path+".kill.executor", "executor", k.Executor)
 		d.validateMember(s, path+".kill.taskManager", "taskManager", k.TaskManager)
 	case p.Rescale != nil:
 		d.validateRescale(s, p.Rescale, path+".rescale")
+	case p.Savepoint:
+		d.validateSavepoints(s, path+".savepoint")
 	case p.Pause != nil:
 		d.validatePause(p, path+".pause")
+		if p.Pause.Coordinator > 0 {
+			d.validateStanding(s, path+".pause.coordinator")
+		}
+		d.refuseStanding(s, path+".pause.worker", "the worker only passes on what its coordinators say, and another worker would be one more that waits for their lease: pause: { coordinator: 3s } stops the one that leads, and a standby takes its place")
 	}
 }
 

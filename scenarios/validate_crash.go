@@ -98,11 +98,49 @@ func (d *decoder) validatePause(p *Phase, path string) {
 	}
 }
 
-// validateRescale checks that every engine goes through a savepoint.
+// standing returns the engines whose jobs have coordinators that stand by, and those
+// whose jobs have none.
+func standing(s *Scenario) (some, none []string) {
+	for _, e := range s.Engines {
+		if c, ok := e.Config.(Standing); ok && c.StandBy() > 0 {
+			some = append(some, e.Name)
+		} else if len(e.Command) == 0 { // what one's own has, it says itself
+			none = append(none, e.Name)
+		}
+	}
+	return some, none
+}
+
+// validateStanding checks that every engine has a coordinator that takes the place
+// of the one that leads.
+func (d *decoder) validateStanding(s *Scenario, path string) {
+	_, none := standing(s)
+	for _, name := range none {
+		d.complain(path, fmt.Sprintf("engine %s has one coordinator, its worker: set engines.%s.standbys to 1 or more where it has that, or kill or pause the worker", name, name))
+	}
+}
+
+// refuseStanding refuses a field where coordinators stand by.
+func (d *decoder) refuseStanding(s *Scenario, path, why string) {
+	if !d.given(path) {
+		return
+	}
+	some, _ := standing(s)
+	for _, name := range some {
+		d.complain(path, fmt.Sprintf("not with engines.%s.standbys above 0: %s", name, why))
+	}
+}
+
+// validateRescale checks that there is a parallelism to go to and a way there.
 func (d *decoder) validateRescale(s *Scenario, r *Rescale, path string) {
 	if d.require(path+".parallelism", "the job's new parallelism, 1 to 64") {
 		d.between(path+".parallelism", r.Parallelism, 1, 64)
 	}
+	d.validateSavepoints(s, path)
+}
+
+// validateSavepoints checks that every engine takes savepoints.
+func (d *decoder) validateSavepoints(s *Scenario, path string) {
 	for _, e := range s.Engines {
 		if spec, builtIn := d.vocab.Engines[e.Name]; builtIn && !spec.Savepoints {
 			d.complain(path, fmt.Sprintf("engine %s takes no savepoints: in a scenario without it", e.Name))

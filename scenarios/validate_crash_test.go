@@ -18,6 +18,9 @@ func TestFaultsOfTransactionsAndRecovery(t *testing.T) {
 		{"parallelism: 2", "crash: { at: { dataflow: D5 }, again: {} }", `phases[1].crash.again: missing: a point for engine dataflow`},
 		{"parallelism: 2", "duration: 4s, pause: { worker: 3s, replace: true }", ""},
 		{"parallelism: 2", "duration: 4s, rescale: { parallelism: 4 }", ""},
+		{"parallelism: 2", "savepoint: true", ""},
+		{"parallelism: 2", "savepoint: true, atMost: 20s", ""},
+		{"parallelism: 2", "savepoint: true, duration: 1s, rescale: { parallelism: 4 }", "one fault a phase, and this one has rescale and savepoint"},
 		{"parallelism: 2", "duration: 4s, rescale: { parallelism: 65 }", `phases[1].rescale.parallelism: value "65": 1 to 64`},
 		{"parallelism: 2", "duration: 4s, rescale: {}", "phases[1].rescale.parallelism: missing: the job's new parallelism"},
 		{"parallelism: 2", "duration: 4s, pause: { coordinator: 3s, replace: true }", `phases[1].pause.replace: value "true": with worker only`},
@@ -53,6 +56,10 @@ phases:
 	_, err := load(t, replace(t, "crash: { at: { microbatch: M3, dataflow: D5 }, hit: 3 }", "duration: 1s, rescale: { parallelism: 4 }"))
 	if err == nil || !strings.Contains(err.Error(), "engine microbatch takes no savepoints: in a scenario without it") {
 		t.Errorf("rescaling an engine without savepoints: %v", err)
+	}
+	_, err = load(t, replace(t, "crash: { at: { microbatch: M3, dataflow: D5 }, hit: 3 }", "savepoint: true"))
+	if err == nil || !strings.Contains(err.Error(), `.savepoint: value "true": engine microbatch takes no savepoints`) {
+		t.Errorf("a savepoint of an engine without: %v", err)
 	}
 	_, err = load(t, replace(t, "guarantees: [at-least-once, exactly-once]", "guarantees: [at-least-once]\ntransactionTimeout: 2s"))
 	if err == nil || !strings.Contains(err.Error(), "only with exactly-once among the guarantees") {

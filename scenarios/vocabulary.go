@@ -43,6 +43,13 @@ type Membered interface {
 	Members() (kind string, n int)
 }
 
+// Standing is a configuration of an engine whose job may have coordinators that
+// stand by.
+type Standing interface {
+	// StandBy returns how many stand by.
+	StandBy() int
+}
+
 // EngineSpec describes a built-in engine.
 type EngineSpec struct {
 	// New returns a pointer to a configuration struct with its defaults set.

@@ -45,7 +45,8 @@ type flowConfig struct {
 		Unaligned bool          `json:"unaligned"`
 	} `json:"checkpoint"`
 	Buffers struct {
-		Size int `json:"size"`
+		Size    int            `json:"size"`
+		Debloat map[string]any `json:"debloat"`
 	} `json:"buffers"`
 	WatermarkInterval time.Duration `json:"watermarkInterval"`
 	TaskManagers      int           `json:"taskManagers"`
@@ -60,6 +61,8 @@ type flowConfig struct {
 	AcceptLost    bool   `json:"acceptLost,omitempty"`
 	BreakRecovery bool   `json:"breakRecovery,omitempty"`
 }
+
+func (c *flowConfig) StandBy() int { return c.Standbys }
 
 type ysbParams struct {
 	Delay  time.Duration `json:"delay"`

@@ -161,6 +161,7 @@ type Pause struct {
 type Answer struct {
 	ID    int64  `json:"id"`
 	Error string `json:"error,omitempty"`
+	Path  string `json:"path,omitempty"` // of the savepoint that was asked for
 }
 
 // Kind names the event.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 
@@ -20,7 +21,8 @@ import (
 // A job with standbys is run by one of several workers, children of the one that
 // the harness has started. They share the job's folder and nothing else: which of
 // them leads, a lease in it says. The parent, the front, is neither leader nor
-// witness: it passes on what the leader says, passes commands to it, and looks on.
+// witness: it passes on what the leader says, passes commands to it, looks on, and
+// starts another standby for each that is lost.
 
 // campaign waits until this worker leads.
 func (w *worker) campaign(ctx context.Context, job *state.Folder, coordinator int, length time.Duration) (*lease.Hold, error) {
@@ -35,9 +37,13 @@ func (w *worker) campaign(ctx context.Context, job *state.Folder, coordinator in
 // front is the worker that the others are children of.
 type front struct {
 	w      *worker
-	heard  chan any // what happens, for one goroutine
+	job    Job
+	lease  time.Duration
+	heard  chan any      // what happens, for one goroutine
+	over   chan struct{} // closed when nobody takes it any more
 	each   []*coordinator
 	leader *coordinator
+	coming int       // standbys that will be started
 	held   []Command // while nobody leads
 	limit  *Throttle // what a new leader is told
 }
@@ -45,6 +51,7 @@ type front struct {
 // coordinator is one of the workers that may lead.
 type coordinator struct {
 	number  int
+	since   time.Time
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	open    map[int64]bool // commands that it has not answered
@@ -64,21 +71,22 @@ type (
 		who *coordinator
 		err error
 	}
-	goOn struct{ who *coordinator }
+	goOn  struct{ who *coordinator }
+	start struct{}
 )
 
 // front runs a job by several coordinators until it has ended.
-func (w *worker) front(ctx context.Context, j Job, standbys int, lines *bufio.Scanner) error {
+func (w *worker) front(ctx context.Context, j Job, standbys int, lease time.Duration, lines *bufio.Scanner) error {
 	switch {
 	case w.connectors.Coordinator == nil:
 		return refusal{errors.New("standbys: whoever runs the job here cannot start processes: set it to 0")}
-	case j.Acks || j.Arm != nil:
-		return refusal{fmt.Errorf("standbys: value %d: a crash at a point ends the worker, and with standbys only one of its coordinators would end: set it to 0, or kill the leader", standbys)}
+	case j.Arm != nil:
+		return refusal{fmt.Errorf("standbys: value %d: a point that is armed before the job starts is for the one coordinator that will run it, and which of several that is nobody knows: set it to 0, or arm the point when one leads", standbys)}
 	}
-	f := &front{w: w, heard: make(chan any, 64)}
+	f := &front{w: w, job: j, lease: lease, heard: make(chan any, 64), over: make(chan struct{})}
 	defer f.end()
-	for i := range standbys + 1 {
-		if err := f.start(j, i+1); err != nil {
+	for range standbys + 1 {
+		if err := f.start(); err != nil {
 			return refusal{err}
 		}
 	}
@@ -95,6 +103,14 @@ func (w *worker) front(ctx context.Context, j Job, standbys int, lines *bufio.Sc
 				f.said(h.by, h.line)
 			case goOn:
 				h.who.signal(syscall.SIGCONT)
+			case start:
+				f.coming--
+				if err := f.start(); err != nil {
+					w.log.Error("a lost coordinator is not replaced", "error", err)
+					if f.alone() {
+						return f.noneLeft(err.Error())
+					}
+				}
 			case died:
 				if ended, err := f.died(h.who, h.err); ended {
 					return err
@@ -108,8 +124,9 @@ func (w *worker) front(ctx context.Context, j Job, standbys int, lines *bufio.Sc
 }
 
 // start starts a coordinator.
-func (f *front) start(j Job, number int) error {
-	c := &coordinator{number: number, cmd: f.w.connectors.Coordinator(), open: map[int64]bool{}}
+func (f *front) start() error {
+	j, number := f.job, len(f.each)+1
+	c := &coordinator{number: number, since: time.Now(), cmd: f.w.connectors.Coordinator(), open: map[int64]bool{}}
 	j.Coordinator = number
 	line, err := json.Marshal(j)
 	if err != nil {
@@ -139,15 +156,23 @@ func (f *front) start(j Job, number int) error {
 			if err != nil {
 				break // a line without its end is one that a kill has cut
 			}
-			f.heard <- said{c, line}
+			f.hear(said{c, line})
 		}
 		err := c.cmd.Wait()
 		if errors.Is(err, exec.ErrWaitDelay) {
 			err = nil
 		}
-		f.heard <- died{c, err}
+		f.hear(died{c, err})
 	}()
 	return nil
+}
+
+// hear has something taken that has happened, unless all is over.
+func (f *front) hear(x any) {
+	select {
+	case f.heard <- x:
+	case <-f.over:
+	}
 }
 
 // said takes a line of a coordinator.
@@ -234,14 +259,47 @@ func (f *front) died(c *coordinator, err error) (ended bool, _ error) {
 		d.Error = err.Error()
 	}
 	f.w.emit(d)
-	for _, o := range f.each {
-		if !o.dead {
-			return false, nil
-		}
+	if superseded || killed(err) {
+		f.replace(c)
 	}
-	failed := engines.Failed{Error: fmt.Sprintf("no coordinator is left; the last was coordinator %d: %s", c.number, d.Error)}
+	if f.alone() {
+		return true, f.noneLeft(fmt.Sprintf("the last was coordinator %d: %s", c.number, d.Error))
+	}
+	return false, nil
+}
+
+// killed reports whether a process was ended from outside. One that has ended by
+// itself is not replaced: the next would end as it did.
+func killed(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	s, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && s.Signaled()
+}
+
+// replace has another coordinator started for one that is lost: at once, or where
+// that did not live as long as its lease, after so long, because whatever kills it
+// may go on doing so.
+func (f *front) replace(c *coordinator) {
+	f.coming++
+	var pause time.Duration
+	if time.Since(c.since) < f.lease {
+		pause = f.lease
+	}
+	time.AfterFunc(pause, func() { f.hear(start{}) })
+}
+
+// alone reports whether nobody is left who may ever lead.
+func (f *front) alone() bool {
+	return f.coming == 0 && !slices.ContainsFunc(f.each, func(c *coordinator) bool { return !c.dead })
+}
+
+func (f *front) noneLeft(why string) error {
+	failed := engines.Failed{Error: "no coordinator is left; " + why}
 	f.w.emit(failed)
-	return true, errors.New(failed.Error)
+	return errors.New(failed.Error)
 }
 
 // verdict is what the coordinator that has ended the job says of it.
@@ -275,7 +333,7 @@ func (f *front) command(c Command) {
 			err = errors.New("pause: coordinator: leader and millis above 0 are allowed")
 		} else if who, err = f.which(Leading); err == nil {
 			who.signal(syscall.SIGSTOP)
-			time.AfterFunc(time.Duration(c.Pause.Millis)*time.Millisecond, func() { f.heard <- goOn{who} })
+			time.AfterFunc(time.Duration(c.Pause.Millis)*time.Millisecond, func() { f.hear(goOn{who}) })
 		}
 	default:
 		if c.Throttle != nil {
@@ -309,7 +367,7 @@ func (f *front) which(name string) (*coordinator, error) {
 				return c, nil
 			}
 		}
-		return nil, errors.New("no coordinator stands by any more")
+		return nil, errors.New("no coordinator stands by just now")
 	}
 	return nil, fmt.Errorf("coordinator %q: leader or standby", name)
 }
@@ -340,6 +398,7 @@ func (c *coordinator) signal(s syscall.Signal) {
 // end ends all coordinators: whatever they still do, the job has ended. The end
 // of their input ends them, a stopped one when it may go on.
 func (f *front) end() {
+	defer close(f.over)
 	left := 0
 	for _, c := range f.each {
 		if !c.dead {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -40,7 +41,10 @@ func TestMain(m *testing.M) {
 // still is an engine whose job begins an attempt and does nothing.
 type still struct{}
 
-type stillConfig struct{ Standbys int }
+type stillConfig struct {
+	Standbys int
+	Dies     bool // by itself, when it leads
+}
 
 func (still) Name() string            { return "still" }
 func (still) Config() any             { return &stillConfig{} }
@@ -50,7 +54,10 @@ func (still) Standbys(config any) (int, time.Duration) {
 }
 func (still) Plan(engines.Job, any) (engines.Plan, error) { return engines.Plan{}, nil }
 
-func (still) Start(ctx context.Context, job engines.Job, _ any, rt engines.Runtime) (engines.Run, error) {
+func (still) Start(ctx context.Context, job engines.Job, config any, rt engines.Runtime) (engines.Run, error) {
+	if config.(*stillConfig).Dies {
+		os.Exit(7)
+	}
 	a, err := state.NextAttempt(job.Folder, job.Name)
 	if err != nil {
 		return nil, err
@@ -155,8 +162,12 @@ func TestStandbys(t *testing.T) {
 	h.hear(`"event":"elected"`, `"term":3`)
 	h.hear(`"event":"started"`, `"attempt":3`)
 	h.hear(`"event":"deposed"`, "led in term 2 and was superseded by coordinator", "attempt 2 of this job was superseded by attempt 3")
+	// As many stand by as before, and one that stands by is replaced like the others.
 	h.say(Command{ID: 9, Kill: &Kill{Coordinator: Standing}})
-	h.hear(`"id":9`, "no coordinator stands by any more")
+	if l := h.hear(`"id":9`); strings.Contains(l, "error") {
+		t.Errorf("killing one that stands by: %s", l)
+	}
+	h.hear(`"event":"deposed"`, "signal: killed")
 	h.say(Command{ID: 10, Stop: &Stop{Mode: "drain"}})
 	h.hear(`"event":"answer"`, `"id":10`)
 	for h.lines.Scan() {
@@ -166,15 +177,35 @@ func TestStandbys(t *testing.T) {
 	}
 }
 
-// TestTheLastCoordinator: without any, the job has failed.
-func TestTheLastCoordinator(t *testing.T) {
+// TestLostCoordinatorsAreReplaced: more are killed than ever stood by at once.
+func TestLostCoordinatorsAreReplaced(t *testing.T) {
 	h := host(t, Job{Protocol: Protocol, Name: "job", Workload: "nothing", Engine: "still", Config: json.RawMessage(`{"Standbys":1}`),
 		Guarantee: string(connectors.ExactlyOnce), Folder: t.TempDir(), Durability: string(state.DurableProcess)})
-	for id := range int64(2) {
-		h.hear(`"event":"started"`)
+	h.hear(`"event":"elected"`, `"term":1`)
+	for id := range int64(3) {
+		h.hear(`"event":"started"`, fmt.Sprintf(`"attempt":%d`, id+1))
 		h.say(Command{ID: id + 1, Kill: &Kill{Coordinator: Leading}})
+		h.hear(`"event":"elected"`, fmt.Sprintf(`"term":%d`, id+2))
 	}
-	h.hear(`"event":"failed"`, "no coordinator is left")
+	h.hear(`"event":"started"`, `"attempt":4`)
+	h.say(Command{ID: 9, Stop: &Stop{Mode: "drain"}})
+	h.hear(`"event":"answer"`, `"id":9`)
+	for h.lines.Scan() {
+	}
+	if err := h.Wait(); err != nil {
+		t.Errorf("the worker ended with %v", err)
+	}
+}
+
+// TestTheLastCoordinator: one that ends by itself is not replaced, and without any
+// the job has failed.
+func TestTheLastCoordinator(t *testing.T) {
+	h := host(t, Job{Protocol: Protocol, Name: "job", Workload: "nothing", Engine: "still", Config: json.RawMessage(`{"Standbys":1,"Dies":true}`),
+		Guarantee: string(connectors.ExactlyOnce), Folder: t.TempDir(), Durability: string(state.DurableProcess)})
+	for range 2 {
+		h.hear(`"event":"deposed"`, "exit status 7")
+	}
+	h.hear(`"event":"failed"`, "no coordinator is left; the last was coordinator", "exit status 7")
 	for h.lines.Scan() {
 	}
 	var exit *exec.ExitError
@@ -183,11 +214,11 @@ func TestTheLastCoordinator(t *testing.T) {
 	}
 }
 
-// TestStandbysAreRefusedWithACrash, by name.
-func TestStandbysAreRefusedWithACrash(t *testing.T) {
-	h := host(t, Job{Protocol: Protocol, Name: "job", Workload: "nothing", Engine: "still", Config: json.RawMessage(`{"Standbys":1}`), Acks: true,
+// TestStandbysAreRefusedWithAnArmedStart, by name.
+func TestStandbysAreRefusedWithAnArmedStart(t *testing.T) {
+	h := host(t, Job{Protocol: Protocol, Name: "job", Workload: "nothing", Engine: "still", Config: json.RawMessage(`{"Standbys":1}`), Arm: &Arm{Point: "R1", Hit: 1},
 		Guarantee: string(connectors.ExactlyOnce), Folder: t.TempDir(), Durability: string(state.DurableProcess)})
-	h.hear(`"event":"failed"`, "standbys: value 1", "set it to 0, or kill the leader")
+	h.hear(`"event":"failed"`, "standbys: value 1", "set it to 0, or arm the point when one leads")
 	for h.lines.Scan() {
 	}
 	var exit *exec.ExitError

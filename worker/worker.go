@@ -228,8 +228,8 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	}
 	standing, _ := engine.(engines.Standing)
 	if standing != nil && j.Coordinator == 0 {
-		if n, _ := standing.Standbys(config); n > 0 {
-			return w.front(ctx, j, n, lines)
+		if n, length := standing.Standbys(config); n > 0 {
+			return w.front(ctx, j, n, length, lines)
 		}
 	}
 	commands := make(chan Command)
@@ -297,9 +297,11 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 	if j.Coordinator == 0 {
 		go w.read(ctx, lines, commands)
 	}
+	var asked sync.WaitGroup // savepoints that are not answered
 	for {
 		select {
 		case err := <-ended:
+			asked.Wait()                                  // the job's end ends them
 			w.emit(engines.Sampled{Gauges: run.Gauges()}) // the counts are whole only now
 			w.counted(run)
 			w.emit(usage(run))
@@ -308,6 +310,12 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 			}
 			return nil
 		case c := <-commands:
+			if c.Savepoint != nil || c.Stop != nil && c.Stop.Savepoint != "" {
+				// It takes as long as a checkpoint: what is commanded meanwhile, such as
+				// that the sink may go on, does not wait for it.
+				asked.Go(func() { w.emit(savepoint(c, run, engine)) })
+				continue
+			}
 			if err := w.obey(c, run, engine); err != nil {
 				w.emit(Answer{ID: c.ID, Error: err.Error()})
 				continue
@@ -318,7 +326,9 @@ func (w *worker) run(ctx context.Context, j Job, lines *bufio.Scanner) error {
 			if err := run.Stop(context.Background(), engines.StopCheckpoint); err != nil {
 				return err
 			}
-			return <-ended
+			err := <-ended
+			asked.Wait()
+			return err
 		}
 	}
 }
@@ -359,18 +369,6 @@ func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
 			}
 		}
 		w.gate.Throttle(rate)
-	case c.Savepoint != nil, c.Stop != nil && c.Stop.Savepoint != "":
-		s, ok := run.(engines.Savepointer)
-		if !ok {
-			return fmt.Errorf("engine %s takes no savepoints", e.Name())
-		}
-		var err error
-		if c.Stop != nil {
-			_, err = s.StopWithSavepoint(context.Background(), engines.StopMode(c.Stop.Mode), c.Stop.Savepoint)
-		} else {
-			_, err = s.Savepoint(context.Background(), c.Savepoint.Dir) // an event names the path
-		}
-		return err
 	case c.Kill != nil:
 		return kill(*c.Kill, run, e)
 	case c.Pause != nil:
@@ -381,6 +379,25 @@ func (w *worker) obey(c Command, run engines.Run, e engines.Engine) error {
 		return errors.New("the command is none of arm, throttle, kill, pause, stop, savepoint")
 	}
 	return nil
+}
+
+// savepoint takes one, or ends the job with one, and answers.
+func savepoint(c Command, run engines.Run, e engines.Engine) Answer {
+	s, ok := run.(engines.Savepointer)
+	if !ok {
+		return Answer{ID: c.ID, Error: fmt.Sprintf("engine %s takes no savepoints", e.Name())}
+	}
+	a := Answer{ID: c.ID}
+	var err error
+	if c.Stop != nil {
+		a.Path, err = s.StopWithSavepoint(context.Background(), engines.StopMode(c.Stop.Mode), c.Stop.Savepoint)
+	} else {
+		a.Path, err = s.Savepoint(context.Background(), c.Savepoint.Dir)
+	}
+	if err != nil {
+		a.Path, a.Error = "", err.Error()
+	}
+	return a
 }
 
 // kill ends one of the job's processes; what becomes of the job the engine

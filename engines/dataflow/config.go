@@ -142,6 +142,9 @@ func DefaultConfig() Config {
 // Members implements scenarios.Membered.
 func (c *Config) Members() (kind string, n int) { return "taskManager", c.TaskManagers }
 
+// StandBy implements scenarios.Standing.
+func (c *Config) StandBy() int { return c.Standbys }
+
 // Validate returns what is not allowed, each error beginning with the field's
 // path.
 func (c *Config) Validate() error {
