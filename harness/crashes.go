@@ -26,6 +26,7 @@ type crashed struct {
 	again             string
 	reachedAgain      *engines.FailpointReached // of the worker that was started first
 	lost              bool                      // the restart went on without prepared output
+	clean             bool                      // the job was stopped in order, which costs nothing
 }
 
 // either is closed with the first of two channels.

@@ -35,6 +35,9 @@ func TestCrashesAddUp(t *testing.T) {
 	if _, missed := judged(5, at("M2", 3), at("M3", 5)); len(missed) != 1 || !strings.Contains(missed[0], "expected 8") {
 		t.Errorf("three copies less: %v", missed)
 	}
+	if _, missed := judged(5, &crashed{point: "rescaled to 1", clean: true}, at("M3", 5)); len(missed) > 0 {
+		t.Errorf("behind a stop in order: %v", missed)
+	}
 	// A kill leaves no last words: what it costs nobody knows.
 	if out, missed := judged(7, &crashed{point: "anywhere"}, at("M3", 5)); len(missed) > 0 || out.Crash.Expected != nil {
 		t.Errorf("behind a kill: %v, %+v", missed, out.Crash.Expected)

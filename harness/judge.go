@@ -270,7 +270,7 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 	expected, err := c.expected(out, k)
 	for _, before := range c.facts.earlier {
 		switch {
-		case err != nil:
+		case err != nil, before.clean:
 		case before.reached != nil:
 			var x ledger.Expectation
 			if x, err = c.expected(out, before); err == nil {

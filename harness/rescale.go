@@ -14,7 +14,7 @@ import (
 // rescale stops the job with a savepoint and begins it from that in a folder of its
 // own, at another parallelism.
 func (c *cell) rescale(ctx context.Context, p scenarios.Phase) error {
-	f := &crashed{point: fmt.Sprintf("rescaled to %d", p.Rescale.Parallelism)}
+	f := &crashed{point: fmt.Sprintf("rescaled to %d", p.Rescale.Parallelism), clean: true}
 	c.facts.crash(f)
 	n := len(c.folders)
 	points, state := fmt.Sprintf("savepoints-%d", n), fmt.Sprintf("state-%d", n)
