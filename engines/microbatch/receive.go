@@ -90,7 +90,7 @@ func newIntake(s *source, cfg ReceiverConfig) (*intake, error) {
 			}
 		}
 		if err != nil {
-			return nil, s.fail(fmt.Errorf("write-ahead log: %s: %w", logName(blockPrefix, n), err))
+			return nil, s.fail(fmt.Errorf("write-ahead log: %s: %w"+remedyFolder, logName(blockPrefix, n), err))
 		}
 		in.put(b, n)
 	}
@@ -116,9 +116,21 @@ func (in *intake) put(b block, number int64) {
 	}
 }
 
+// oldest returns where batches begin with a split that no batch has named: where the
+// source says, or where the log's blocks begin that were received before.
+func (in *intake) oldest(id connectors.SplitID, from connectors.Position) connectors.Position {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if st := in.stocks[id]; st != nil && len(st.chunks) > 0 {
+		return min(from, st.chunks[0].from)
+	}
+	return from
+}
+
 // follow begins to receive a split behind what is stored of it, at the earliest
-// from a position.
-func (in *intake) follow(sp connectors.Split, from connectors.Position) {
+// from a position. Batches take it from first on, so the log must have what lies
+// between.
+func (in *intake) follow(sp connectors.Split, from, first connectors.Position) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	st := in.stocks[sp.ID]
@@ -126,11 +138,23 @@ func (in *intake) follow(sp connectors.Split, from connectors.Position) {
 		st = &stock{split: sp, end: from}
 		in.stocks[sp.ID] = st
 	}
+	if in.log != nil {
+		begins := st.end
+		if i := sort.Search(len(st.chunks), func(i int) bool { return st.chunks[i].until > first }); i < len(st.chunks) {
+			begins = st.chunks[i].from
+		} else if first == from {
+			begins = first // nothing of it is needed
+		}
+		if begins > first || st.end < from && first < from {
+			return fmt.Errorf("write-ahead log: split %s: what was received from position %d on is missing"+remedyFolder, sp.ID, first)
+		}
+	}
 	st.split = sp // the log's blocks do not know its incarnation
 	st.end = max(st.end, from)
 	st.committed = from
 	in.order = append(in.order, st)
 	in.followFar(len(in.order) - 1)
+	return nil
 }
 
 // end returns behind which position nothing of a split is stored.

@@ -262,7 +262,9 @@ func (r *run) follow(newest *offsetEntry) error {
 				}
 				x.reached.Store(int64(positions[id]))
 				if s.intake != nil {
-					s.intake.follow(x.Split, at)
+					if err := s.intake.follow(x.Split, at, positions[id]); err != nil {
+						return s.fail(err)
+					}
 				}
 			}
 		}

@@ -164,10 +164,13 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 		if !ok {
 			return s.fail(fmt.Errorf("split %s has no start position", sp.ID))
 		}
-		s.add(sp, p)
 		if s.intake != nil {
-			s.intake.follow(sp, p)
+			p = s.intake.oldest(sp.ID, p)
+			if err := s.intake.follow(sp, p, p); err != nil {
+				return s.fail(err)
+			}
 		}
+		s.add(sp, p)
 		s.run.emit(engines.Discovered{Split: sp.ID, From: p})
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -248,6 +249,67 @@ func TestTornBlock(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGapsInTheLogOfReceivers: blocks that a batch is made of, or will be, must be there.
+func TestGapsInTheLogOfReceivers(t *testing.T) {
+	for _, c := range []struct {
+		point string
+		gone  int // of the blocks that are left, from the oldest
+	}{{"M1", 0}, {"M1", 1}, {"M0", 0}} {
+		t.Run(fmt.Sprint(c.point, ", block ", c.gone), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := receiving(t, 1, true)
+				b.config.Source.Receiver.Receivers = 1
+				p := b.startArmed(c.point, 2)
+				b.topic.fill(10, 3)
+				<-time.After(150 * time.Millisecond)
+				b.topic.fill(10, 3)
+				<-time.After(25 * time.Millisecond)
+				b.topic.fill(10, 3)
+				if p.Wait() == nil {
+					t.Fatal("no crash")
+				}
+				p.cancel()
+				blocks, err := filepath.Glob(filepath.Join(b.dir, "received-in", "block-*"))
+				if err != nil || len(blocks) < 2 {
+					t.Fatal(blocks, err)
+				}
+				if err := os.Remove(blocks[c.gone]); err != nil {
+					t.Fatal(err)
+				}
+				_, err = b.tryStart("", 0)
+				if err == nil || !strings.Contains(err.Error(), "write-ahead log: split in/0: what was received from position 10 on is missing: put back what is missing or damaged, or begin anew") {
+					t.Errorf("start: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestReceivedOfANewSplit: blocks of a split that no batch has named yet are taken,
+// although the source would begin behind them by now.
+func TestReceivedOfANewSplit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := receiving(t, 2, true)
+		b.topic.latest = true
+		b.topic.fill(100, 7)
+		p := b.startArmed("M0", 2)
+		<-time.After(150 * time.Millisecond)
+		b.topic.grow(3)
+		p.await("its discovery", func(es []engines.Event) bool { return count(es, "discovered") == 3 })
+		for range 20 {
+			b.topic.add(2, 1)
+		}
+		if p.Wait() == nil {
+			t.Fatal("no crash")
+		}
+		p.cancel()
+		p = b.start()
+		<-time.After(time.Second)
+		p.stopNow()
+		b.expect(0, 0)
+	})
 }
 
 // TestReceiverRate: the limit holds where records are received.
