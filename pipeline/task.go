@@ -63,7 +63,8 @@ type TaskConfig struct {
 	// it the task waits itself (see mail).
 	Wake func()
 	// Slice is how many bytes of a buffer Feed takes in at once; 0 takes all of
-	// it. An engine that has other things to do between two slices sets it.
+	// it. An engine that has other things to do between two slices sets it, and
+	// may change it (Task.SetSlice).
 	Slice int
 	// Origins makes records carry their origin to the sinks.
 	Origins bool
@@ -161,6 +162,9 @@ type Input interface {
 
 // Source returns the head of a source of the fragment.
 func (t *Task) Source(n *Node) SourceHead { return t.sources[n] }
+
+// SetSlice changes TaskConfig.Slice, from the next Feed on.
+func (t *Task) SetSlice(bytes int) { t.slice = bytes }
 
 // Outputs returns the task's exchange writers.
 func (t *Task) Outputs() []Output { return t.outputs }

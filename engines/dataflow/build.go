@@ -436,10 +436,11 @@ func (r *run) openTask(t *task, from *checkpoints.Checkpoint) (err error) {
 		}
 		t.sinks = append(t.sinks, &sinkWriter{node: n, writer: w})
 	}
+	t.take = 1
 	t.pipe, err = f.Build(pipeline.TaskConfig{
 		Context: t.ctx, Subtask: t.index, Job: r.job.Parallelism, MaxParallelism: r.job.MaxParallelism,
 		Host: t, Origins: r.job.Origins, Backend: r.backend, BadInput: r.bad.Take, Unread: r.unread.Take,
-		Slice: slice * 16,
+		Slice: t.take * frameBytes,
 		Wake:  func() { t.box.signal(sigData) }, // only wakes: the loop looks for itself
 	})
 	if err != nil {

@@ -12,10 +12,13 @@ import (
 	"streamduel/pipeline"
 )
 
-// slice is how many records of a batch are pushed between two looks into the
-// mailbox: a throttled sink in the same task must not keep a barrier waiting
-// for a whole batch.
-const slice = 256
+// slice is how many records of a batch are pushed at most between two looks into the
+// mailbox: a throttled sink in the same task must not keep a barrier waiting for a
+// whole batch. Of a buffer it is frameBytes times as many bytes.
+const (
+	slice      = 256
+	frameBytes = 16
+)
 
 // sourceReader is the head of a source's subtask.
 type sourceReader struct {
@@ -117,7 +120,7 @@ func (s *sourceReader) step() (progressed bool, err error) {
 		}
 	}
 	s.window = *s.batch
-	until := min(s.next+slice, len(s.batch.Records))
+	until := min(s.next+t.take, len(s.batch.Records))
 	s.window.Records = s.batch.Records[:until]
 	before := s.next
 	s.next, err = s.head.Push(&s.window, s.next)

@@ -44,6 +44,10 @@ type task struct {
 	current   *exchange.Buffer
 	currentCh int
 
+	take    int   // records that a step takes in, at most slice: see pace
+	stepped int64 // when the last step began, Unix milliseconds
+	rested  bool  // it has waited since
+
 	target  int64 // watermark to reach
 	moving  bool  // it has not reached all operators
 	ending  bool  // all input has ended
@@ -223,6 +227,7 @@ func (t *task) wait(reason waitReason) {
 			defer t.timer.Stop()
 		}
 	}
+	t.rested = true
 	t.waits.begin(reason)
 	defer t.waits.end()
 	select {
@@ -232,11 +237,40 @@ func (t *task) wait(reason waitReason) {
 	}
 }
 
+// A step that took longer than slow milliseconds is followed by a shorter one, and one
+// that took hardly any time by one of twice as many records, up to slice.
+const (
+	slow  = 10
+	quick = 2
+)
+
+// pace decides how many records the step that begins now takes in. Where a record
+// takes long, because of its function or of a sink that is throttled, a barrier must
+// not wait for hundreds of them; where it does not, looks into the mailbox cost most.
+func (t *task) pace(now int64) {
+	took := now - t.stepped
+	t.stepped = now
+	switch {
+	case t.rested:
+		t.rested = false
+		return
+	case took > slow && t.take > 1:
+		t.take = max(int(int64(t.take)*slow/took), 1)
+	case took < quick && t.take < slice:
+		t.take = min(2*t.take, slice)
+	default:
+		return
+	}
+	t.pipe.SetSlice(t.take * frameBytes)
+}
+
 // step is the default action.
 func (t *task) step() (progressed bool, err error) {
 	// Behind the end nobody expects anything any more: timers that are not due by
 	// then stay in the state, as in Flink.
-	if now := t.run.rt.Clock.Millis(); !t.closing && (now != t.now || t.timing) {
+	now := t.run.rt.Clock.Millis()
+	t.pace(now)
+	if !t.closing && (now != t.now || t.timing) {
 		t.now = now
 		done, err := t.pipe.ProcessingTime(now)
 		if t.timing = !done; t.timing || err != nil {

@@ -96,6 +96,38 @@ func TestCrashesWithRecordsOnTheirWay(t *testing.T) {
 	}
 }
 
+// TestASlowRecordHoldsABarrierUpAndNoMore: however slow the sink is, whatever it
+// reads from, a barrier waits for few records of those at hand.
+func TestASlowRecordHoldsABarrierUpAndNoMore(t *testing.T) {
+	for _, chained := range []bool{false, true} {
+		t.Run(fmt.Sprint("chained ", chained), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, connectors.ExactlyOnce, 2)
+				w.cfg.Checkpoint.Interval, w.cfg.Checkpoint.Unaligned = Duration(time.Second), !chained
+				w.b.grow("in", 4)
+				w.fill("in", 10_000, 37)
+				w.rt.Gate.Throttle(20)
+				if chained {
+					w.job.Graph = pipeline.New("chained")
+					pipeline.To(pipeline.From(w.job.Graph, "in", topic{w.b, "in"}, decodeItem), "out", output{w.b}, encodeItem)
+				}
+				r := w.start(context.Background())
+				time.Sleep(30 * time.Second)
+				done := w.completed()
+				w.stop(r, engines.StopNow)
+				if len(done) < 10 {
+					t.Fatalf("%d checkpoints were done in 30 s", len(done))
+				}
+				for _, c := range done[len(done)-5:] {
+					if c.Duration > 500 {
+						t.Errorf("it took %v ms while a record takes 100", c.Duration)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestRecordsOnTheirWayThroughTwoExchanges: what a barrier has overtaken before a
 // subtask is that subtask's, and none of those that it goes on to.
 func TestRecordsOnTheirWayThroughTwoExchanges(t *testing.T) {
