@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -123,13 +124,49 @@ func (s *Sink) sweep(env connectors.Env) error {
 		return fmt.Errorf("file sink: %w", err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "."+prefix(env)) && strings.HasSuffix(e.Name(), ".tmp") {
+		if unpublished(e.Name(), prefix(env)) {
 			if err := os.Remove(filepath.Join(s.cfg.Dir, e.Name())); err != nil {
 				return fmt.Errorf("file sink: %w", err)
 			}
 		}
 	}
 	return nil
+}
+
+// unpublished reports whether a name is that of a file which a sink has not
+// published. Its prefix may begin the names of another sink's files as well, but
+// those have one number more or fewer behind it.
+func unpublished(name, prefix string) bool {
+	rest, ok := strings.CutPrefix(name, "."+prefix)
+	numbers, ok2 := strings.CutSuffix(rest, ".tmp")
+	parts := strings.Split(numbers, "-") // subtask, attempt, epoch
+	if !ok || !ok2 || len(parts) != 3 {
+		return false
+	}
+	for _, p := range parts {
+		if _, err := strconv.ParseUint(p, 10, 64); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// lastEpoch returns the number of the last epoch of which the folder has a file
+// whose name begins with base, 0 if none: a writer that is opened again within an
+// attempt must not take a name that is taken.
+func (s *Sink) lastEpoch(base string) (last int, err error) {
+	entries, err := os.ReadDir(s.cfg.Dir)
+	if err != nil {
+		return 0, fmt.Errorf("file sink: %w", err)
+	}
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(strings.TrimPrefix(e.Name(), "."), base+"-")
+		number, _, _ := strings.Cut(rest, ".")
+		if n, err := strconv.Atoi(number); ok && err == nil {
+			last = max(last, n)
+		}
+	}
+	return last, nil
 }
 
 // Manifest is what a Transaction's commit writes, into .<node>-manifest.json:

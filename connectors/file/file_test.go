@@ -237,6 +237,53 @@ func TestExactlyOnceByRename(t *testing.T) {
 	}
 }
 
+// TestAWriterOpenedAgainOverwritesNothing: tasks are restarted within one attempt,
+// too, and count their epochs from the beginning; so does a transaction that is
+// opened anew.
+func TestAWriterOpenedAgainOverwritesNothing(t *testing.T) {
+	s, dir := sink(t)
+	e := env(connectors.ExactlyOnce, 1)
+	for _, v := range []string{"a", "b", "c"} {
+		w, err := s.Writer(t.Context(), e)
+		must(t, err)
+		write(t, w, v)
+		c, err := w.Prepare(t.Context())
+		must(t, err)
+		write(t, w, "gone")
+		must(t, w.Close())
+		must(t, s.Recover(t.Context(), e, []connectors.Committable{c}))
+	}
+	expect(t, dir, "a", "b", "c")
+	e.Node = "batch"
+	for _, v := range []string{"d", "e", "f"} {
+		tx, err := s.Transaction(t.Context(), e)
+		must(t, err)
+		must(t, tx.Begin(t.Context()))
+		write(t, tx.Writer(0), v)
+		must(t, tx.Prepare(t.Context(), nil, v))
+		must(t, tx.Commit(t.Context()))
+		must(t, tx.Close())
+	}
+	expect(t, dir, "a", "b", "c", "d", "e", "f")
+}
+
+// TestRecoveryLeavesOtherSinksAlone: what a sink named "out" takes for its own
+// are not the files of one named "out-2" in the same folder.
+func TestRecoveryLeavesOtherSinksAlone(t *testing.T) {
+	s, dir := sink(t)
+	other := env(connectors.ExactlyOnce, 1)
+	other.Node = "out-2"
+	w, err := s.Writer(t.Context(), other)
+	must(t, err)
+	write(t, w, "a")
+	c, err := w.Prepare(t.Context())
+	must(t, err)
+	must(t, w.Close())
+	must(t, s.Recover(t.Context(), env(connectors.ExactlyOnce, 2), nil))
+	must(t, s.Recover(t.Context(), other, []connectors.Committable{c}))
+	expect(t, dir, "a")
+}
+
 func TestTransactionCommitsFilesAndPositions(t *testing.T) {
 	s, dir := sink(t)
 	begin := func(attempt int) connectors.Transaction {

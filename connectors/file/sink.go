@@ -101,6 +101,7 @@ type writer struct {
 	mu      sync.Mutex
 	f       *os.File // nil until the epoch's first line
 	path    string
+	unnamed bool // the folder may not have the file's name on the disk yet
 	buf     *bufio.Writer
 	epoch   int
 	lines   int64
@@ -146,14 +147,22 @@ func (w *writer) Write(ctx context.Context, r *connectors.Record, o *connectors.
 func (w *writer) begin() error {
 	name, flags := w.base+".txt", os.O_APPEND|os.O_CREATE|os.O_WRONLY
 	if w.staged {
+		if w.epoch == 0 {
+			last, err := w.s.lastEpoch(w.base)
+			if err != nil {
+				return err
+			}
+			w.epoch = last
+		}
 		w.epoch++
-		name, flags = fmt.Sprintf(".%s-%d.tmp", w.base, w.epoch), os.O_TRUNC|os.O_CREATE|os.O_WRONLY
+		name, flags = fmt.Sprintf(".%s-%d.tmp", w.base, w.epoch), os.O_EXCL|os.O_CREATE|os.O_WRONLY
 	}
 	w.path = filepath.Join(w.s.cfg.Dir, name)
 	f, err := os.OpenFile(w.path, flags, 0o666)
 	if err != nil {
 		return fmt.Errorf("file sink %s: %w", w.env.Node, err)
 	}
+	w.unnamed = !w.staged
 	w.f, w.lines, w.bytes = f, 0, 0
 	if w.buf == nil {
 		w.buf = bufio.NewWriterSize(f, 128<<10)
@@ -214,6 +223,10 @@ func (w *writer) sync() error {
 		if err := w.f.Sync(); err != nil {
 			w.err = fmt.Errorf("file sink %s: %w", w.env.Node, err)
 		}
+	}
+	if w.err == nil && w.unnamed { // a file without a name is as good as none
+		w.err = syncDir(w.s.cfg.Dir)
+		w.unnamed = false
 	}
 	return w.err
 }
