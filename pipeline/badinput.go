@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"strconv"
@@ -50,11 +51,12 @@ const deadSide = "dead-letters"
 var deadTag = NewTag[BadRecord](deadSide)
 
 // badCodec writes a bad record for an exchange: as fields of text.
-var badCodec = codec.Struct("bad record/1", func(dst []byte, b BadRecord) []byte {
+var badCodec = codec.Struct("bad record/2", func(dst []byte, b BadRecord) []byte {
 	put := func(v []byte) { dst = codec.BytesView{}.Append(dst, v) }
 	put([]byte(b.Source))
 	put([]byte(b.Split))
 	put([]byte(b.Reason))
+	dst = codec.Bool{}.Append(codec.Bool{}.Append(dst, b.Record.Key != nil), b.Record.Value != nil)
 	put(b.Record.Key)
 	put(b.Record.Value)
 	dst = codec.Int64{}.Append(codec.Int64{}.Append(dst, int64(b.Position)), b.Record.Timestamp)
@@ -81,8 +83,22 @@ var badCodec = codec.Struct("bad record/1", func(dst []byte, b BadRecord) []byte
 		}
 		return v
 	}
+	there := func() (v bool) {
+		if err == nil {
+			var l int
+			v, l, err = codec.Bool{}.Decode(src[n:])
+			n += l
+		}
+		return v
+	}
 	b.Source, b.Split, b.Reason = string(field()), connectors.SplitID(field()), string(field())
-	b.Record.Key, b.Record.Value = field(), field()
+	keyed, valued := there(), there()
+	if b.Record.Key = field(); !keyed {
+		b.Record.Key = nil
+	}
+	if b.Record.Value = field(); !valued {
+		b.Record.Value = nil
+	}
 	b.Position, b.Record.Timestamp = connectors.Position(number()), number()
 	for range number() {
 		if err != nil {
@@ -94,7 +110,7 @@ var badCodec = codec.Struct("bad record/1", func(dst []byte, b BadRecord) []byte
 	return b, n, err
 }, func(b BadRecord) BadRecord {
 	r := b.Record
-	r.Key, r.Value = append([]byte(nil), r.Key...), append([]byte(nil), r.Value...)
+	r.Key, r.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
 	r.Headers = append([]connectors.Header(nil), r.Headers...)
 	for i := range r.Headers {
 		r.Headers[i].Value = append([]byte(nil), r.Headers[i].Value...)
@@ -138,6 +154,9 @@ func (g *Graph) OnBadInput(p BadPolicy, sink connectors.Sink) {
 func EncodeDeadLetter(b BadRecord, r *connectors.Record) {
 	r.Key = append(r.Key, b.Record.Key...)
 	r.Value = append(r.Value, b.Record.Value...)
+	if b.Record.Value == nil {
+		r.Value = nil
+	}
 	r.Timestamp = b.Record.Timestamp
 	r.Headers = append(append(r.Headers, b.Record.Headers...),
 		connectors.Header{Key: DeadSplit, Value: []byte(b.Split)},

@@ -116,6 +116,61 @@ func TestBadInputIsLeftOut(t *testing.T) {
 	}
 }
 
+// TestDeadLettersAreAsTheyCame: of a record without a key, or without a value,
+// the letter has none either, whatever the one before had; over an exchange too.
+func TestDeadLettersAreAsTheyCame(t *testing.T) {
+	for _, unchained := range []bool{false, true} {
+		g := pipeline.New("bad")
+		dead := pipeline.DeadLettersOf(badJob(g, pipeline.Watermarks{}, pipeline.OnBadInput[int64](pipeline.DeadLetters)))
+		if unchained {
+			dead = dead.Rebalance()
+		}
+		pipeline.To(dead, "dead", sink("dead"), pipeline.EncodeDeadLetter)
+		h := pipelinetest.New(t, g, pipelinetest.Options{})
+		b := &connectors.Batch{Split: pipelinetest.Split(0), Records: []connectors.Record{
+			{Key: []byte("k"), Value: []byte("x")}, {Value: []byte("y"), Offset: 1}, {Key: []byte("k"), Offset: 2}, {Key: []byte("l"), Value: []byte{}, Offset: 3},
+		}}
+		if err := h.Push("in", b); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Settle(); err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range h.Output["dead"] {
+			if want := b.Records[i]; fmt.Sprintf("%#v %#v", r.Key, r.Value) != fmt.Sprintf("%#v %#v", want.Key, want.Value) {
+				t.Errorf("exchange %v: letter %d is %#v=%#v, came as %#v=%#v", unchained, i, r.Key, r.Value, want.Key, want.Value)
+			}
+		}
+	}
+}
+
+// TestRecordsWithoutAKey: an encoder that gives some records a key and others
+// none is followed, whichever comes first; an empty value is one.
+func TestRecordsWithoutAKey(t *testing.T) {
+	g := pipeline.New("keys")
+	in := numbers(g, "in")
+	pipeline.To(in, "out", sink("out"), func(v int64, r *connectors.Record) {
+		if v%2 == 1 {
+			r.Key = append(r.Key, 'k')
+			r.Value = append(r.Value, 'v')
+		}
+		if v == 4 {
+			r.Value = nil
+		}
+	})
+	h := pipelinetest.New(t, g, pipelinetest.Options{})
+	if err := h.Push("in", numberBatch(pipelinetest.Split(0), 2, 1, 2, 4, 3, 6)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range h.Output["out"] {
+		got = append(got, fmt.Sprintf("%v %v", r.Key == nil, r.Value == nil))
+	}
+	if got := strings.Join(got, ", "); got != "true false, false false, true false, true true, false false, true false" {
+		t.Errorf("without a key, without a value: %s", got)
+	}
+}
+
 // TestEventTimesMayBeAdmitted: before 1970 where that is meant, and how far ahead
 // is counted from the engine's time.
 func TestEventTimesMayBeAdmitted(t *testing.T) {

@@ -13,7 +13,8 @@ type Receiver[T any] func(v T, c *Ctx)
 type Decode[T any] func(r *connectors.Record) (T, error)
 
 // Encode writes a value into a sink's record: append to r.Key and r.Value,
-// which come empty; set Timestamp and Headers if wanted.
+// which come empty; set Timestamp and Headers if wanted. A record whose key stays
+// empty has none; one without a value has r.Value set to nil.
 type Encode[T any] func(v T, r *connectors.Record)
 
 // SourceOption configures From.
@@ -79,24 +80,39 @@ type sinkEnd struct {
 	writer connectors.Writer
 	record connectors.Record
 	origin connectors.Origin
+	// key and value are what the next record's are appended to. They are never
+	// nil, and the record's may be: it is not told by the one before whether it has
+	// a key and a value.
+	key, value []byte
 }
 
-func sinkOf(b *builder, n *Node) *sinkEnd { return &sinkEnd{task: b.task, writer: b.sink(n)} }
+func sinkOf(b *builder, n *Node) *sinkEnd {
+	return &sinkEnd{task: b.task, writer: b.sink(n), key: []byte{}, value: []byte{}}
+}
 
 // empty returns the record that is written next, to be filled.
 func (o *sinkEnd) empty() *connectors.Record {
 	r := &o.record
-	r.Key, r.Value, r.Headers, r.Timestamp = r.Key[:0], r.Value[:0], r.Headers[:0], 0
+	r.Key, r.Value, r.Headers, r.Timestamp = o.key, o.value, r.Headers[:0], 0
 	return r
 }
 
 func (o *sinkEnd) write(c *Ctx) {
+	r := &o.record
+	if len(r.Key) > 0 {
+		o.key = r.Key[:0]
+	} else {
+		r.Key = nil
+	}
+	if r.Value != nil {
+		o.value = r.Value[:0]
+	}
 	var origin *connectors.Origin
 	if o.task.origins {
 		o.origin = c.Origin // a copy that does not escape into the writer's hands
 		origin = &o.origin
 	}
-	if err := o.writer.Write(o.task.context, &o.record, origin); err != nil {
+	if err := o.writer.Write(o.task.context, r, origin); err != nil {
 		c.Fail(err)
 		return
 	}
