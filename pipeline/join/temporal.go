@@ -100,6 +100,9 @@ func (j *asOf[K, A, B, R]) forget(s *sides[A, B], wm int64) {
 func (j *asOf[K, A, B, R]) due(ts int64, c *pipeline.KeyedCtx[K], emit func(R)) {
 	s := j.sides(c)
 	if s.due != ts {
+		if s.empty() { // an earlier timer has let go of the key, which asking brought back
+			j.table.Delete(c.Key())
+		}
 		return
 	}
 	wm, ls, rs, n, at := c.Watermark(), s.left.live(), s.right.live(), 0, 0
