@@ -77,11 +77,15 @@ func (s *store) GetAll(keys [][]byte, f func(i int, value []byte, ok bool)) erro
 	}
 	for _, k := range keys {
 		v, ok, known := s.recent(k)
-		if !known && it.SeekPrefixGE(k) {
-			if v, err = it.ValueAndErr(); err != nil {
+		if !known {
+			if ok = it.SeekPrefixGE(k); ok {
+				v, err = it.ValueAndErr()
+			} else {
+				err = it.Error() // which the next seek forgets
+			}
+			if err != nil {
 				break
 			}
-			ok = true
 		}
 		from := len(s.bytes)
 		s.bytes = append(s.bytes, v...)
@@ -429,8 +433,9 @@ func inside(db *pebble.DB, from, to []byte) (bool, error) {
 		return false, err
 	}
 	yes := !it.First() || bytes.Compare(it.Key(), from) >= 0
+	err = it.Error() // which the next move forgets
 	yes = yes && (!it.Last() || bytes.Compare(it.Key(), to) < 0)
-	return yes, errors.Join(it.Error(), it.Close())
+	return yes, errors.Join(err, it.Error(), it.Close())
 }
 
 // take copies a cut's range into the database.
