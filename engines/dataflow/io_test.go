@@ -9,6 +9,7 @@ import (
 
 	"streamduel/connectors"
 	"streamduel/engines"
+	"streamduel/pipeline"
 )
 
 // ioOf adds up what the subtasks of a vertex show.
@@ -60,6 +61,44 @@ func TestSubtasksShowTheirTraffic(t *testing.T) {
 		count, _ = ioOf(r, "count")
 		if pending == 0 || in.OutPoolUsage < 0.9 || !in.BackPressured || count.InputQueue == 0 || count.InputQueue != in.OutputQueue || count.InputQueueBytes < 32<<10 {
 			t.Errorf("%d pending; in %+v, count %+v", pending, in, count)
+		}
+		w.stop(r, engines.StopNow)
+	})
+}
+
+// TestSubtasksShowSplitsAndMail: of two splits one gives a record a second and the
+// other nothing; each second's look waits for nobody.
+func TestSubtasksShowSplitsAndMail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.AtLeastOnce, 1)
+		w.b.grow("in", 2)
+		w.job.Graph = lateJob(topic{w.b, "in"}, output{w.b}, pipeline.Watermarks{Idle: time.Second})
+		r := w.start(context.Background())
+		for i := range int64(10) {
+			w.b.append("in", 0, at(1, 1000*i))
+			time.Sleep(990 * time.Millisecond) // so that it never falls idle
+			r.Gauges()
+		}
+		for _, task := range r.Gauges().Tasks {
+			io := task.IO
+			if len(io.MailboxMillis) != 6 || io.MailboxMillis[5] != 0 || io.Mails < 5 || io.MailboxSize > 1 {
+				t.Errorf("%s: mail %+v", task.Name, io)
+			}
+			if !strings.HasPrefix(task.Name, "in") {
+				if io.Splits != nil {
+					t.Errorf("%s: splits %+v", task.Name, io.Splits)
+				}
+				continue
+			}
+			if len(io.Splits) != 2 {
+				t.Fatalf("splits %+v", io.Splits)
+			}
+			if s := io.Splits[0]; s.Watermark == nil || *s.Watermark != 8999 || s.Active < 9000 || s.Idle+s.Paused > 0 {
+				t.Errorf("the busy split: %+v", s)
+			}
+			if s := io.Splits[1]; s.Watermark != nil || s.Idle < 8000 || s.Active > 1500 {
+				t.Errorf("the idle split: %+v", s)
+			}
 		}
 		w.stop(r, engines.StopNow)
 	})

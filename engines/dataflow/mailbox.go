@@ -101,7 +101,7 @@ func (m *mailbox) show(v *engines.TaskIO) {
 	m.mu.Lock()
 	v.MailboxSize, v.Mails = len(m.messages), m.handled
 	waited := slices.Clone(m.waited[:min(m.looks, lookSpan)])
-	due := now-m.looked >= lookEvery
+	due := m.looked == 0 || now-m.looked >= lookEvery
 	if due {
 		m.looked = now
 	}
