@@ -121,7 +121,7 @@ func formatOf(path string) func(float64) string {
 		return seconds
 	case last == "allocBytesPerRecord" || last == "bytesPerKey":
 		return func(v float64) string { return significant(v) + " B" }
-	case strings.HasSuffix(last, "Bytes"), strings.HasSuffix(last, "BytesPeak"):
+	case strings.HasSuffix(last, "Bytes"), strings.HasSuffix(last, "BytesPeak"), strings.HasSuffix(last, "BytesMax"):
 		return size
 	case last == "pointsOff":
 		return func(v float64) string { return significant(v) + " points" }
@@ -129,7 +129,7 @@ func formatOf(path string) func(float64) string {
 		return percent
 	case last == "cpuSecondsPerMillion":
 		return func(v float64) string { return significant(v) + " s" }
-	case last == "reached":
+	case last == "reached" || last == "failed":
 		return func(v float64) string {
 			if v == 0 {
 				return "no"

@@ -342,7 +342,7 @@ func TestEveryFigureHasAFormat(t *testing.T) {
 	for path, want := range map[string]string{
 		"latencyMillis.event.steady.p99": "250 ms", "cost.durableMillis.p50": "250 ms", "pressure.followSeconds": "250 s",
 		"records.losses": "250", "throughput.steady.visible": "250/s", "cost.rssPeakBytes": "250 B", "pressure.blocked.x.share": "25000 %",
-		"latencyMillis.event.steady.count": "250", "crash.replayedRecords": "250",
+		"latencyMillis.event.steady.count": "250", "crash.replayedRecords": "250", "pressure.checkpoints.inFlightBytesMax": "250 B",
 	} {
 		if got := formatOf(path)(250); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)

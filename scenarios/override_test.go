@@ -95,6 +95,17 @@ func TestQuickBoundsTheWhole(t *testing.T) {
 	}
 }
 
+// TestQuickStartsWithinTheBacklog: a moment behind a backlog that was shortened is no
+// choice any more.
+func TestQuickStartsWithinTheBacklog(t *testing.T) {
+	s := &Scenario{Start: Start{From: StartTimestamp, After: Duration(5 * time.Second)},
+		Phases: []Phase{{Name: "before", Duration: Duration(9 * time.Second), Backlog: true}, {Name: "after", Duration: Duration(2 * time.Second)}}}
+	s.Quicken()
+	if want := Duration(5 * time.Second / 3); s.Phases[0].Duration != QuickPhase || s.Start.After.Std().Round(time.Millisecond) != want.Std().Round(time.Millisecond) {
+		t.Errorf("from %v of %v, want %v", s.Start.After, s.Phases[0].Duration, want)
+	}
+}
+
 func FuzzOverride(f *testing.F) {
 	for _, s := range []string{"load.rate=10k/s", "phases[0].duration=1s", "phases.warmup={name: x}", "engines={}", "gates=[]", "a.b.c=[1,2", "x=", "[0]=1", "guarantees[1]=x"} {
 		f.Add(s)

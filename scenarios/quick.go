@@ -14,6 +14,7 @@ const (
 //
 //   - a phase's duration becomes the smaller of itself and 3 s; where they come to
 //     more than 10 s together, all shrink by the same factor;
+//   - the moment that a job is to start from (start.after) moves with its backlog;
 //   - a pause that no longer fits its phase is cut to two thirds of it;
 //   - the times of a load shape (steps, ramp, burst, sine) shrink by the same
 //     factor as all fixed durations together; a trace is played as it is;
@@ -22,6 +23,10 @@ const (
 // Figures of a quick run are for checks, not for quoting.
 func (s *Scenario) Quicken() {
 	var before, after time.Duration
+	first := Duration(0)
+	if len(s.Phases) > 0 {
+		first = s.Phases[0].Duration
+	}
 	for i := range s.Phases {
 		p := &s.Phases[i]
 		before += p.Duration.Std()
@@ -35,6 +40,9 @@ func (s *Scenario) Quicken() {
 			p.Duration = Duration(time.Duration(factor * float64(p.Duration)).Truncate(time.Millisecond))
 			after += p.Duration.Std()
 		}
+	}
+	if first > 0 {
+		s.Start.After = Duration(float64(s.Start.After) * float64(s.Phases[0].Duration) / float64(first))
 	}
 	for i := range s.Phases {
 		p := &s.Phases[i]
