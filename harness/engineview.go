@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"sort"
 	"sync"
 
 	"streamduel/engines"
@@ -20,6 +21,7 @@ type engineView struct {
 	base  counts         // of the attempts before
 	now   engines.Gauges // of this attempt
 	at    int64          // when they were received; 0 before the first
+	wrote []wrote        // of all attempts, as each gauges told it
 	usage worker.Usage   // of this attempt
 	past  worker.Usage   // of the attempts before: bytes summed, pause the longest
 	block map[string]float64
@@ -82,6 +84,28 @@ type checkpointView struct {
 	id                   int64
 	triggered, completed int64
 	inFlight             int64
+}
+
+// wrote is how many records the sinks had taken when gauges were received.
+type wrote struct{ at, records int64 }
+
+// writtenAt is how many records the sinks had taken by a time: gauges are a tenth of
+// a second apart, in which a fast sink takes more than a slow one in a second. What
+// was taken since the last ones is told by the rate before them, within what the next
+// ones allow.
+func (v *engineView) writtenAt(t int64) int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	i := sort.Search(len(v.wrote), func(i int) bool { return v.wrote[i].at > t }) - 1
+	switch {
+	case i < 0:
+		return 0
+	case i == 0 || i+1 == len(v.wrote):
+		return v.wrote[i].records
+	}
+	before, last, next := v.wrote[i-1], v.wrote[i], v.wrote[i+1]
+	rate := float64(last.records-before.records) / float64(max(last.at-before.at, 1))
+	return min(last.records+int64(rate*float64(t-last.at)), next.records)
 }
 
 type counts struct{ consumed, written, bad int64 }
@@ -147,6 +171,7 @@ func (v *engineView) line(l proc.Line) {
 		var g engines.Gauges
 		if decode(&g) {
 			v.now, v.at = g, l.At
+			v.wrote = append(v.wrote, wrote{l.At, v.base.written + g.Written})
 			if g.State != nil {
 				v.state.add(*g.State)
 			}

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"streamduel/harness/proc"
@@ -50,5 +51,20 @@ func TestStateFiguresAreTheMost(t *testing.T) {
 	s := v.stateFigures()
 	if s == nil || *s.KeysPeak != 40 || *s.MemoryBytesPeak != 1500 || *s.DiskBytesPeak != 800 || *s.BytesPerKey != 50 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestWrittenBetweenGauges: at 50,000/s until 250 ms, then at 100/s. By gauges alone
+// the slow sink would seem to have taken 2,500 records in its first moment.
+func TestWrittenBetweenGauges(t *testing.T) {
+	v := newEngineView()
+	const ms = int64(1e6)
+	for _, g := range [][2]int64{{100, 5000}, {200, 10_000}, {300, 12_505}, {400, 12_515}, {500, 12_525}} {
+		v.line(proc.Line{Event: "gauges", At: g[0] * ms, Raw: fmt.Appendf(nil, `{"written":%d}`, g[1])})
+	}
+	for at, want := range map[int64]int64{50: 0, 150: 5000, 250: 12_500, 290: 12_505, 450: 12_520, 500: 12_525, 900: 12_525} {
+		if got := v.writtenAt(at * ms); got != want {
+			t.Errorf("by %d ms: %d, want %d", at, got, want)
+		}
 	}
 }

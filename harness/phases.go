@@ -17,13 +17,12 @@ import (
 
 // throttled is what a throttle phase did.
 type throttled struct {
-	phase         string
-	share         float64 // of what became visible in an earlier phase; 0 for none
-	maximum       float64 // that
-	rate          float64 // what the sink can take
-	limit         float64 // that it is held at; 0 where nothing holds it
-	from, to      int64
-	before, after int64 // records that the sinks had taken
+	phase    string
+	share    float64 // of what became visible in an earlier phase; 0 for none
+	maximum  float64 // that
+	rate     float64 // what the sink can take
+	limit    float64 // that it is held at; 0 where nothing holds it
+	from, to int64
 }
 
 // grown is what a growth phase did.
@@ -207,7 +206,7 @@ func (c *cell) throttle(ctx context.Context, p scenarios.Phase) (undo func(conte
 	if err := set(ctx, limit); err != nil {
 		return nil, err
 	}
-	t.from, t.before = clock.Mono(), c.engine.gauges().Written
+	t.from = clock.Mono()
 	c.facts.throttled = append(c.facts.throttled, t)
 	return func(ctx context.Context) error {
 		// Between two throttles the sink is not free: in the moment between them it
@@ -217,7 +216,7 @@ func (c *cell) throttle(ctx context.Context, p scenarios.Phase) (undo func(conte
 				return err
 			}
 		}
-		t.to, t.after = clock.Mono(), c.engine.gauges().Written
+		t.to = clock.Mono()
 		c.facts.blocked = c.engine.blocked()
 		return nil
 	}, nil

@@ -27,8 +27,7 @@ func (c *cell) pressures(out *runs.Cell, series []runs.Sample, interval float64)
 		}
 	}
 	f := pressure.Throttle{At: c.seconds(slow.from), Released: c.seconds(slow.to), Rate: slow.rate, Interval: interval, Hold: hold(slow)}
-	if slow.after > slow.before {
-		delivered := float64(slow.after - slow.before)
+	if delivered := float64(c.engine.writtenAt(slow.to) - c.engine.writtenAt(slow.from)); delivered > 0 {
 		f.Delivered = &delivered
 	}
 	var marks []runs.Mark
