@@ -23,7 +23,7 @@ func TestCrashesAddUp(t *testing.T) {
 		}
 		out := &runs.Cell{Engine: "microbatch", Guarantee: "at-least-once", Crash: &runs.Crash{}}
 		c.predict(out, c.facts.crashed, &ledger.Result{HasIDs: true, HasLosses: true, Duplicates: duplicates})
-		return out, c.facts.missed
+		return out, c.facts.unlike
 	}
 	at := func(point string, n int64) *crashed {
 		return &crashed{point: point, hit: 1, reached: &engines.FailpointReached{Point: point, Records: n, Acked: n}}
@@ -77,5 +77,22 @@ func TestNobodyCatchesUpBeforeTheFirstNewResult(t *testing.T) {
 	c.rec.rows[0].lag = 0
 	if !c.caughtUp() {
 		t.Error("there is nothing new to come")
+	}
+}
+
+// TestVoidedCountsContradictNoCatalogue: what was not drained in time may be late and
+// not lost, so it is no loss that the catalogue does not have.
+func TestVoidedCountsContradictNoCatalogue(t *testing.T) {
+	for _, x := range []struct {
+		drained bool
+		want    runs.Verdict
+	}{{true, runs.Fail}, {false, runs.Inconclusive}} {
+		c := &cell{engine: newEngineView(), spec: &scenarios.Cell{Scenario: &scenarios.Scenario{}}}
+		c.facts.unlike = []string{"12 losses, expected 0 (0/0)"}
+		out := &runs.Cell{Audits: []runs.Audit{{Name: "drained", OK: x.drained, Detail: "after 60 s", Voids: []string{runs.GroupCounts}}}}
+		c.verdict(out, nil)
+		if out.Verdict != x.want || len(out.Reasons) != 1 {
+			t.Errorf("drained %v: %s, %q", x.drained, out.Verdict, out.Reasons)
+		}
 	}
 }

@@ -33,6 +33,7 @@ type facts struct {
 	ends     *observer.Ends
 	stopped  error // why the worker did not stop as asked
 	missed   []string
+	unlike   []string // what a crash cost that the catalogue does not have
 
 	throttled []*throttled
 	maximum   map[string]float64 // of phases that throttles are a share of

@@ -114,6 +114,15 @@ func (c *cell) verdict(out *runs.Cell, result *ledger.Result) {
 		out.Verdict = runs.Fail
 		out.Reasons = append(out.Reasons, c.facts.missed...)
 	}
+	if len(c.facts.unlike) > 0 {
+		if a, voided := out.Voided(runs.GroupCounts); voided {
+			inconclusive = true
+			out.Reasons = append(out.Reasons, "the crash catalogue is compared with nothing: audit "+a.Name+": "+a.Detail)
+		} else {
+			out.Verdict = runs.Fail
+			out.Reasons = append(out.Reasons, c.facts.unlike...)
+		}
+	}
 	if out.Verdict == runs.Pass && inconclusive {
 		out.Verdict = runs.Inconclusive
 	}
@@ -261,7 +270,7 @@ func (c *cell) crashFigures(out *runs.Cell, k *crashed, result *ledger.Result, s
 
 // predict compares the ledger with what the crash catalogue says of the point,
 // worked out from the worker's last words. A difference fails the cell, with or
-// without a gate. An engine of another kind brings its own expectation.
+// without a gate, unless the counts prove nothing. An engine of another kind brings its own expectation.
 func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 	r := k.reached
 	if r == nil {
@@ -307,7 +316,7 @@ func (c *cell) predict(out *runs.Cell, k *crashed, result *ledger.Result) {
 			return
 		}
 		for _, d := range expected.Deviations(&all) {
-			c.facts.missed = append(c.facts.missed, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))
+			c.facts.unlike = append(c.facts.unlike, fmt.Sprintf("the crash at %s did not cost what the catalogue says: %s", r.Point, d))
 		}
 	}
 }

@@ -104,10 +104,12 @@ func stagesFinding(groups []*group) (Finding, bool) {
 		switch {
 		case !a.known || !b.known:
 			said = append(said, e+": latency is withheld, so what two stages gain is not shown.")
+		case max(a.latency.P99, b.latency.P99) <= 1.1*min(a.latency.P99, b.latency.P99): // as with other figures
+			said = append(said, fmt.Sprintf("%s: two stages make no difference at this load; p99 is %s and %s.", e, millis(a.latency.P99), millis(b.latency.P99)))
 		case a.latency.P99 > b.latency.P99:
-			said = append(said, fmt.Sprintf("%s: two stages bring p99 from %s down to %s.", e, millis(float64(a.latency.P99)), millis(float64(b.latency.P99))))
+			said = append(said, fmt.Sprintf("%s: two stages bring p99 from %s down to %s.", e, millis(a.latency.P99), millis(b.latency.P99)))
 		default:
-			said = append(said, fmt.Sprintf("%s: two stages gain nothing at this load; p99 goes from %s to %s.", e, millis(float64(a.latency.P99)), millis(float64(b.latency.P99))))
+			said = append(said, fmt.Sprintf("%s: two stages gain nothing at this load; p99 goes from %s to %s.", e, millis(a.latency.P99), millis(b.latency.P99)))
 		}
 	}
 	f.Sentence = strings.Join(said, " ")
