@@ -3,6 +3,7 @@ package harness
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"streamduel/harness/floors"
 	"streamduel/runs"
 	"streamduel/scenarios"
+	"streamduel/workloads"
 )
 
 // Options say what to run and where to leave it.
@@ -131,6 +133,7 @@ type run struct {
 	w           *runs.Writer
 	log         *slog.Logger
 	brokerInUse *broker.Broker
+	lengths     map[string]int64 // of records, by workload and parameters
 }
 
 func (r *run) note(text string) { r.o.Progress(Progress{Kind: Note, Text: text}) }
@@ -172,7 +175,7 @@ func (r *run) freshBroker(ctx context.Context) (*broker.Broker, error) {
 // warmUp drives a real broker, seconds long, until it is as fast as it gets. A
 // quick run checks counts, and goes without.
 func (r *run) warmUp(ctx context.Context) (seconds float64, err error) {
-	p := paces(r.o.Cells)
+	p := r.paces()
 	if r.o.Quick || r.brokerInUse.Kind() == broker.Embedded || len(p) == 0 {
 		return 0, nil
 	}
@@ -208,7 +211,7 @@ func (r *run) floors(ctx context.Context) (*runs.Floors, []runs.Audit, error) {
 	if err == nil {
 		var skipped []string
 		o.Limit -= time.Since(began)
-		if f.Paced, skipped, err = floors.MeasurePaced(ctx, o, paces(r.o.Cells)); len(skipped) > 0 {
+		if f.Paced, skipped, err = floors.MeasurePaced(ctx, o, r.paces()); len(skipped) > 0 {
 			return f, missing("no bare loop at " + strings.Join(skipped, "; ")), nil
 		}
 	}
@@ -222,14 +225,15 @@ func (r *run) floors(ctx context.Context) (*runs.Floors, []runs.Audit, error) {
 }
 
 // paces are the loads that the cells are measured at, in their order: a bare
-// loop has no work of its own, so it is the rate and the commits that count.
-func paces(cells []*scenarios.Cell) (all []floors.Pace) {
-	for _, c := range cells {
-		l := loadOf(c)
+// loop has no work of its own, so it is the rate, the records' length and the commits
+// that count.
+func (r *run) paces() (all []floors.Pace) {
+	for _, c := range r.o.Cells {
+		l := r.loadOf(c)
 		if l == nil || l.Shape != string(scenarios.ShapeConstant) {
 			continue
 		}
-		p := floors.Pace{Rate: l.Rate}
+		p := floors.Pace{Rate: l.Rate, Bytes: int(l.RecordBytes)}
 		if l.CommitSeconds != nil {
 			p.Commit = time.Duration(*l.CommitSeconds * float64(time.Second))
 		}
@@ -242,12 +246,12 @@ func paces(cells []*scenarios.Cell) (all []floors.Pace) {
 
 // loadOf says what is offered to a cell and how often it commits; nil where the
 // records have times of their own.
-func loadOf(c *scenarios.Cell) *runs.Load {
+func (r *run) loadOf(c *scenarios.Cell) *runs.Load {
 	l := c.Scenario.Load
 	if l.Speed > 0 || l.Rate <= 0 {
 		return nil
 	}
-	load := &runs.Load{Rate: float64(l.Rate), Shape: string(l.Shape)}
+	load := &runs.Load{Rate: float64(l.Rate), Shape: string(l.Shape), RecordBytes: r.recordBytes(c)}
 	if load.Shape == "" {
 		load.Shape = string(scenarios.ShapeConstant)
 	}
@@ -258,6 +262,39 @@ func loadOf(c *scenarios.Cell) *runs.Load {
 	}
 	return load
 }
+
+// recordBytes is how long a cell's records are, keys included, in the mean of the
+// first of them; 0 for a workload that cannot be, which its cell says.
+func (r *run) recordBytes(c *scenarios.Cell) int64 {
+	w := c.Scenario.Workload
+	params, err := json.Marshal(w.Params)
+	if err != nil {
+		return 0
+	}
+	id := w.Name + string(params)
+	if n, ok := r.lengths[id]; ok {
+		return n
+	}
+	var sum int64
+	if known := workloads.Lookup(w.Name); known != nil {
+		if g, err := known.Generator(w.Params, r.o.Seed); err == nil {
+			var buf []byte
+			for i := range int64(lengthsOf) {
+				var key []byte
+				buf, key = g.Append(buf[:0], workloads.Input{Index: i, Sequence: i, EventTime: r.started.UnixMilli()})
+				sum += int64(len(buf) + len(key))
+			}
+		}
+	}
+	if r.lengths == nil {
+		r.lengths = map[string]int64{}
+	}
+	r.lengths[id] = (sum + lengthsOf/2) / lengthsOf
+	return r.lengths[id]
+}
+
+// lengthsOf is how many records are looked at for their length.
+const lengthsOf = 1000
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 

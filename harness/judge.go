@@ -22,7 +22,7 @@ func (c *cell) judge() (*runs.Cell, error) {
 	out := &runs.Cell{
 		ID: c.spec.ID, Scenario: c.spec.Scenario.Name, Workload: c.spec.Scenario.Workload.Name,
 		Engine: c.spec.Engine.Name, Guarantee: string(c.spec.Guarantee), Repetition: c.spec.Repetition,
-		Variant: c.spec.Labels, Config: configOf(c.spec), Load: loadOf(c.spec), Durability: string(c.spec.Scenario.Durability),
+		Variant: c.spec.Labels, Config: configOf(c.spec), Load: c.r.loadOf(c.spec), Durability: string(c.spec.Scenario.Durability),
 		Started: time.Now().Add(-time.Duration(c.elapsed())), Phases: c.phases,
 	}
 	var result *ledger.Result

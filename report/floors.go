@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"slices"
 
 	"streamduel/runs"
@@ -17,7 +16,7 @@ func pacedFloor(f *runs.Floors, c *runs.Cell) *runs.PacedFloor {
 	}
 	same := func(a, b *float64) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 	for i := range f.Paced {
-		if p := &f.Paced[i]; p.Rate == c.Load.Rate && same(p.CommitSeconds, c.Load.CommitSeconds) {
+		if p := &f.Paced[i]; p.Rate == c.Load.Rate && p.RecordBytes == c.Load.RecordBytes && same(p.CommitSeconds, c.Load.CommitSeconds) {
 			return p
 		}
 	}
@@ -75,7 +74,7 @@ func orAbsent(v float64, format func(float64) string) string {
 // at the cell's own pace.
 func besideTable(groups []*group, f *runs.Floors) Table {
 	t := Table{
-		Caption: "Each cell beside a bare loop that consumes and produces at the cell's own rate, committing as often under exactly-once, with the same generator and observer. " +
+		Caption: "Each cell beside a bare loop that consumes and produces records of the same length at the cell's own rate, committing as often under exactly-once, with the same generator and observer. " +
 			"It passes every record on as it comes, so an engine that collects records into batches can need fewer requests and less processor time than it. " +
 			"Latency is that of the phase the cell is compared by, and without a loop's where its sink was throttled in it; processor time is of the whole cell, with whatever was done to it.",
 		Head: []string{"Cell", "Engine", "p50", "Loop p50", "× loop", "p99", "Loop p99", "× loop", "CPU s per million", "Loop CPU s", "× loop", "Loop's pace"},
@@ -105,10 +104,14 @@ func besideTable(groups []*group, f *runs.Floors) Table {
 
 // paceOf says what the bare loop did.
 func paceOf(p *runs.PacedFloor) string {
-	if p.CommitSeconds == nil {
-		return rate(p.Rate)
+	text := rate(p.Rate)
+	if p.RecordBytes > 0 {
+		text += " of " + size(float64(p.RecordBytes))
 	}
-	return fmt.Sprintf("%s, commit every %s", rate(p.Rate), seconds(*p.CommitSeconds))
+	if p.CommitSeconds != nil {
+		text += ", commit every " + seconds(*p.CommitSeconds)
+	}
+	return text
 }
 
 // floorTable shows what the machine gave to programs that do nothing else.
@@ -135,6 +138,9 @@ func floorTable(f *runs.Floors) Table {
 	}
 	for _, p := range f.Paced {
 		name := "Consume and produce at a cell's pace"
+		if p.RecordBytes > 0 {
+			name += ", records of " + size(float64(p.RecordBytes))
+		}
 		if p.CommitSeconds != nil {
 			name += ", commit every " + seconds(*p.CommitSeconds)
 		}

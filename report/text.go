@@ -117,7 +117,7 @@ func writeText(to io.Writer, v *View, o Options) error {
 		writeTable(w, t, p)
 	}
 	if !v.Beside.Empty() {
-		fmt.Fprintf(w, "\n%s %s\n", p.bold("Beside the bare loop"), p.dim("(it consumes and produces at the cell's rate, and commits as often)"))
+		fmt.Fprintf(w, "\n%s %s\n", p.bold("Beside the bare loop"), p.dim("(it moves records of the cell's length at the cell's rate, and commits as often)"))
 		writeTable(w, besideText(v.Beside), p)
 	}
 	if !v.Floors.Empty() {

@@ -96,7 +96,10 @@ type PacedFloor struct {
 	Rate float64 `json:"rate"` // records per second
 	// CommitSeconds is how often the loop commits its output in a transaction;
 	// absent for a loop without transactions.
-	CommitSeconds        *float64 `json:"commitSeconds,omitempty"`
+	CommitSeconds *float64 `json:"commitSeconds,omitempty"`
+	// RecordBytes is how long the cells' records are, in the mean; absent in runs
+	// whose loop had records of 100 bytes for every cell.
+	RecordBytes          int64    `json:"recordBytes,omitempty"`
 	CPUSecondsPerMillion *float64 `json:"cpuSecondsPerMillion,omitempty"`
 	// LatencyMillis counts from the record's scheduled time until a
 	// read_committed observer sees it.
@@ -179,6 +182,8 @@ type Load struct {
 	// transaction: its batch or checkpoint interval under exactly-once; absent
 	// where there are none.
 	CommitSeconds *float64 `json:"commitSeconds,omitempty"`
+	// RecordBytes is how long the load's records are, keys included, in the mean.
+	RecordBytes int64 `json:"recordBytes,omitempty"`
 }
 
 // Gate is one threshold of the scenario and how it came out.

@@ -21,6 +21,7 @@ import (
 	"streamduel/harness/proc"
 	"streamduel/runs"
 	"streamduel/workloads"
+	"streamduel/workloads/idrecord"
 )
 
 // Pace is a load at which the bare loop is measured: that of cells.
@@ -29,13 +30,27 @@ type Pace struct {
 	// Commit is how often output is committed in a transaction; 0 for a loop
 	// without transactions.
 	Commit time.Duration
+	// Bytes of a record; 0 takes those of the options.
+	Bytes int
 }
 
 func (p Pace) String() string {
-	if p.Commit > 0 {
-		return fmt.Sprintf("%g records/s, committed every %v", p.Rate, p.Commit)
+	text := fmt.Sprintf("%g records/s", p.Rate)
+	if p.Bytes > 0 {
+		text += fmt.Sprintf(" of %d bytes", p.Bytes)
 	}
-	return fmt.Sprintf("%g records/s", p.Rate)
+	if p.Commit > 0 {
+		text += fmt.Sprintf(", committed every %v", p.Commit)
+	}
+	return text
+}
+
+// size is how long the loop's records are: their id needs some room.
+func (o Options) size(p Pace) int {
+	if p.Bytes > 0 {
+		return max(p.Bytes, idrecord.MinBytes)
+	}
+	return o.RecordSize
 }
 
 // span is how long a pace runs before it is measured, and how long it is
@@ -159,7 +174,7 @@ func (o Options) paced(ctx context.Context, number int, p Pace) (f *runs.PacedFl
 	if w == nil {
 		return nil, 0, fmt.Errorf("workload %s is not known", pacedWorkload)
 	}
-	raw, err := json.Marshal(map[string]int{"recordBytes": o.RecordSize})
+	raw, err := json.Marshal(map[string]int{"recordBytes": o.size(p)})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -362,7 +377,7 @@ func (m *pacedRun) result(from, to int64, h *hdrhistogram.Histogram) (f *runs.Pa
 		return nil, 0, errors.New("the loop did not say how far it was")
 	}
 	cpu := float64(b.CPUNanos-a.CPUNanos) / 1e9 / float64(b.Acked-a.Acked) * 1e6
-	f = &runs.PacedFloor{Rate: m.pace.Rate, CPUSecondsPerMillion: &cpu}
+	f = &runs.PacedFloor{Rate: m.pace.Rate, RecordBytes: int64(m.pace.Bytes), CPUSecondsPerMillion: &cpu}
 	if m.pace.Commit > 0 {
 		s := m.pace.Commit.Seconds()
 		f.CommitSeconds = &s
