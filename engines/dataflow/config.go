@@ -69,8 +69,8 @@ type Checkpoint struct {
 	Timeout Duration `json:"timeout"`
 	// MinPause between the end of one checkpoint and the start of the next.
 	MinPause Duration `json:"minPause"`
-	// TolerableFailures is how many checkpoints in a row may fail before the job
-	// fails.
+	// TolerableFailures is how many checkpoints in a row may fail before the
+	// restart strategy decides what becomes of the job.
 	TolerableFailures int `json:"tolerableFailures"`
 	// Concurrent is how many may be under way at once. With a pause between two
 	// there is always one.

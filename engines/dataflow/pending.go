@@ -138,16 +138,29 @@ func (c *coordinator) giveUp(p *pending, reason error) {
 	}
 }
 
-// fail gives a checkpoint up, which counts. What it was in the way of goes on.
+// fail gives a checkpoint up, which counts. What it was in the way of goes on. With
+// one more than are tolerated the restart strategy decides, about all regions.
 func (c *coordinator) fail(p *pending, reason error) error {
 	c.giveUp(p, reason)
 	if p.last {
 		return fmt.Errorf("the last checkpoint failed: %w", reason)
 	}
-	if c.failures++; c.failures > c.run.cfg.Checkpoint.TolerableFailures {
-		return fmt.Errorf("checkpoint %d failed, and %d in a row are tolerated: %w", p.id, c.run.cfg.Checkpoint.TolerableFailures, reason)
+	cfg := c.run.cfg
+	if c.failures++; c.failures <= cfg.Checkpoint.TolerableFailures {
+		return c.proceed()
 	}
-	return c.proceed()
+	err := fmt.Errorf("checkpoint %d failed, and %d in a row are tolerated: %w", p.id, cfg.Checkpoint.TolerableFailures, reason)
+	if cfg.Restart.Strategy == RestartNone || c.run.broken || errors.Is(err, state.ErrSuperseded) {
+		return err
+	}
+	c.failures = 0
+	var running []*region
+	for _, g := range c.run.regions {
+		if !g.down {
+			running = append(running, g)
+		}
+	}
+	return c.takeDown(running, err)
 }
 
 // unwritten means that a checkpoint's metadata could not be written. It is none,

@@ -234,6 +234,35 @@ func TestACheckpointThatTakesTooLongFails(t *testing.T) {
 	})
 }
 
+// TestTheRestartStrategyDecidesOnFailedCheckpointsToo: with more than are tolerated
+// all regions go back to the last one, which is one failure.
+func TestTheRestartStrategyDecidesOnFailedCheckpointsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.fixedDelay(1)
+		w.cfg.Checkpoint.Timeout = Duration(time.Second)
+		w.b.grow("a", 2)
+		w.b.grow("b", 2)
+		w.job.Graph = pipeline.New("two")
+		var from atomic.Int64
+		from.Store(5)
+		for name, sink := range map[string]connectors.Sink{"a": stuck{output{w.b}, &from, nil}, "b": output{w.b}} {
+			in := pipeline.From(w.job.Graph, name, topic{w.b, name}, decodeItem).Codec(itemCodec)
+			pipeline.To(in, "out "+name, sink, func(v item, r *connectors.Record) { v.partition += offsetOf[name]; encodeItem(v, r) })
+		}
+		r := w.start(context.Background())
+		fed := w.feeding("a", 300)
+		w.feed("b", 300)
+		fed()
+		time.Sleep(3 * time.Second)
+		w.stop(r, engines.StopDrain)
+		expect(t, len(w.kinds("restarting")), 2) // one for each region
+		expect(t, len(w.kinds("restarted")), 2)
+		expect(t, w.distinct(), 2*2*300*13)
+		expect(t, w.copies()["a"]+w.copies()["b"], 0)
+	})
+}
+
 // TestToleratedFailuresAreNoFailure: what a failed checkpoint had prepared is
 // committed by the next.
 func TestToleratedFailuresAreNoFailure(t *testing.T) {

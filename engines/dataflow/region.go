@@ -159,15 +159,25 @@ func (c *coordinator) crashed(m crashed) error {
 	if c.final || c.run.broken {
 		return m.err
 	}
-	return c.takeDown(g, m.err)
+	return c.takeDown([]*region{g}, m.err)
 }
 
-func (c *coordinator) takeDown(g *region, reason error) error {
-	r := c.run
+// takeDown stops regions for one reason, which counts once, and has them restarted
+// when the strategy says so.
+func (c *coordinator) takeDown(gs []*region, reason error) error {
 	delay, no := c.restarts.Failed(time.Now())
 	if no != nil {
 		return fmt.Errorf("%w (%w)", reason, no)
 	}
+	for _, g := range gs {
+		c.stopRegion(g, reason, delay)
+	}
+	return nil
+}
+
+// stopRegion stops a region, which is told to restart after the delay.
+func (c *coordinator) stopRegion(g *region, reason error, delay time.Duration) {
+	r := c.run
 	r.rt.Log.Warn("restarting tasks", "tasks", g.names(), "delay", delay, "error", reason)
 	r.emit(engines.Restarting{Tasks: g.names(), Error: reason.Error(), Delay: millis(delay)})
 	if !g.down {
@@ -198,7 +208,6 @@ func (c *coordinator) takeDown(g *region, reason error) error {
 		case <-r.ctx.Done():
 		}
 	})
-	return nil
 }
 
 // restart brings a region back from the newest checkpoint. Restoring again what
@@ -209,7 +218,7 @@ func (c *coordinator) restart(g *region) error {
 		if errors.Is(err, state.ErrSuperseded) || errors.Is(err, connectors.ErrLost) {
 			return err // it will not be otherwise the next time
 		}
-		return c.takeDown(g, err)
+		return c.takeDown([]*region{g}, err)
 	}
 	g.down = false
 	g.launch()
