@@ -36,8 +36,9 @@ type TaskIO struct {
 	EstimatedMillis float64 `json:"estimatedTimeToConsumeBuffersMillis,omitempty"`
 	// Pending are the records that a source's splits are behind; nil of others.
 	Pending *int64 `json:"pending,omitempty"`
-	// Splits of a source with event time.
-	Splits []SplitIO `json:"splits,omitempty"`
+	// Splits of a source with event time. They are as many as there are partitions,
+	// so no event carries them.
+	Splits []SplitIO `json:"-"`
 	// MailboxSize is how much mail waits, Mails how much has been handled, and
 	// MailboxMillis how long it has waited, by metrics.Quantiles over the last
 	// minute's looks, of which there is one a second; nil before the first.
@@ -49,9 +50,9 @@ type TaskIO struct {
 // SplitIO is the event time of one split that a source's subtask reads. Times are
 // milliseconds since it was begun, to the watermark interval.
 type SplitIO struct {
-	Split     string `json:"split"`
-	Watermark *int64 `json:"watermarkMillis,omitempty"` // Unix; nil before there is one
-	Active    int64  `json:"activeMillis,omitempty"`
-	Paused    int64  `json:"pausedMillis,omitempty"` // by the alignment of watermarks
-	Idle      int64  `json:"idleMillis,omitempty"`
+	Split     string
+	Watermark *int64 // Unix; nil before there is one
+	Active    int64
+	Paused    int64 // by the alignment of watermarks
+	Idle      int64
 }

@@ -502,6 +502,7 @@ func (m *process) show(s status) {
 		if w.IO != nil && seat.source != nil {
 			pending := seat.source.pending(seat) // its own process knows no end of a split
 			w.IO.Pending = &pending
+			w.IO.Splits = seat.source.splitTimes(seat)
 		}
 		t.shown.io.Store(w.IO)
 	}
@@ -518,6 +519,10 @@ func (s *enumeration) show(w splitStatus) {
 		v.position.Store(w.Position)
 		v.reached.Store(w.Reached)
 		v.latest.Store(max(v.latest.Load(), w.Latest))
+		v.watermark.Store(w.Watermark)
+		v.active.Store(w.Active)
+		v.paused.Store(w.Paused)
+		v.idle.Store(w.Idle)
 	}
 }
 

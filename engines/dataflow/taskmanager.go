@@ -432,7 +432,10 @@ func (tm *taskManager) status() (s status) {
 	for i, source := range r.sources {
 		source.mu.Lock()
 		for id, v := range source.views {
-			s.Splits = append(s.Splits, splitStatus{i, id, v.position.Load(), v.reached.Load(), v.latest.Load()})
+			s.Splits = append(s.Splits, splitStatus{
+				Source: i, Split: id, Position: v.position.Load(), Reached: v.reached.Load(), Latest: v.latest.Load(),
+				Watermark: v.watermark.Load(), Active: v.active.Load(), Paused: v.paused.Load(), Idle: v.idle.Load(),
+			})
 		}
 		source.mu.Unlock()
 	}

@@ -277,6 +277,11 @@ type splitStatus struct {
 	Position int64              `json:"position"`
 	Reached  int64              `json:"reached"`
 	Latest   int64              `json:"latest"`
+	// Of its event time.
+	Watermark int64 `json:"watermark"`
+	Active    int64 `json:"active,omitempty"`
+	Paused    int64 `json:"paused,omitempty"`
+	Idle      int64 `json:"idle,omitempty"`
 }
 
 // ringEvents is the codec of what travels in rings beside buffers: a kind and two
