@@ -27,7 +27,8 @@ type Load struct {
 	// rate, after the last that one's. Relative to the scenario's folder.
 	File string `json:"file,omitempty"`
 
-	// RecordSize of generated records. 0: as the workload defines.
+	// RecordSize of generated records, which is the workload's parameter
+	// recordBytes; not for a workload without it. 0: as the workload defines.
 	RecordSize Bytes `json:"recordSize,omitempty"`
 	// Weights deal the records out unevenly: how many of each turn go to each
 	// partition of the input topic, one number a partition; 0 leaves it idle.

@@ -19,6 +19,7 @@ func safeName(s string) bool { return namePattern.MatchString(s) }
 func (d *decoder) validate(s *Scenario, dir string) {
 	d.validateHead(s)
 	d.validateLoad(&s.Load, dir)
+	d.validateRecordSize(s)
 	d.validateEngines(s)
 	d.validatePhases(s)
 	d.validateBacklog(s)
@@ -138,9 +139,6 @@ func (d *decoder) validateLoad(l *Load, dir string) {
 		}
 	}
 	d.validateSpread(l)
-	if d.given("load.recordSize") && (l.RecordSize < 1 || l.RecordSize > 1<<20) {
-		d.complain("load.recordSize", "1B to 1MiB")
-	}
 	if d.given("load.speed") && (l.Speed <= 0 || l.Speed > 1e6) {
 		d.complain("load.speed", "a factor above 0, such as 10 for ten times as fast as the records' own times")
 	}

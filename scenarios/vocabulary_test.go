@@ -71,13 +71,17 @@ type ysbParams struct {
 }
 
 type countParams struct {
-	Keys int   `json:"keys"`
-	Size Bytes `json:"size"`
+	Keys        int   `json:"keys"`
+	Size        Bytes `json:"size"`
+	RecordBytes int   `json:"recordBytes"`
 }
 
 func (p *countParams) Validate() error {
 	if p.Keys < 1 {
 		return errors.New("keys: 1 or more")
+	}
+	if p.RecordBytes != 0 && p.RecordBytes < 40 {
+		return errors.New("recordBytes: 40 or more")
 	}
 	return nil
 }
