@@ -13,6 +13,8 @@ func TestFaultsAndStandbys(t *testing.T) {
 	for _, c := range []struct{ engines, phase, want string }{
 		{with, "kill: { coordinator: leader }", ""},
 		{with, "kill: { worker: true }", ""},
+		{without, "kill: { worker: true, down: 2s }", ""},
+		{with, "kill: { coordinator: leader, down: 2s }", `phases[1].kill.down: value "2s": only with worker: true`},
 		{with, "duration: 4s, pause: { coordinator: 3s }", ""},
 		{with, "crash: { at: { dataflow: D5 }, hit: 2 }", ""},
 		{with, "duration: 4s, rescale: { parallelism: 4 }", ""},

@@ -327,6 +327,9 @@ func (d *decoder) validateFault(s *Scenario, p *Phase, path string, partitions *
 		if chosen != 1 {
 			d.complain(path+".kill", "one of worker: true, executor: N, taskManager: N, coordinator: leader | standby")
 		}
+		if d.given(path+".kill.down") && !k.Worker {
+			d.complain(path+".kill.down", "only with worker: true: what takes the place of another process the engine starts when it can")
+		}
 		if k.Coordinator != "" && k.Coordinator != Leader && k.Coordinator != Standby {
 			d.complain(path+".kill.coordinator", "leader or standby")
 		}
