@@ -8,6 +8,7 @@ import (
 	"streamduel/harness/audit"
 	"streamduel/harness/ledger"
 	"streamduel/harness/load"
+	"streamduel/harness/observer"
 	"streamduel/runs"
 )
 
@@ -81,6 +82,27 @@ func (c *cell) phaseSlips(late []load.Late) (all []audit.PhaseSlip) {
 	return all
 }
 
+// phaseHandlings sorts what the observer was slow with by phase: the one that the
+// answer came in, the last one for what came behind it.
+func (c *cell) phaseHandlings(slow []observer.Handled) (all []audit.PhaseHandling) {
+	for i, p := range c.phases {
+		h := c.rec.merged(runs.EventLatency, p.Name)
+		if h == nil {
+			continue
+		}
+		x := audit.PhaseHandling{Name: p.Name, P99: time.Duration(h.ValueAtQuantile(99))}
+		for _, s := range slow {
+			if at := c.seconds(s.At); at >= p.Start && (at < p.End || i+1 == len(c.phases)) {
+				x.HandleMax = max(x.HandleMax, s.Took)
+			}
+		}
+		if x.HandleMax > 0 {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
 // clockFacts compare how far the wall clock and the monotonic clock went.
 func (c *cell) clockFacts() *audit.Clock {
 	mono := time.Duration(c.facts.ended - c.start)
@@ -115,7 +137,10 @@ func (c *cell) endFacts() *audit.Ends {
 func (c *cell) observerFacts(p99 time.Duration) *audit.Observer {
 	o := &audit.Observer{Err: c.observer.Err(), P99: p99}
 	for _, s := range c.observer.Stats() {
-		o.HandleMax = max(o.HandleMax, s.HandleMax)
+		if s.Isolation != observer.Committed {
+			continue // no latency hangs on it
+		}
+		o.HandleMax, o.Phases = s.HandleMax, c.phaseHandlings(s.Slow)
 	}
 	if !c.facts.observed {
 		o.Unread = max(c.observer.Lag(), 1)

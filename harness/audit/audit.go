@@ -15,7 +15,7 @@
 //	saturation    not the engine used the machine up         cost, latency, steps
 //	stolen        another machine used the processors        cost, latency, steps
 //	ends          output hidden behind an open transaction   counts
-//	observer      the observer was behind or broke off       latency (counts if it saw less)
+//	observer      the observer was behind or broke off       latency, of a phase (counts if it saw less)
 //	drained       the last effects were not seen             counts
 //	memory        the harness held more than it may          nothing: a warning
 //

@@ -157,6 +157,20 @@ func TestAStallWithinAPhase(t *testing.T) {
 	}
 }
 
+// TestTheObserverWasSlowInAPhase: 150 ms are nothing in a recovery that lasts for
+// seconds, whose p99 is most of the cell's, and much in a steady phase.
+func TestTheObserverWasSlowInAPhase(t *testing.T) {
+	const ms = time.Millisecond
+	o := &Observer{HandleMax: 150 * ms, P99: 3 * time.Second, Phases: []PhaseHandling{{"steady", 150 * ms, 30 * ms}, {"recovery", 150 * ms, 3 * time.Second}}}
+	if a := o.check(); a.OK || !slices.Equal(a.Phases, []string{"steady"}) || !slices.Equal(a.Voids, []string{runs.GroupLatency}) {
+		t.Errorf("%+v", a)
+	}
+	o.Phases = o.Phases[1:]
+	if a := o.check(); !a.OK {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestNothingCollected(t *testing.T) {
 	if all := Check(Facts{}); len(all) != 0 {
 		t.Errorf("%v", all)

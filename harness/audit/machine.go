@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"streamduel/runs"
@@ -90,10 +91,32 @@ type Observer struct {
 	Unread    int64         // records at the end that were never read
 	HandleMax time.Duration // longest handling of one poll
 	P99       time.Duration // the cell's event-time p99; 0 if not known
+	// Phases are those in which it was slow; nil where it was slow in none.
+	Phases []PhaseHandling
+}
+
+// PhaseHandling is the longest handling of one poll in a phase.
+type PhaseHandling struct {
+	Name      string
+	HandleMax time.Duration
+	P99       time.Duration // the phase's event-time p99
+}
+
+// slow lists the phases whose latencies a handling may have made longer.
+func (o *Observer) slow() (phases, details []string) {
+	for _, p := range o.Phases {
+		if limit := max(HandleLimit, time.Duration(slipShare*float64(p.P99))); p.HandleMax > limit {
+			phases = append(phases, p.Name)
+			details = append(details, fmt.Sprintf("%s in phase %s (limit %s)", round(p.HandleMax), p.Name, round(limit)))
+		}
+	}
+	return phases, details
 }
 
 func (o *Observer) check() runs.Audit {
+	const remedy = "free the machine of other work: the observer did not get the processor in time"
 	limit := max(HandleLimit, time.Duration(slipShare*float64(o.P99)))
+	phases, details := o.slow()
 	switch {
 	case o.Err != nil:
 		return result(NameObserver, false, "the observation is incomplete: "+o.Err.Error(),
@@ -102,9 +125,12 @@ func (o *Observer) check() runs.Audit {
 	case o.Unread > 0:
 		return result(NameObserver, false, fmt.Sprintf("%d records of output were never read", o.Unread),
 			"the observer could not keep up: lower load.rate or free a processor", runs.GroupCounts, runs.GroupLatency)
-	case o.HandleMax > limit:
-		return result(NameObserver, false, fmt.Sprintf("the observer was busy with one poll for %s (limit %s)", round(o.HandleMax), round(limit)),
-			"free the machine of other work: the observer did not get the processor in time", runs.GroupLatency)
+	case len(phases) > 0:
+		a := result(NameObserver, false, "the observer was busy with one poll for "+strings.Join(details, "; "), remedy, runs.GroupLatency)
+		a.Phases = phases
+		return a
+	case len(o.Phases) == 0 && o.HandleMax > limit:
+		return result(NameObserver, false, fmt.Sprintf("the observer was busy with one poll for %s (limit %s)", round(o.HandleMax), round(limit)), remedy, runs.GroupLatency)
 	}
 	return result(NameObserver, true, fmt.Sprintf("all output read; at the most %s for one poll", round(o.HandleMax)), "")
 }

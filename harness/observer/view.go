@@ -2,6 +2,7 @@ package observer
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,6 +60,17 @@ type Stats struct {
 	// HandleMax is the longest that the rows of one answer took to be accounted
 	// for: for so long the next rows could wait for their time stamp.
 	HandleMax time.Duration
+	// Slow are those that took longer than [SlowHandling].
+	Slow []Handled
+}
+
+// SlowHandling is what is worth telling, far above what rows usually take.
+const SlowHandling = 50 * time.Millisecond
+
+// Handled is how long the rows of an answer took, and when it came (monotonic).
+type Handled struct {
+	At   int64
+	Took time.Duration
 }
 
 // lagNow is the number of records that the view had not read at its last fetch.
@@ -121,6 +133,9 @@ func (v *view) take(at int64, answers []answer) {
 	v.stats.Rows, v.stats.Bytes = rows, bytes
 	v.stats.LagPeak = max(v.stats.LagPeak, v.lagNow())
 	v.stats.HandleMax = max(v.stats.HandleMax, handled)
+	if handled > SlowHandling {
+		v.stats.Slow = append(v.stats.Slow, Handled{at, handled})
+	}
 }
 
 // walk hands over the rows of one partition. What is wrong with a batch ends
@@ -198,7 +213,9 @@ func (o *Observer) Stats() []Stats {
 	var all []Stats
 	for _, v := range o.views {
 		v.mu.Lock()
-		all = append(all, v.stats)
+		s := v.stats
+		s.Slow = slices.Clone(s.Slow)
+		all = append(all, s)
 		v.mu.Unlock()
 	}
 	return all
