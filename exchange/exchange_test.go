@@ -154,8 +154,7 @@ func TestRingAgainstAQueue(t *testing.T) {
 			if gr, gb := r.Queued(); gr != records || gb != size || r.Len() != len(normal)+len(urgent) {
 				t.Fatalf("%d records, %d bytes, %d elements; want %d, %d, %d", gr, gb, r.Len(), records, size, len(normal)+len(urgent))
 			}
-			var listed []Element
-			r.Each(func(e Element) bool { listed = append(listed, e); return true })
+			listed := r.waiting(r.n)
 			if len(listed) != len(normal) {
 				t.Fatalf("%d listed, want %d", len(listed), len(normal))
 			}

@@ -214,15 +214,3 @@ func (r *Ring) Waiting() (buffers, bytes int) {
 	defer r.mu.Unlock()
 	return r.buffers, r.bytes
 }
-
-// Each lists the waiting elements in order, without taking them; the priority
-// lane, which holds no records, is left out. The ring is locked meanwhile.
-func (r *Ring) Each(f func(Element) bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range r.n {
-		if !f(r.items[(r.head+i)&(len(r.items)-1)]) {
-			return
-		}
-	}
-}
