@@ -179,11 +179,19 @@ func newFar(t *testing.T, g connectors.Guarantee, change func(*Config)) *far {
 		t.Fatal(err)
 	}
 	f.line = farJob{Brokers: f.brokers, Guarantee: g, Parallelism: 4, Folder: f.dir, Config: config}
-	if f.client, err = kgo.NewClient(kgo.SeedBrokers(f.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("in")); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.client.Close)
+	f.connect()
 	return f
+}
+
+// connect makes the client that produces.
+func (f *far) connect() {
+	f.t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(f.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("in"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(c.Close)
+	f.client = c
 }
 
 // produce appends records to all partitions in turn.
