@@ -28,13 +28,14 @@ const (
 	kindStream   = "stream"   // run a task that reads until it is told to end
 	kindOrder    = "order"    // for one
 	kindClose    = "close"    // call: end a generation's tasks
-	kindThrottle = "throttle" // of the sinks here
+	kindThrottle = "throttle" // of all sinks together
 	kindSeal     = "seal"     // call: no more output, and what is known of that which left
 	kindReport   = "report"   // say how you are: a status
 	kindTrim     = "trim"     // the acknowledgement log
 	kindLeave    = "leave"    // a task that has moved
 	kindRelied   = "relied"   // call: on which files that versions share does the state here rely
 
+	kindPermit = "permit" // call: how many records may pass the sinks here, once one may
 	kindBlock  = "block"  // call: a receiver has stored one
 	kindSaid   = "said"   // of an epoch, by a task that reads on and on
 	kindRows   = "rows"   // that an attempt has written
@@ -45,7 +46,7 @@ const (
 
 type welcome struct {
 	Attempt int     `json:"attempt"`
-	Rate    float64 `json:"rate,omitempty"` // of the sinks here, 0 for no limit
+	Rate    float64 `json:"rate,omitempty"` // of all sinks together, 0 for no limit
 	Acks    bool    `json:"acks,omitempty"`
 }
 

@@ -39,12 +39,21 @@ func (s *status) add(o status) {
 	s.Used.GCPauseMillisMax = max(s.Used.GCPauseMillisMax, o.Used.GCPauseMillisMax)
 }
 
+// lend answers an executor that asks how many records may pass its sinks. None holds
+// a part of the throttle that it has no use for.
+func (e *remoteExecutor) lend(call int64) {
+	n, err := e.of.run.rt.Gate.Lend(e.of.ctx, 1/float64(len(e.of.each)))
+	e.calls.Answer(call, n, err)
+}
+
 // Throttle implements connectors.Beyond.
 func (ex *executors) Throttle(rate float64) {
 	ex.mu.Lock()
-	defer ex.mu.Unlock()
 	ex.rate = rate
-	ex.spread()
+	ex.mu.Unlock()
+	for _, e := range ex.alive() {
+		e.tell(kindThrottle, rate)
+	}
 }
 
 // Close implements connectors.Beyond.

@@ -28,10 +28,6 @@ type remoteExecutor struct {
 	landing sync.WaitGroup
 	buried  chan struct{} // closed when the scheduler knows that it was lost
 
-	// Of the throttle, and what was written at the last look; ex.mu guards both.
-	part  float64
-	wrote int64
-
 	mu       sync.Mutex
 	attempts map[schedule.Attempt]*farAttempt
 	last     status
@@ -246,6 +242,8 @@ func (e *remoteExecutor) receive(msg cluster.Message) error {
 			next, err := e.stored(s)
 			e.calls.Answer(m.Call, next, err)
 		})
+	case kindPermit:
+		e.of.wg.Go(func() { e.lend(m.Call) })
 	case kindSaid:
 		var s said
 		if err := m.Decode(&s); err != nil {

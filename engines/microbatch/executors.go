@@ -70,9 +70,6 @@ func leadExecutors(r *run) (*executors, error) {
 	}
 	if r.rt.Gate != nil {
 		r.rt.Gate.Extend(ex)
-		if r.job.Guarantee == connectors.AtLeastOnce { // else the driver writes
-			ex.wg.Go(ex.lending)
-		}
 	}
 	return ex, nil
 }
@@ -91,8 +88,7 @@ func (ex *executors) start(index int) error {
 	e := newRemoteExecutor(ex, m)
 	if err = m.Send(cluster.Message{Kind: engines.JobMessage, Body: ex.run.rt.Members.Job}); err == nil {
 		ex.mu.Lock()
-		e.part = ex.rate / float64(len(ex.each))
-		w := welcome{Attempt: ex.run.attempt.Number, Rate: e.part, Acks: ex.run.rt.Acks != nil}
+		w := welcome{Attempt: ex.run.attempt.Number, Rate: ex.rate, Acks: ex.run.rt.Acks != nil}
 		ex.mu.Unlock()
 		err = e.calls.Call(ctx, kindWelcome, w, nil)
 	}
@@ -113,7 +109,6 @@ func (ex *executors) start(index int) error {
 	}
 	e.added = true
 	ex.each[index] = e
-	ex.spread()
 	close(ex.changed)
 	ex.changed = make(chan struct{})
 	return nil

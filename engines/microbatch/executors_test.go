@@ -320,6 +320,27 @@ func TestTwoExecutors(t *testing.T) {
 	})
 }
 
+// TestThrottledExecutors: they write no faster than the throttle says, all together,
+// and as fast as they can when it is lifted.
+func TestThrottledExecutors(t *testing.T) {
+	f := newFar(t, connectors.AtLeastOnce, nil)
+	f.gate = connectors.NewGate()
+	f.gate.Throttle(5000)
+	p := f.startFar("", 0)
+	began := time.Now()
+	f.produce(1000)
+	f.untilDurable(p)
+	if took := time.Since(began); took < 180*time.Millisecond { // less a burst
+		t.Errorf("1000 records at 5000 a second took %v", took)
+	}
+	f.gate.Throttle(1)
+	f.produce(500)
+	f.gate.Throttle(0)
+	f.untilDurable(p)
+	p.stop(engines.StopCheckpoint)
+	f.exact()
+}
+
 // TestALostExecutor kills an executor while batches run. Whatever ran or lay there
 // is computed again, its partitions of the state move, and a new process takes its
 // place.

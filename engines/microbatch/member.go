@@ -81,6 +81,7 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	}
 	p := &memberProcess{from: m, calls: cluster.NewCalls(m.Send), generations: map[int64]*residents{}, running: map[schedule.Attempt]context.CancelFunc{}, receivers: map[schedule.Attempt]*awayReceiver{}, streams: map[schedule.Attempt]*awayStream{}}
 	rt.Events = p.event
+	rt.Gate.Borrow(p.permit)
 	r, err := newRun(ctx, job, cfg, rt)
 	if err != nil {
 		return err
@@ -291,6 +292,12 @@ func (p *memberProcess) event(e engines.Event) {
 	if err != nil {
 		p.run.rt.Log.Debug("the driver could not be told", "event", e.Kind(), "error", err)
 	}
+}
+
+// permit asks how many records may pass the sinks here.
+func (p *memberProcess) permit(ctx context.Context) (n int, err error) {
+	err = p.calls.Call(ctx, kindPermit, nil, &n)
+	return n, err
 }
 
 // taken is what tasks have read that do not wait for a batch.
