@@ -199,7 +199,7 @@ func (c *cell) figures(out *runs.Cell, result *ledger.Result) error {
 	out.Busy = c.engine.busyShares()
 	out.State = c.engine.stateFigures()
 	out.UnreadSides = c.engine.unreadSides()
-	c.cost(out, result.Sent)
+	c.cost(out, result)
 	out.Audits = c.audits(result)
 	return nil
 }
@@ -411,9 +411,10 @@ func (c *cell) throughput(out *runs.Cell, rows []row) {
 }
 
 // cost is what the worker's processes used over the whole cell, for each record
-// sent.
-func (c *cell) cost(out *runs.Cell, sent int64) {
-	if sent == 0 || c.facts.usage.CPU == 0 {
+// that was theirs to take in: what was sent, but for what lies before the start.
+func (c *cell) cost(out *runs.Cell, result *ledger.Result) {
+	sent := result.Sent - result.BeforeStart
+	if sent <= 0 || c.facts.usage.CPU == 0 {
 		return
 	}
 	cpu := c.facts.usage.CPU.Seconds() / float64(sent) * 1e6
@@ -430,9 +431,6 @@ func (c *cell) cost(out *runs.Cell, sent int64) {
 		ms := slices.Sorted(slices.Values(v.millis))
 		out.Cost.DurableMillis = &runs.Durable{P50: rank(ms, 0.50), P99: rank(ms, 0.99)}
 		out.Cost.DurableBytes = &v.bytes
-	}
-	if out.Pressure != nil {
-		out.Pressure.RSSPeakBytes = &rss
 	}
 }
 

@@ -365,8 +365,10 @@ type Pressure struct {
 	DrainSeconds   *Elapsed `json:"drainSeconds,omitempty"`
 	// Blocked is, for each task, the largest share of time that it could
 	// not write.
-	Blocked      map[string]Blocked `json:"blocked,omitempty"`
-	RSSPeakBytes *int64             `json:"rssPeakBytes,omitempty"`
+	Blocked map[string]Blocked `json:"blocked,omitempty"`
+	// RSSPeakBytes is the most resident memory from the throttle until its backlog
+	// was gone.
+	RSSPeakBytes *int64 `json:"rssPeakBytes,omitempty"`
 	// SchedulingDelay is micro-batch's, Checkpoints are dataflow's.
 	SchedulingDelay *SchedulingDelay `json:"schedulingDelay,omitempty"`
 	Checkpoints     *Checkpoints     `json:"checkpoints,omitempty"`
@@ -495,6 +497,7 @@ type Expected struct {
 // Cost is what the engine's processes used; the generator, the broker and the
 // observer are not in it.
 type Cost struct {
+	// Per record is per one that was sent, but for those before the start.
 	CPUSecondsPerMillion *float64 `json:"cpuSecondsPerMillion,omitempty"`
 	AllocBytesPerRecord  *float64 `json:"allocBytesPerRecord,omitempty"`
 	RSSPeakBytes         *int64   `json:"rssPeakBytes,omitempty"`
