@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"time"
 
@@ -241,13 +242,17 @@ func codec(name string) (kgo.CompressionCodec, error) {
 	return kgo.CompressionCodec{}, fmt.Errorf("kafka sink: compression %q: allowed are none, gzip, snappy, lz4, zstd", name)
 }
 
-// atLeast sets a default for zero and refuses what is below one.
+// atLeast sets a default for zero and refuses what is below one, and what the
+// protocol's 32 bits cannot hold.
 func atLeast(name string, v *int, def int) error {
 	if *v == 0 {
 		*v = def
 	}
 	if *v < 1 {
 		return fmt.Errorf("%s is %d: must be at least 1", name, *v)
+	}
+	if *v > math.MaxInt32 {
+		return fmt.Errorf("%s is %d: must be at most %d", name, *v, math.MaxInt32)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (r *reader) fetchFrom(n *node) {
 	var (
 		flights []flight
 		bo      backoff
-		failing time.Time
+		failing trouble
 		first   int
 	)
 	for {
@@ -47,22 +47,23 @@ func (r *reader) fetchFrom(n *node) {
 				return
 			}
 		}
+		began := time.Now()
 		resp, err := r.cl.Broker(int(n.id)).Request(r.ctx, req)
 		if r.ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			failing, bo = time.Time{}, backoff{}
+			failing = trouble{}
 			if r.receive(flights, resp.(*kmsg.FetchResponse)) {
 				bo.wait(r.ctx) //nolint:errcheck // the loop sees the context
+			} else {
+				bo = backoff{}
 			}
 			continue
 		}
 		// The broker is gone, perhaps for good: somebody else may lead by now.
-		if failing.IsZero() {
-			failing = time.Now()
-		} else if time.Since(failing) > r.cfg.patience() {
-			r.fail(fmt.Errorf("kafka: broker %d does not answer since %s: %w", n.id, failing.UTC().Format(time.RFC3339), err))
+		if failing.over(began, time.Now(), r.cfg.patience()) {
+			r.fail(fmt.Errorf("kafka: broker %d does not answer since %s: %w", n.id, failing.since.UTC().Format(time.RFC3339), err))
 			return
 		}
 		r.mu.Lock()
@@ -75,6 +76,22 @@ func (r *reader) fetchFrom(n *node) {
 		signal(r.look)
 		bo.wait(r.ctx) //nolint:errcheck // the loop sees the context
 	}
+}
+
+// trouble is since when something has failed, with no success between. The zero
+// value is that of a success.
+type trouble struct{ since, last time.Time }
+
+// over notes that an attempt has failed and reports whether all of them have for
+// longer than patience. A time longer than that, and than any wait between two
+// attempts, in which there was nothing to ask for ends a trouble: nobody knows
+// whether it lasted.
+func (t *trouble) over(began, now time.Time, patience time.Duration) bool {
+	if t.since.IsZero() || began.Sub(t.last) > patience+time.Second {
+		t.since = now
+	}
+	t.last = now
+	return now.Sub(t.since) > patience
 }
 
 // request builds the next fetch, or none. Partitions take turns at being first,
@@ -165,22 +182,30 @@ func (r *reader) receive(flights []flight, resp *kmsg.FetchResponse) (pause bool
 			err := kerr.ErrorForCode(p.ErrorCode)
 			switch {
 			case err == nil:
-				s.lost = time.Time{}
+				s.lost = trouble{}
 				if err := s.append(p, r.cfg.Isolation); err != nil {
-					r.setErr(s.errorf(err))
+					r.setErr(s.fetchError(err))
 				}
-			case staleMetadata(err):
-				s.leader = noLeader
-				look = true
 			case errors.Is(err, kerr.OffsetOutOfRange):
 				r.mu.Unlock()
 				err := r.outOfRange(s, flights[k].from)
 				r.mu.Lock()
-				r.setErr(err)
-			case kerr.IsRetriable(err), errors.Is(err, kerr.OffsetNotAvailable):
+				if flights[k].gen == s.gen { // it has not been moved meanwhile
+					r.setErr(err)
+				}
+			case staleMetadata(err), kerr.IsRetriable(err), errors.Is(err, kerr.OffsetNotAvailable):
+				// The metadata may go on naming a leader that refuses: an election takes
+				// a while, a disk is gone for good.
 				pause = true
+				if staleMetadata(err) {
+					s.leader, look = noLeader, true
+				}
+				now := time.Now()
+				if s.lost.over(now, now, r.cfg.patience()) {
+					r.setErr(s.fetchError(fmt.Errorf("for %s: %w", r.cfg.patience(), err)))
+				}
 			default:
-				r.setErr(s.errorf(err))
+				r.setErr(s.fetchError(err))
 			}
 		}
 	}
@@ -197,6 +222,12 @@ func (r *reader) setErr(err error) {
 	if r.err == nil && err != nil {
 		r.err = err
 	}
+}
+
+// fetchError says where the split is fetched; how far Poll has come is not for
+// this goroutine to read. REQUIRES: reader.mu.
+func (s *split) fetchError(err error) error {
+	return fmt.Errorf("kafka: %s at position %d: %w", s.ID, s.fetchPos, err)
 }
 
 // chunk is what one fetch returned of one partition: whole, checked batches.
@@ -316,7 +347,7 @@ func (r *reader) assignLeaders(metas map[string]*topicMeta) (all bool) {
 		leader, ok := int32(noLeader), false
 		if m != nil {
 			if s.known && m.id != s.topicID || s.Incarnation != "" && m.incarnation() != "" && m.incarnation() != s.Incarnation {
-				r.setErr(fmt.Errorf("kafka: topic %s partition %d at position %d: the topic was deleted and created again", s.topic, s.Partition, s.pos))
+				r.setErr(fmt.Errorf("kafka: topic %s partition %d at position %d: the topic was deleted and created again", s.topic, s.Partition, s.fetchPos))
 				signal(r.ready)
 				continue
 			}
@@ -324,11 +355,10 @@ func (r *reader) assignLeaders(metas map[string]*topicMeta) (all bool) {
 		}
 		if !ok {
 			all = false
-			if s.lost.IsZero() {
-				s.lost = time.Now()
-			} else if time.Since(s.lost) > r.cfg.patience() {
+			now := time.Now()
+			if s.lost.over(now, now, r.cfg.patience()) {
 				r.setErr(fmt.Errorf("kafka: topic %s partition %d at position %d: brokers do not know it, or it has no leader, since %s",
-					s.topic, s.Partition, s.pos, r.cfg.patience()))
+					s.topic, s.Partition, s.fetchPos, r.cfg.patience()))
 				signal(r.ready)
 			}
 			continue

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -66,7 +65,7 @@ type split struct {
 	told     bool // Done was reported
 	fetching bool
 	maxBytes int32
-	lost     time.Time // since when brokers do not know it; zero if they do
+	lost     trouble // brokers do not know it, or refuse to serve it
 
 	pos  int64 // what the last batch reported as Next
 	cur  chunk

@@ -477,6 +477,7 @@ func TestBadConfigurations(t *testing.T) {
 		"start":        {Brokers: b, Topics: b, Start: "middle"},
 		"isolation":    {Brokers: b, Topics: b, Isolation: "none"},
 		"batchRecords": {Brokers: b, Topics: b, BatchRecords: -1},
+		"partitionBytes is 4294967296: must be at most 2147483647": {Brokers: b, Topics: b, PartitionBytes: 1 << 32},
 	} {
 		if _, err := NewSource(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
@@ -489,6 +490,7 @@ func TestBadConfigurations(t *testing.T) {
 		"compression": {Brokers: b, Topic: "t", Compression: "rar"},
 		"linger":      {Brokers: b, Topic: "t", LingerMillis: -1},
 		"batchBytes":  {Brokers: b, Topic: "t", BatchBytes: -1},
+		"transactionMillis is 4294967296: must be at most 2147483647": {Brokers: b, Topic: "t", TransactionMillis: 1 << 32},
 	} {
 		if _, err := NewSink(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
