@@ -236,8 +236,8 @@ func (r *run) writerEnv(n *pipeline.Node, subtask, parallelism int) connectors.W
 	env := connectors.WriterEnv{
 		Env: r.env(n), Subtask: subtask, Parallelism: parallelism, Guarantee: r.job.Guarantee,
 		// One epoch is open, and one is listed by each checkpoint that is kept or
-		// under way or has been given up.
-		Pool: 1 + r.cfg.Checkpoint.Concurrent + r.cfg.Checkpoint.Retained + r.cfg.Checkpoint.TolerableFailures,
+		// under way or has been given up; some savepoints may have been as well.
+		Pool: 4 + r.cfg.Checkpoint.Concurrent + r.cfg.Checkpoint.Retained + r.cfg.Checkpoint.TolerableFailures,
 	}
 	if r.broken {
 		env.Pool++ // commits run ahead of the metadata, so releases lag by one

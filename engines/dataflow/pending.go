@@ -138,12 +138,16 @@ func (c *coordinator) giveUp(p *pending, reason error) {
 	}
 }
 
-// fail gives a checkpoint up, which counts. What it was in the way of goes on. With
-// one more than are tolerated the restart strategy decides, about all regions.
+// fail gives a checkpoint up, which counts, but for a savepoint's: who asked for it is
+// told. What it was in the way of goes on. With one more than are tolerated the restart
+// strategy decides, about all regions.
 func (c *coordinator) fail(p *pending, reason error) error {
 	c.giveUp(p, reason)
 	if p.last {
 		return fmt.Errorf("the last checkpoint failed: %w", reason)
+	}
+	if p.savepoint.reply != nil && !errors.Is(reason, state.ErrSuperseded) {
+		return c.proceed()
 	}
 	cfg := c.run.cfg
 	if c.failures++; c.failures <= cfg.Checkpoint.TolerableFailures {

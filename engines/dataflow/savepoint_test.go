@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,6 +110,31 @@ func TestASavepointOfAStoppedJobIsRefused(t *testing.T) {
 		if _, err := r.(engines.Savepointer).Savepoint(context.Background(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "the job has ended") {
 			t.Errorf("got %v", err)
 		}
+	})
+}
+
+// TestASavepointThatTakesTooLongIsNoFailureOfTheJob, and what was prepared for it the
+// next checkpoint commits.
+func TestASavepointThatTakesTooLongIsNoFailureOfTheJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, connectors.ExactlyOnce, 2)
+		w.cfg.Checkpoint.Interval, w.cfg.Checkpoint.Timeout = Duration(10*time.Second), Duration(time.Second)
+		w.b.grow("in", 2)
+		var from atomic.Int64
+		from.Store(2)
+		release := make(chan struct{})
+		w.job.Graph = counting(topic{w.b, "in"}, stuck{output{w.b}, &from, release})
+		r := w.start(context.Background())
+		w.feed("in", 50)
+		_, err := r.(engines.Savepointer).Savepoint(context.Background(), t.TempDir())
+		if err == nil || !strings.Contains(err.Error(), "longer than 1s: nothing came from count → out (") {
+			t.Errorf("got %v", err)
+		}
+		close(release)
+		w.feed("in", 50)
+		w.stop(r, engines.StopDrain)
+		expect(t, w.tally("in"), tally{})
+		expect(t, w.b.open(), []string(nil))
 	})
 }
 
