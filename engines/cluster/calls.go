@@ -21,13 +21,19 @@ type Calls struct {
 
 // Envelope is the body of every message of Calls.
 type Envelope struct {
+	Kind  string          `json:"-"`              // of the message, for whoever receives it
 	Call  int64           `json:"call,omitempty"` // to be answered, or answered
 	Error string          `json:"error,omitempty"`
 	Body  json.RawMessage `json:"body,omitempty"`
 }
 
 // Decode reads the body.
-func (e Envelope) Decode(v any) error { return json.Unmarshal(e.Body, v) }
+func (e Envelope) Decode(v any) error {
+	if err := json.Unmarshal(e.Body, v); err != nil {
+		return fmt.Errorf("message %s: %w", e.Kind, err)
+	}
+	return nil
+}
 
 const kindAnswer = "answer"
 
@@ -103,7 +109,7 @@ func (c *Calls) Receive(m Message) (e Envelope, mine bool, err error) {
 	if err := m.Decode(&e); err != nil {
 		return e, false, err
 	}
-	if m.Kind != kindAnswer {
+	if e.Kind = m.Kind; m.Kind != kindAnswer {
 		return e, true, nil
 	}
 	c.mu.Lock()
@@ -113,6 +119,26 @@ func (c *Calls) Receive(m Message) (e Envelope, mine bool, err error) {
 		ch <- e
 	}
 	return e, false, nil
+}
+
+// Serve has obey do what a member's leader says until the leader is gone, which is a
+// member's ordinary end: there is nobody left to say anything to, and nothing to put
+// in order, since what did not end is done again. An error of obey ends it as well.
+func (c *Calls) Serve(m *Membership, obey func(Envelope) error) error {
+	for {
+		msg, err := m.Receive()
+		if err != nil {
+			c.End(err)
+			return nil //nolint:nilerr // a leader ends its members by leaving them
+		}
+		e, mine, err := c.Receive(msg)
+		if err == nil && mine {
+			err = obey(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // End ends all calls that wait: the peer is lost.

@@ -2,7 +2,6 @@ package dataflow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -102,36 +101,19 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	tm.peers = newPeers(tm)
 	go tm.peers.accept()
 	defer m.Listener.Close()
-	for {
-		msg, err := m.Receive()
-		if err != nil {
-			// There is nobody left to say anything to, and nothing to put in order:
-			// what was not acknowledged is done again.
-			tm.calls.End(err)
-			return nil //nolint:nilerr // a leader ends its members by leaving them
-		}
-		if err := tm.receive(msg); err != nil {
-			return fmt.Errorf("task manager %d: %w", m.Index+1, err)
-		}
+	if err := tm.calls.Serve(m.Membership, tm.obey); err != nil {
+		return fmt.Errorf("task manager %d: %w", m.Index+1, err)
 	}
+	return nil
 }
 
-func (tm *taskManager) receive(msg cluster.Message) error {
-	e, mine, err := tm.calls.Receive(msg)
-	if err != nil || !mine {
-		return err
-	}
+// obey does what the leader says.
+func (tm *taskManager) obey(e cluster.Envelope) error {
 	r := tm.run
-	decode := func(v any) error {
-		if err := json.Unmarshal(e.Body, v); err != nil {
-			return fmt.Errorf("message %s: %w", msg.Kind, err)
-		}
-		return nil
-	}
-	switch msg.Kind {
+	switch e.Kind {
 	case kindWelcome:
 		var w welcome
-		if err := decode(&w); err != nil {
+		if err := e.Decode(&w); err != nil {
 			return err
 		}
 		r.attempt = state.JoinAttempt(r.job.Folder, w.Attempt)
@@ -150,7 +132,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		tm.calls.Answer(e.Call, nil, nil)
 	case kindOpen:
 		var o opening
-		if err := decode(&o); err != nil {
+		if err := e.Decode(&o); err != nil {
 			return err
 		}
 		d := tm.deploy(o)
@@ -160,7 +142,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		}()
 	case kindStart:
 		var a tenure
-		if err := decode(&a); err != nil {
+		if err := e.Decode(&a); err != nil {
 			return err
 		}
 		tm.sharing.Do(tm.share) // not before: the worker knows of its subtasks now
@@ -172,7 +154,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		}
 	case kindMail:
 		var m mail
-		if err := decode(&m); err != nil {
+		if err := e.Decode(&m); err != nil {
 			return err
 		}
 		d := tm.deployed(m.tenure)
@@ -190,7 +172,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		t.box.send(message)
 	case kindClose:
 		var a tenure
-		if err := decode(&a); err != nil {
+		if err := e.Decode(&a); err != nil {
 			return err
 		}
 		go func() {
@@ -202,7 +184,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		}()
 	case kindThrottle:
 		var rate float64
-		if err := decode(&rate); err != nil {
+		if err := e.Decode(&rate); err != nil {
 			return err
 		}
 		r.rt.Gate.Throttle(rate)
@@ -225,7 +207,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		return tm.calls.Post(kindStatus, tm.status())
 	case kindTrim:
 		var to map[int32]connectors.Position
-		if err := decode(&to); err != nil {
+		if err := e.Decode(&to); err != nil {
 			return err
 		}
 		for partition, position := range to {
@@ -233,7 +215,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		}
 	case kindLimits:
 		var w limits
-		if err := decode(&w); err != nil {
+		if err := e.Decode(&w); err != nil {
 			return err
 		}
 		r.limited(w)
@@ -244,7 +226,7 @@ func (tm *taskManager) receive(msg cluster.Message) error {
 		}
 		tm.calls.Answer(e.Call, names, nil)
 	default:
-		return fmt.Errorf("a message of unknown kind %q", msg.Kind)
+		return fmt.Errorf("a message of unknown kind %q", e.Kind)
 	}
 	return nil
 }

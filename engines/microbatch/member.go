@@ -2,7 +2,6 @@ package microbatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -106,36 +105,19 @@ func (Engine) Member(ctx context.Context, m engines.Membership, job engines.Job,
 	r.maintenance = newMaintenance()
 	go fetch.Serve(m.Listener, self, p.store, rt.Log)
 	defer m.Listener.Close()
-	for {
-		msg, err := m.Receive()
-		if err != nil {
-			// There is nobody left to say anything to, and nothing to put in order:
-			// what did not end is done again.
-			p.calls.End(err)
-			return nil //nolint:nilerr // a leader ends its members by leaving them
-		}
-		if err := p.receive(msg); err != nil {
-			return fmt.Errorf("executor %s: %w", executorID(m.Index), err)
-		}
+	if err := p.calls.Serve(m.Membership, p.obey); err != nil {
+		return fmt.Errorf("executor %s: %w", executorID(m.Index), err)
 	}
+	return nil
 }
 
-func (p *memberProcess) receive(msg cluster.Message) error {
-	e, mine, err := p.calls.Receive(msg)
-	if err != nil || !mine {
-		return err
-	}
+// obey does what the leader says.
+func (p *memberProcess) obey(e cluster.Envelope) error {
 	r := p.run
-	decode := func(v any) error {
-		if err := json.Unmarshal(e.Body, v); err != nil {
-			return fmt.Errorf("message %s: %w", msg.Kind, err)
-		}
-		return nil
-	}
-	switch msg.Kind {
+	switch e.Kind {
 	case kindWelcome:
 		var w welcome
-		if err := decode(&w); err != nil {
+		if err := e.Decode(&w); err != nil {
 			return err
 		}
 		r.attempt = state.JoinAttempt(r.job.Folder, w.Attempt)
@@ -150,7 +132,7 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 		p.calls.Answer(e.Call, nil, nil)
 	case kindOpen:
 		var o opening
-		if err := decode(&o); err != nil {
+		if err := e.Decode(&o); err != nil {
 			return err
 		}
 		g := p.generation(o.Generation)
@@ -161,7 +143,7 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 		}()
 	case kindLaunch:
 		var l launching
-		if err := decode(&l); err != nil {
+		if err := e.Decode(&l); err != nil {
 			return err
 		}
 		g := p.generation(l.Generation)
@@ -172,7 +154,7 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 		go p.launch(ctx, g, l)
 	case kindKill:
 		var a schedule.Attempt
-		if err := decode(&a); err != nil {
+		if err := e.Decode(&a); err != nil {
 			return err
 		}
 		p.mu.Lock()
@@ -182,7 +164,7 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 		p.mu.Unlock()
 	case kindLeave:
 		var l leaving
-		if err := decode(&l); err != nil {
+		if err := e.Decode(&l); err != nil {
 			return err
 		}
 		if t := p.generation(l.Generation).take(l.place); t != nil {
@@ -195,18 +177,18 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 		}
 		p.calls.Answer(e.Call, names, nil)
 	case kindStream, kindOrder:
-		return p.streaming(msg.Kind, decode)
+		return p.streaming(e.Kind, e.Decode)
 	case kindReceive, kindFollow, kindFinish, kindDrop, kindLimit:
-		return p.receiving(msg.Kind, decode)
+		return p.receiving(e.Kind, e.Decode)
 	case kindForget:
 		var n int64
-		if err := decode(&n); err != nil {
+		if err := e.Decode(&n); err != nil {
 			return err
 		}
 		p.store.Drop(func(k fetch.Key) bool { return k.Generation == n })
 	case kindClose:
 		var n int64
-		if err := decode(&n); err != nil {
+		if err := e.Decode(&n); err != nil {
 			return err
 		}
 		go func() {
@@ -215,7 +197,7 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 		}()
 	case kindThrottle:
 		var rate float64
-		if err := decode(&rate); err != nil {
+		if err := e.Decode(&rate); err != nil {
 			return err
 		}
 		r.rt.Gate.Throttle(rate)
@@ -241,7 +223,7 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 		return p.calls.Post(kindStatus, p.status())
 	case kindTrim:
 		var to map[int32]connectors.Position
-		if err := decode(&to); err != nil {
+		if err := e.Decode(&to); err != nil {
 			return err
 		}
 		if r.rt.Acks != nil {
@@ -250,7 +232,7 @@ func (p *memberProcess) receive(msg cluster.Message) error {
 			}
 		}
 	default:
-		return fmt.Errorf("a message of unknown kind %q", msg.Kind)
+		return fmt.Errorf("a message of unknown kind %q", e.Kind)
 	}
 	return nil
 }
