@@ -102,6 +102,18 @@ func TestPacedFloorsSkip(t *testing.T) {
 	}
 }
 
+// TestWarmUpGivesUp: a broker that refuses was asked again and again for a minute.
+func TestWarmUpGivesUp(t *testing.T) {
+	b, err := broker.Start(t.Context(), broker.Options{Kind: broker.Embedded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	if d, err := WarmUp(t.Context(), Options{Broker: b, Quick: true}, Pace{Rate: 1000}); err != nil || d >= warmLimit {
+		t.Errorf("%v, %v", d, err)
+	}
+}
+
 func TestMeasureWithoutBroker(t *testing.T) {
 	b, err := broker.Start(t.Context(), broker.Options{Kind: broker.Embedded})
 	if err != nil {

@@ -20,21 +20,29 @@ func WarmUp(ctx context.Context, o Options, p Pace) (time.Duration, error) {
 	limited, cancel := context.WithTimeout(ctx, warmLimit)
 	defer cancel()
 	var w warming
-	for step := 0; limited.Err() == nil && !w.warm(); step++ {
+	refused := 0
+	for step := 0; limited.Err() == nil && !w.warm() && refused < warmTries; step++ {
+		since := time.Now()
 		_, p50, err := o.paced(limited, warmTopics+step, p)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		}
-		if err != nil {
-			continue // a cold broker may not keep the pace at all
-		}
-		w.step(p50)
+		case err == nil:
+			refused = 0
+			w.step(p50)
+		case time.Since(since) < o.spanOf(p).window: // nothing was offered at all
+			refused++
+		} // else a cold broker that does not keep the pace yet
 	}
 	return time.Since(began), nil
 }
 
 // warmTopics numbers the topics of a warm-up, apart from those of the paces.
 const warmTopics = 1000
+
+// warmTries is how often in a row a broker may refuse a step before it is left as it
+// is: what is wrong with it, the floors will say, or the first cell.
+const warmTries = 3
 
 // warming tells from the medians of one step after another when they no longer
 // fall.
