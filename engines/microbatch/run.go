@@ -317,8 +317,15 @@ func (r *run) hit(point string, b *batch) {
 		r.positionsMu.Lock()
 		defer r.positionsMu.Unlock()
 		if len(frozen) > 0 && r.job.Guarantee == connectors.AtMostOnce {
-			// Blocks live in memory: a restart receives behind them.
-			return engines.Recovery{Positions: frozen, Base: r.base, Reached: reached, Epoch: b.entry.Batch, Records: b.records}
+			// Blocks live in memory: a restart receives behind them. Those that have come
+			// since the batch was planned are as lost as the batch.
+			records, planned := b.records, ends(b.entry)
+			for id, at := range frozen {
+				if until, ok := planned[id]; ok {
+					records += int64(at - until)
+				}
+			}
+			return engines.Recovery{Positions: frozen, Base: r.base, Reached: reached, Epoch: b.entry.Batch, Records: records}
 		}
 		return engines.Recovery{Positions: r.durable, Base: r.base, Reached: reached, Epoch: b.entry.Batch, Records: b.records}
 	})

@@ -199,6 +199,9 @@ func TestReceiverCrash(t *testing.T) {
 					case wal && point == "M3":
 						copies = 80
 					}
+					if !wal && point == "M1" && told.recovery.Records != int64(losses) {
+						t.Errorf("the point speaks of %d records, want %d", told.recovery.Records, losses)
+					}
 					if !wal && int(told.missing) != losses {
 						t.Errorf("the point announced %d losses, want %d", told.missing, losses)
 					}
