@@ -183,6 +183,38 @@ func TestBrokenExactlyOnce(t *testing.T) {
 	})
 }
 
+// TestTheFirstBatchOfAJobThatBeginsAtTheEnd: it dies before anything is in the offset log.
+// What has come since its first start is not lost.
+func TestTheFirstBatchOfAJobThatBeginsAtTheEnd(t *testing.T) {
+	for _, g := range guarantees {
+		for _, point := range []string{"M0", "M0t", "M1"} {
+			if g == connectors.AtMostOnce && point == "M1" {
+				continue // which loses it
+			}
+			t.Run(fmt.Sprint(g, "/", point), func(t *testing.T) {
+				b := newBed(t, 2, g)
+				b.topic.atEnd = true
+				b.topic.fill(100, 7)
+				p := b.startArmed(point, 1)
+				b.topic.fill(50, 7)
+				if p.Wait() == nil {
+					t.Fatal("no crash")
+				}
+				p.cancel()
+				b.topic.grow(3) // read from its beginning, as what is found later
+				b.topic.fill(30, 7)
+				b.config.Trigger = AvailableNow
+				p = b.start()
+				if err := p.Wait(); err != nil {
+					t.Fatal(err)
+				}
+				p.cancel()
+				b.expect(0, 100)
+			})
+		}
+	}
+}
+
 // TestTornFiles damages one file after a crash; see what each means.
 func TestTornFiles(t *testing.T) {
 	start := func(t *testing.T, g connectors.Guarantee, point string) *bed {

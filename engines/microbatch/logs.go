@@ -65,6 +65,7 @@ const (
 	commitPrefix = "commit-"
 	queryFile    = "query"
 	tickFile     = "tick"
+	beginFile    = "begin"
 )
 
 // batchLogs are the two logs of a query in its folder.
@@ -128,6 +129,46 @@ func (l batchLogs) read(prefix string, batch int64, v any) error {
 		return fmt.Errorf("%s: not an entry of a batch log: %w", name, err)
 	}
 	return nil
+}
+
+// beginning is where a split was to be read from when the job first started.
+type beginning struct {
+	Position    connectors.Position `json:"position"`
+	Incarnation string              `json:"incarnation,omitempty"`
+}
+
+// begin notes where a job begins that has not run yet: until its first batch is in the
+// offset log, nothing else says so. Structured streaming does the same with the
+// initial offsets of a source.
+func (l batchLogs) begin(sources []*source) error {
+	all := map[string]map[connectors.SplitID]beginning{}
+	for _, s := range sources {
+		splits := map[connectors.SplitID]beginning{}
+		for _, x := range s.splits {
+			splits[x.ID] = beginning{x.position, x.incarnation}
+		}
+		all[s.node.UID] = splits
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	return l.folder.Write(beginFile, b)
+}
+
+// begun returns what begin has noted, by source; nil when the job has never started.
+func (l batchLogs) begun() (all map[string]map[connectors.SplitID]beginning, err error) {
+	b, err := l.folder.Read(beginFile)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, state.ErrTorn) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &all)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", beginFile, err)
+	}
+	return all, nil
 }
 
 // ticked notes a tick of the queueing clock, in Unix milliseconds, that has left no

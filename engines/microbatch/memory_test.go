@@ -24,6 +24,7 @@ type topic struct {
 	committed map[connectors.SplitID]connectors.Position
 	bounded   bool
 	latest    bool // later splits begin at their end, as with auto.offset.reset: latest
+	atEnd     bool // so do those of the first start
 	deleted   map[int]bool
 	broken    error // of readers
 	broker    *broker
@@ -167,7 +168,7 @@ func (e topicEnumerator) Start(_ context.Context, ids []connectors.SplitID, init
 	out := map[connectors.SplitID]connectors.Position{}
 	for _, id := range ids {
 		out[id] = 0
-		if e.t.latest && !initial {
+		if e.t.latest && !initial || e.t.atEnd && initial {
 			out[id] = connectors.Position(len(e.t.parts[e.t.index(id)]))
 		}
 	}

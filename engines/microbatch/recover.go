@@ -213,6 +213,13 @@ func (r *run) follow(newest *offsetEntry) error {
 	if err := r.sameSources(newest); err != nil {
 		return err
 	}
+	var begun map[string]map[connectors.SplitID]beginning
+	if newest == nil {
+		var err error
+		if begun, err = r.logs.begun(); err != nil {
+			return err
+		}
+	}
 	positions := engines.Positions{}
 	for _, s := range r.sources {
 		var committed map[connectors.SplitID]connectors.Position
@@ -268,7 +275,12 @@ func (r *run) follow(newest *offsetEntry) error {
 				}
 			}
 		}
-		if err := s.discover(r.ctx, newest == nil); err != nil {
+		if newest == nil {
+			if err := s.beginAt(r.ctx, begun[s.node.UID]); err != nil {
+				return s.fail(err)
+			}
+		}
+		if err := s.discover(r.ctx, newest == nil && begun == nil); err != nil {
 			return err
 		}
 		if newest == nil {
@@ -278,6 +290,11 @@ func (r *run) follow(newest *offsetEntry) error {
 		}
 	}
 	r.durable, r.base = positions, positions
+	if newest == nil && begun == nil {
+		if err := r.logs.begin(r.sources); err != nil {
+			return err
+		}
+	}
 	if newest != nil {
 		batch := r.nextBatch
 		if len(r.replays) > 0 {

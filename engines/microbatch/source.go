@@ -164,15 +164,45 @@ func (s *source) discover(ctx context.Context, initial bool) error {
 		if !ok {
 			return s.fail(fmt.Errorf("split %s has no start position", sp.ID))
 		}
-		if s.intake != nil {
-			p = s.intake.oldest(sp.ID, p)
-			if err := s.intake.follow(sp, p, p); err != nil {
-				return s.fail(err)
-			}
+		if err := s.begin(sp, p); err != nil {
+			return s.fail(err)
 		}
-		s.add(sp, p)
-		s.run.emit(engines.Discovered{Split: sp.ID, From: p})
 	}
+	return nil
+}
+
+// beginAt takes the splits with which a start before this one began that got no batch
+// into the log: the source may say another beginning by now, such as its end.
+func (s *source) beginAt(ctx context.Context, begun map[connectors.SplitID]beginning) error {
+	if len(begun) == 0 {
+		return nil
+	}
+	found, err := s.enumerator.Discover(ctx)
+	if err != nil {
+		return err
+	}
+	for _, sp := range found {
+		b, ok := begun[sp.ID]
+		if !ok || another(b.Incarnation, sp.Incarnation) {
+			continue
+		}
+		if err := s.begin(sp, b.Position); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin follows a split from where it begins.
+func (s *source) begin(sp connectors.Split, from connectors.Position) error {
+	if s.intake != nil {
+		from = s.intake.oldest(sp.ID, from)
+		if err := s.intake.follow(sp, from, from); err != nil {
+			return err
+		}
+	}
+	s.add(sp, from)
+	s.run.emit(engines.Discovered{Split: sp.ID, From: from})
 	return nil
 }
 
