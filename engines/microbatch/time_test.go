@@ -496,6 +496,7 @@ func TestMissedTicks(t *testing.T) {
 		p = b.start()
 		<-time.After(500 * time.Millisecond) // no tick's
 		p.drained()
+		<-time.After(2 * time.Second) // it has passed the ticks at which there was nothing
 		p.stopNow()
 		done := batches(p.all("batchCompleted"))
 		var last int64
