@@ -152,12 +152,22 @@ func (w *twoPhase) Write(ctx context.Context, r *connectors.Record, o *connector
 // outlasted adds to the error of a transaction that the broker knows no more that
 // it was open for longer than it may be, where it was.
 func (w *twoPhase) outlasted(s *slot, err error) error {
-	open, timeout := time.Since(s.opened), time.Duration(w.sink.cfg.TransactionMillis)*time.Millisecond
-	if open < timeout || !final(err) && err != errTooOld {
+	if !final(err) || !w.tooOld(s) {
 		return err
 	}
+	return w.givenUp(s, err)
+}
+
+func (w *twoPhase) timeout() time.Duration {
+	return time.Duration(w.sink.cfg.TransactionMillis) * time.Millisecond
+}
+
+// tooOld reports whether a slot's transaction is open for longer than it may be.
+func (w *twoPhase) tooOld(s *slot) bool { return time.Since(s.opened) >= w.timeout() }
+
+func (w *twoPhase) givenUp(s *slot, err error) error {
 	return fmt.Errorf("the transaction under id %s is %v old, older than its transaction timeout of %v, and the broker has given it up: "+
-		"a checkpoint takes too long or comes too seldom: shorten its interval, or raise the timeout: %w", s.id, open.Round(time.Millisecond), timeout, err)
+		"a checkpoint takes too long or comes too seldom: shorten its interval, or raise the timeout: %w", s.id, time.Since(s.opened).Round(time.Millisecond), w.timeout(), err)
 }
 
 // errTooOld stands for what a broker would say that is asked for nothing.
@@ -184,8 +194,8 @@ func (w *twoPhase) Prepare(ctx context.Context) (connectors.Committable, error) 
 	}
 	// All may have been acknowledged long ago: then it is only a commit that would
 	// fail, when a checkpoint lists it already.
-	if err := w.outlasted(w.cur, errTooOld); err != errTooOld {
-		return nil, fmt.Errorf("kafka sink %s: %w", w.node, err)
+	if w.tooOld(w.cur) {
+		return nil, fmt.Errorf("kafka sink %s: %w", w.node, w.givenUp(w.cur, errTooOld))
 	}
 	at := w.sampled.Load()
 	if at == nil { // the gate refused the epoch's only record
