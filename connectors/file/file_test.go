@@ -116,6 +116,20 @@ func TestDiscoveryFindsNewFiles(t *testing.T) {
 	}
 }
 
+// TestAFolderMayBeALink: a path that is a link to a folder names its files, too.
+func TestAFolderMayBeALink(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "real", "a.txt"), "1\n")
+	link := filepath.Join(dir, "link")
+	must(t, os.Symlink(filepath.Join(dir, "real"), link))
+	_, e, _ := open(t, SourceConfig{Paths: []string{link}})
+	splits, err := e.Discover(t.Context())
+	must(t, err)
+	if want := filepath.Join(link, "a.txt"); len(splits) != 1 || string(splits[0].ID) != want {
+		t.Fatalf("found %v, want %s", splits, want)
+	}
+}
+
 func TestFollowReadsCompleteLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.txt")
 	put(t, path, "one\ntw")

@@ -134,6 +134,10 @@ func (e enumerator) Discover(context.Context) ([]connectors.Split, error) {
 }
 
 func walk(root string, found map[string]bool) error {
+	// WalkDir does not follow a link to a folder, unless its name says that it is one.
+	if st, err := os.Stat(root); err == nil && st.IsDir() {
+		root = filepath.Clean(root) + string(filepath.Separator)
+	}
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if path != root && errors.Is(err, fs.ErrNotExist) {
