@@ -169,3 +169,13 @@ func (c timerCodec[K]) Decode(src []byte) (t timer[K], n int, err error) {
 	return t, n + m, err
 }
 func (c timerCodec[K]) Clone(t timer[K]) timer[K] { return timer[K]{t.at, c.keys.Clone(t.key)} }
+
+// Reads evolves as the keys do.
+func (c timerCodec[K]) Reads(id string) codec.Codec[timer[K]] {
+	if p, ok := codec.Parts(id, "timer/1", 1); ok {
+		if keys := codec.Reading(c.keys, p[0]); keys != nil {
+			return timerCodec[K]{keys}
+		}
+	}
+	return nil
+}

@@ -148,6 +148,16 @@ func (c sidesCodec[A, B]) Isolate(s sides[A, B]) sides[A, B] {
 	return s
 }
 
+// Reads evolves as the rows of either side do.
+func (c sidesCodec[A, B]) Reads(id string) codec.Codec[sides[A, B]] {
+	if p, ok := codec.Parts(id, "join/1", 2); ok {
+		if left, right := codec.Reading(c.left, p[0]), codec.Reading(c.right, p[1]); left != nil && right != nil {
+			return sidesCodec[A, B]{left, right}
+		}
+	}
+	return nil
+}
+
 func cloneItems[T any](c codec.Codec[T], b buffer[T]) buffer[T] {
 	out := make([]item[T], len(b.live()))
 	for i, x := range b.live() {

@@ -65,3 +65,34 @@ func TestBuffer(t *testing.T) {
 		t.Errorf("%d rows take an array of %d", len(want), cap(b.items))
 	}
 }
+
+// newer is a codec that also reads codec.Varint's encoding.
+type newer struct{ codec.Int64 }
+
+func (newer) Reads(id string) codec.Codec[int64] {
+	if id == (codec.Varint{}).ID() {
+		return codec.Varint{}
+	}
+	return nil
+}
+
+// TestStateEvolves with the rows of either side.
+func TestStateEvolves(t *testing.T) {
+	old := sidesCodec[int64, int64]{codec.Varint{}, codec.Int64{}}
+	now := sidesCodec[int64, int64]{newer{}, codec.Int64{}}
+	s := sides[int64, int64]{due: 7}
+	s.left.add(item[int64]{ts: 1, value: -5, matched: true})
+	s.right.add(item[int64]{ts: 2, value: 9})
+	c := codec.Reading(codec.Codec[sides[int64, int64]](now), old.ID())
+	if c == nil {
+		t.Fatalf("%s is not read", old.ID())
+	}
+	got, _, err := c.Decode(old.Append(nil, s))
+	if err != nil || !bytes.Equal(now.Append(nil, got), now.Append(nil, s)) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	other := sidesCodec[int64, int64]{codec.Int64{}, codec.Varint{}}
+	if codec.Reading(codec.Codec[sides[int64, int64]](now), other.ID()) != nil {
+		t.Errorf("%s is read", other.ID())
+	}
+}

@@ -29,3 +29,32 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
+
+// newer is a codec that also reads codec.Varint's encoding.
+type newer struct{ codec.Int64 }
+
+func (newer) Reads(id string) codec.Codec[int64] {
+	if id == (codec.Varint{}).ID() {
+		return codec.Varint{}
+	}
+	return nil
+}
+
+// TestStateEvolves with its records, within one pattern.
+func TestStateEvolves(t *testing.T) {
+	old, now := stateCodec[int64]{"begin a; b", codec.Varint{}}, stateCodec[int64]{"begin a; b", newer{}}
+	s := keyState[int64]{due: 7, waiting: []event[int64]{{ts: 1, value: -5}}}
+	c := codec.Reading(codec.Codec[keyState[int64]](now), old.ID())
+	if c == nil {
+		t.Fatalf("%s is not read", old.ID())
+	}
+	got, _, err := c.Decode(old.Append(nil, s))
+	if err != nil || !bytes.Equal(now.Append(nil, got), now.Append(nil, s)) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, other := range []stateCodec[int64]{{"begin a", codec.Varint{}}} {
+		if codec.Reading(codec.Codec[keyState[int64]](now), other.ID()) != nil {
+			t.Errorf("%s is read", other.ID())
+		}
+	}
+}

@@ -302,6 +302,18 @@ type stateCodec[T any] struct {
 
 func (c stateCodec[T]) ID() string { return "pattern/1(" + c.pattern + "; " + c.values.ID() + ")" }
 
+// Reads evolves as the records do; the pattern must be the same.
+func (c stateCodec[T]) Reads(id string) codec.Codec[keyState[T]] {
+	records, ok := strings.CutPrefix(id, "pattern/1("+c.pattern+"; ")
+	records, ok2 := strings.CutSuffix(records, ")")
+	if ok && ok2 {
+		if values := codec.Reading(c.values, records); values != nil {
+			return stateCodec[T]{c.pattern, values}
+		}
+	}
+	return nil
+}
+
 func (c stateCodec[T]) Append(d []byte, s keyState[T]) []byte {
 	d = c.appendEvents(codec.Int64{}.Append(d, s.due), s.waiting)
 	d = codec.Int64{}.Append(d, int64(len(s.runs)))
