@@ -152,7 +152,9 @@ func (g *Graph) OnBadInput(p BadPolicy, sink connectors.Sink) {
 
 // EncodeDeadLetter writes a bad record for a sink.
 func EncodeDeadLetter(b BadRecord, r *connectors.Record) {
-	r.Key = append(r.Key, b.Record.Key...)
+	if r.Key = append(r.Key, b.Record.Key...); b.Record.Key != nil && len(r.Key) == 0 {
+		r.Key = []byte{}
+	}
 	r.Value = append(r.Value, b.Record.Value...)
 	if b.Record.Value == nil {
 		r.Value = nil

@@ -129,6 +129,7 @@ func TestDeadLettersAreAsTheyCame(t *testing.T) {
 		h := pipelinetest.New(t, g, pipelinetest.Options{})
 		b := &connectors.Batch{Split: pipelinetest.Split(0), Records: []connectors.Record{
 			{Key: []byte("k"), Value: []byte("x")}, {Value: []byte("y"), Offset: 1}, {Key: []byte("k"), Offset: 2}, {Key: []byte("l"), Value: []byte{}, Offset: 3},
+			{Key: []byte{}, Value: []byte("z"), Offset: 4}, {Value: []byte("y"), Offset: 5},
 		}}
 		if err := h.Push("in", b); err != nil {
 			t.Fatal(err)

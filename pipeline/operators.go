@@ -14,7 +14,8 @@ type Decode[T any] func(r *connectors.Record) (T, error)
 
 // Encode writes a value into a sink's record: append to r.Key and r.Value,
 // which come empty; set Timestamp and Headers if wanted. A record whose key stays
-// empty has none; one without a value has r.Value set to nil.
+// as it came has none; []byte{} is a key of no bytes. One without a value has r.Value
+// set to nil.
 type Encode[T any] func(v T, r *connectors.Record)
 
 // SourceOption configures From.
@@ -80,14 +81,14 @@ type sinkEnd struct {
 	writer connectors.Writer
 	record connectors.Record
 	origin connectors.Origin
-	// key and value are what the next record's are appended to. They are never
-	// nil, and the record's may be: it is not told by the one before whether it has
-	// a key and a value.
+	// key and value are what the next record's are appended to. They have room, which
+	// tells them from []byte{}, and the record's may be nil: it is not told by the one
+	// before whether it has a key and a value.
 	key, value []byte
 }
 
 func sinkOf(b *builder, n *Node) *sinkEnd {
-	return &sinkEnd{task: b.task, writer: b.sink(n), key: []byte{}, value: []byte{}}
+	return &sinkEnd{task: b.task, writer: b.sink(n), key: make([]byte, 0, 64), value: make([]byte, 0, 64)}
 }
 
 // empty returns the record that is written next, to be filled.
@@ -99,9 +100,10 @@ func (o *sinkEnd) empty() *connectors.Record {
 
 func (o *sinkEnd) write(c *Ctx) {
 	r := &o.record
-	if len(r.Key) > 0 {
+	switch {
+	case len(r.Key) > 0:
 		o.key = r.Key[:0]
-	} else {
+	case cap(r.Key) > 0: // nobody put a key there
 		r.Key = nil
 	}
 	if r.Value != nil {

@@ -82,14 +82,8 @@ func build(params any, io workloads.IO) (*pipeline.Graph, error) {
 		return message{r.Key, r.Value}, nil
 	}).Codec(messageCodec)
 	pipeline.To(in, "out", io.Sink(io.Output), func(m message, r *connectors.Record) {
-		switch {
-		case m.key == nil:
-			r.Key = nil
-		case r.Key == nil:
-			r.Key = make([]byte, 0, 64) // what To hands out next time, too
-			fallthrough
-		default:
-			r.Key = append(r.Key, m.key...)
+		if r.Key = append(r.Key, m.key...); m.key != nil && len(m.key) == 0 {
+			r.Key = []byte{} // a key of no bytes is not the same as no key
 		}
 		r.Value = append(r.Value, m.value...)
 	})
