@@ -61,6 +61,12 @@ type coordinator struct {
 	dead    bool
 }
 
+// done reports whether it has ended the job, as asked or by a failure of the job's:
+// what is left is the end of its process.
+func (c *coordinator) done() bool {
+	return c.stopped || c.failed != nil && !c.failed.Superseded
+}
+
 // What a front hears of.
 type (
 	said struct {
@@ -105,6 +111,9 @@ func (w *worker) front(ctx context.Context, j Job, standbys int, lease time.Dura
 				h.who.signal(syscall.SIGCONT)
 			case start:
 				f.coming--
+				if f.settled() {
+					continue
+				}
 				if err := f.start(); err != nil {
 					w.log.Error("a lost coordinator is not replaced", "error", err)
 					if f.alone() {
@@ -187,6 +196,10 @@ func (f *front) said(by *coordinator, line []byte) {
 	}
 	switch head.Event {
 	case Elected{}.Kind():
+		if f.settled() { // it waited for the lease of one that was about to end
+			by.signal(syscall.SIGKILL)
+			return
+		}
 		if f.leader != nil {
 			f.w.log.Warn("another coordinator leads now", "before", f.leader.number, "now", by.number)
 			f.forsake(f.leader, "it does not lead any more")
@@ -208,9 +221,11 @@ func (f *front) said(by *coordinator, line []byte) {
 		if err := json.Unmarshal(line, by.failed); err != nil {
 			by.failed.Error = err.Error()
 		}
+		f.settle()
 		return
 	case engines.Stopped{}.Kind():
 		by.stopped = by == f.leader
+		f.settle()
 	case Answer{}.Kind():
 		if !by.open[head.ID] {
 			return // of a command of our own, or one that was answered in its place
@@ -245,11 +260,13 @@ func (f *front) died(c *coordinator, err error) (ended bool, _ error) {
 		f.w.emit(Answer{ID: id})
 	}
 	superseded := c.failed != nil && c.failed.Superseded
-	if f.leader == c {
-		if !superseded && (c.stopped || c.failed != nil) {
-			return true, f.verdict(c, err)
-		}
+	switch {
+	case f.leader == c && c.done():
+		return true, f.verdict(c, err)
+	case f.leader == c:
 		f.leader = nil
+	case f.settled():
+		return false, nil // it was not to take the job up again
 	}
 	d := Deposed{Coordinator: c.number, Error: "it is dead"}
 	switch {
@@ -266,6 +283,22 @@ func (f *front) died(c *coordinator, err error) (ended bool, _ error) {
 		return true, f.noneLeft(fmt.Sprintf("the last was coordinator %d: %s", c.number, d.Error))
 	}
 	return false, nil
+}
+
+// settled reports whether the one that leads has ended the job.
+func (f *front) settled() bool { return f.leader != nil && f.leader.done() }
+
+// settle ends the others where the job has ended: its leader renews its lease no
+// more, and however long its process takes to end, nobody may take the job up again.
+func (f *front) settle() {
+	if !f.settled() {
+		return
+	}
+	for _, c := range f.each {
+		if c != f.leader {
+			c.signal(syscall.SIGKILL)
+		}
+	}
 }
 
 // killed reports whether a process was ended from outside. One that has ended by

@@ -10,14 +10,15 @@ import (
 
 // TestStandbys: a job with a coordinator that stands by is copied and rescaled; then the one that
 // leads dies at a crash point, the other goes on from the checkpoint, and what comes
-// again is what was predicted.
+// again is what was predicted. The lease is one that a process keeps which does not get
+// a processor for a while.
 func TestStandbys(t *testing.T) {
 	text := strings.Replace(scenario("standbys", "{ name: keyed-count }", "{ rate: 3k/s }", `  - { name: steady, duration: 1s }
   - { name: saved, savepoint: true, atMost: 60s }
   - { name: rescaled, duration: 500ms, rescale: { parallelism: 1 } }
   - { name: fault, crash: { at: { dataflow: D4 }, hit: 2 }, atMost: 60s }
   - { name: recovery, duration: 500ms }`, "guarantees: [at-least-once]"), "  microbatch: { interval: 200ms }\n", "", 1)
-	code, s, printed := run(t, text, "-q", "--set", "engines.dataflow.standbys=1", "--set", "engines.dataflow.lease=500ms")
+	code, s, printed := run(t, text, "-q", "--set", "engines.dataflow.standbys=1", "--set", "engines.dataflow.lease=2s")
 	if s == nil || len(s.Cells) != 1 {
 		t.Fatalf("exit code %d, no summary:\n%s", code, printed)
 	}
