@@ -59,20 +59,27 @@ func TestGateBurstIsShort(t *testing.T) {
 	})
 }
 
+// enterAll has a thousand records pass the gate, and returns what is closed behind
+// the last.
+func enterAll(t *testing.T, g *Gate) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 1000 {
+			if err := g.Enter(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	return done
+}
+
 func TestGateIsFreedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate()
 		g.Throttle(0.001)
 		start := time.Now()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for range 1000 {
-				if err := g.Enter(t.Context()); err != nil {
-					t.Error(err)
-				}
-			}
-		}()
+		done := enterAll(t, g)
 		time.Sleep(time.Second)
 		g.Throttle(0)
 		<-done
@@ -245,15 +252,7 @@ func TestABorrowingGateIsFreedAtOnce(t *testing.T) {
 		g.Throttle(0.001)
 		g.Borrow(func(ctx context.Context) (int, error) { return total.Lend(ctx, 1) })
 		start := time.Now()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for range 1000 {
-				if err := g.Enter(t.Context()); err != nil {
-					t.Error(err)
-				}
-			}
-		}()
+		done := enterAll(t, g)
 		time.Sleep(time.Second)
 		total.Throttle(0)
 		g.Throttle(0)

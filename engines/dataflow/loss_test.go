@@ -85,13 +85,7 @@ func TestStateOnDiskOfTaskManagers(t *testing.T) {
 	if len(have) == 0 || len(needed) > 0 {
 		t.Errorf("%d shared files, missing: %v", len(have), needed)
 	}
-	r = s.start(s.ctx)
-	s.produce(500)
-	s.untilDurable()
-	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
-		t.Fatal(err)
-	}
-	expect(t, s.read(), tally{})
+	s.goesOn()
 }
 
 // TestUnalignedBetweenTaskManagers: under full back-pressure, with channels within
@@ -312,13 +306,7 @@ func TestSavepointOfTaskManagers(t *testing.T) {
 	}
 	s.job.Folder, s.job.Parallelism = s.folder, 2
 	s.cfg.TaskManagers, s.cfg.RestoreFrom = 1, path
-	r = s.start(s.ctx)
-	s.produce(500)
-	s.untilDurable()
-	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
-		t.Fatal(err)
-	}
-	expect(t, s.read(), tally{})
+	s.goesOn()
 }
 
 func TestSpreadRefusals(t *testing.T) {

@@ -213,6 +213,19 @@ func (s *spread) until(what string, ok func() bool) {
 	}
 }
 
+// goesOn starts the job again: it takes in what is new, ends with its input drained,
+// and in all of it nothing is lost and nothing there twice.
+func (s *spread) goesOn() {
+	s.t.Helper()
+	r := s.start(s.ctx)
+	s.produce(500)
+	s.untilDurable()
+	if err := r.Stop(s.ctx, engines.StopDrain); err != nil {
+		s.t.Fatal(err)
+	}
+	expect(s.t, s.read(), tally{})
+}
+
 // untilDurable waits until all input is below a durable position.
 func (s *spread) untilDurable() {
 	s.t.Helper()
